@@ -1,0 +1,89 @@
+"""Running steps one after the other in one process: outcomes, marks and what they cost."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pathai.chain import Step
+from pathai.errors import PathaiError
+from pathai.plan import Plan
+from pathai.store.manifest import Manifest, canonical, write_atomic
+
+Say = Callable[[str], None]
+
+
+def say(text: str) -> None:
+    """Text for people goes to stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def describe(manifest: Manifest) -> list[str]:
+    """One line per outcome: subject, stage, status, and each problem with its remedy."""
+    head = f"{manifest.subject}  {manifest.stage}  {manifest.status}"
+    return [head, *(f"  {p.code}: {p.message}; {p.remedy}" for p in manifest.problems)]
+
+
+def run_steps(plan: Plan | None, steps: Iterable[Step]) -> list[Manifest]:
+    """Run steps in order; a failed subject never stops the others."""
+    made = []
+    for step in steps:
+        mark = step.mark(plan) if plan else None
+        if mark:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        made.append(step.run())
+        if mark:
+            mark.unlink()
+        for line in describe(made[-1]):
+            say(line)
+    return made
+
+
+def run_batch(plan: Plan, stage: str, name: str, steps: Iterable[Step]) -> list[Manifest]:
+    """Run a batch and note its processor time, wall time and memory in ``.pathai/usage``."""
+    steps = list(steps)
+    if all(step.manifest() for step in steps):
+        return run_steps(None, steps)
+    start = time.perf_counter()
+    made = run_steps(plan, steps)
+    write_atomic(plan.state / "usage" / f"{stage}-{name}.json", canonical(usage(stage, start)))
+    return made
+
+
+def usage(stage: str, start: float) -> dict[str, float | str]:
+    """Processor seconds of this process and its children since they started, and peak memory."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    peak = max(own.ru_maxrss, children.ru_maxrss) / 1024
+    wall = time.perf_counter() - start
+    return {
+        "stage": stage,
+        "cpu_s": round(cpu, 3),
+        "wall_s": round(wall, 3),
+        "peak_mib": round(peak, 1),
+    }
+
+
+def folder_config(folder: Path) -> Path | None:
+    """The configuration of the run that a slide's folder belongs to."""
+    for parent in list(folder.absolute().parents)[:4]:
+        if (parent / "config.yaml").is_file():
+            return parent / "config.yaml"
+    return None
+
+
+def exit_code(manifests: Iterable[Manifest]) -> int:
+    """1 if any subject failed."""
+    return int(any(m.status == "failed" for m in manifests))
+
+
+def complain(error: PathaiError) -> int:
+    """Print an error; 75 when another run owns the folder, 2 for a wrong call, else 1."""
+    say(f"pathai: {error}")
+    if error.code == "E175":
+        return 75
+    wrong_call = {"E150", "E151", "E152", "E154", "E190", "E191", "E192", "E193"}
+    return 2 if error.code in wrong_call else 1

@@ -1,0 +1,316 @@
+"""The chain as steps: what each stage makes of which parents, and under which key.
+
+This is the one place that knows the order of stages. A step is cheap to make: the stage's code
+(and torch) is imported only when the step has something to do.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pathai.config import Config, Section, Sheet, SheetRow, TrainConfig
+from pathai.errors import PathaiError
+from pathai.plan import Model, Plan
+from pathai.store.commit import Commit, Key, current, fail, manifest_path, run_stage
+from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, slug
+from pathai.store.manifest import Manifest, canonical, read_manifest
+from pathai.task import Task
+
+VERSIONS = {
+    "ingest": 1,
+    "tile": 1,
+    "features": 1,
+    "cells": 1,
+    "train": 1,
+    "predict": 1,
+    "findings": 1,
+    "draft": 1,
+    "cohort": 1,
+}
+"""Raised when the output of a stage changes, so that old results are made again."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage for one subject, ready to be run or asked whether it is current."""
+
+    base: Path
+    subject: str
+    key: Key
+    parents: dict[str, Path]
+    work: Callable[[Commit], None]
+    tolerant: bool = False
+
+    def run(self) -> Manifest:
+        """Do it unless it is current."""
+        return run_stage(
+            self.base, self.subject, self.key, self.parents, self.work, tolerant=self.tolerant
+        )
+
+    def manifest(self) -> Manifest | None:
+        """The current manifest, or None when there is work to do."""
+        try:
+            digests = {n: read_manifest(manifest_path(p)).digest for n, p in self.parents.items()}
+        except PathaiError:
+            return None
+        return current(self.base, self.key, digests)
+
+    def mark(self, plan: Plan) -> Path:
+        """File that exists while the step runs: what a killed job leaves names its subject."""
+        return plan.state / "running" / self.key.stage / f"{self.subject}--{self.base.name}"
+
+    def fail(self, error: PathaiError) -> None:
+        """Record a job that was killed beyond its retries."""
+        fail(self.base, self.subject, self.key, self.parents, error)
+
+
+def _digest(*parts: Any) -> str:
+    dumped = [p.model_dump(mode="json") if isinstance(p, Section) else p for p in parts]
+    return sha256(canonical(dumped)).hexdigest()
+
+
+def _key(stage: str, outputs: tuple[str, ...], *parts: Any, source: Any = None) -> Key:
+    return Key(stage, VERSIONS[stage], _digest(*parts), outputs, source or {})
+
+
+def file_identity(path: Path) -> dict[str, int]:
+    """Size and modification time of a slide's files; empty when it is not there."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return {}
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def ingest_step(
+    config: Config, folder: SlideFolder, path: Path, mpp: float | None, stain: str
+) -> Step:
+    """Facts of a slide from its file."""
+
+    def work(out: Commit) -> None:
+        from pathai.ingest import run
+
+        run(folder, config.ingest, out, path=path, mpp=mpp, stain=stain)
+
+    key = _key("ingest", ("slide.json",), config.ingest, mpp, stain, source=file_identity(path))
+    return Step(folder.base("ingest"), folder.slide_id, key, {}, work)
+
+
+def tile_step(config: Config, folder: SlideFolder, path: Path) -> Step:
+    """Tissue map and pyramid."""
+
+    def work(out: Commit) -> None:
+        from pathai.tiling import run
+
+        run(folder, config.tile, out, path=path, ingest=config.ingest)
+
+    outputs = ("tiles.zarr", "tissue.zarr")
+    key = _key("tile", outputs, config.tile)
+    return Step(folder.base("tile"), folder.slide_id, key, {"ingest": folder.base("ingest")}, work)
+
+
+def features_step(config: Config, folder: SlideFolder, encoder: str) -> Step:
+    """One vector per tile."""
+
+    def work(out: Commit) -> None:
+        from pathai.features import run
+
+        run(folder, config.features, out, encoder=_encoder(encoder))
+
+    name = slug(encoder)
+    section = config.features.model_copy(update={"encoders": (encoder,)})
+    key = _key("features", (f"{name}.zarr",), section)
+    base = folder.base("features", encoder)
+    return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
+
+
+@cache
+def _encoder(name: str) -> Any:
+    """Encoders are loaded once per process, for all slides of a batch."""
+    from pathai.encoders import load_encoder
+
+    return load_encoder(name)
+
+
+def cells_step(config: Config, folder: SlideFolder, detector: str = "") -> Step:
+    """Nuclei."""
+    section = config.cells.model_copy(update={"detector": detector or config.cells.detector})
+
+    def work(out: Commit) -> None:
+        from pathai.cells import run
+
+        run(folder, section, out)
+
+    name = slug(section.detector)
+    key = _key("cells", (f"{name}.zarr",), section)
+    base = folder.base("cells", section.detector)
+    return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
+
+
+def predict_step(config: Config, folder: SlideFolder, model: Model) -> Step:
+    """Answer of one model."""
+
+    def work(out: Commit) -> None:
+        from pathai.predict import run
+
+        run(folder, config.predict, out, model=model.folder, name=model.name)
+
+    name = slug(model.name)
+    encoder = bundle_encoder(model)
+    key = _key("predict", (f"{name}.zarr",), config.predict, bundle_id(model.folder))
+    parents = {"features": folder.base("features", encoder)}
+    return Step(folder.base("predictions", model.name), folder.slide_id, key, parents, work)
+
+
+def bundle_encoder(model: Model) -> str:
+    """Encoder whose features a bundle reads."""
+    from pathai.store.bundle import read_bundle
+
+    return model.task.encoder if model.task else read_bundle(model.folder).spec.encoder
+
+
+def bundle_id(folder: Path) -> str:
+    """SHA-256 of a bundle's list of hashes; empty when there is no bundle."""
+    try:
+        return sha256((folder / "SHA256SUMS").read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def train_step(
+    section: TrainConfig, task: Task, sheet: Sheet, results: ResultsFolder, bundle: Path
+) -> Step:
+    """A model from the features and labels of the training slides."""
+    rows = [r for r in sheet.rows if all(r.labels.get(c) == v for c, v in _on(task))]
+    labels = [[r.slide_id, r.patient_id, r.stain, r.labels.get(task.label, "")] for r in rows]
+    folders = {row.slide_id: results.slide(row.slide_id) for row in rows}
+
+    def work(out: Commit) -> None:
+        from pathai.train import run
+
+        run(task, rows, folders, section, out.part(bundle.name))
+
+    key = _key("train", (bundle.name,), section, task, labels)
+    parents = {i: folder.base("features", task.encoder) for i, folder in folders.items()}
+    return Step(bundle, task.name, key, parents, work, tolerant=True)
+
+
+def plan_train_step(plan: Plan, name: str) -> Step:
+    """Training of one of the run's own tasks."""
+    bundle = plan.model_folder(name)
+    return train_step(plan.config.train, plan.tasks[name], plan.sheet, plan.results, bundle)
+
+
+def _on(task: Task) -> list[tuple[str, str]]:
+    return sorted(task.train_on.items())
+
+
+def _facts(rows: tuple[SheetRow, ...]) -> list[Any]:
+    """What of the sheet may enter a case's findings: no path, no row number, no labels."""
+    return [row.model_dump(mode="json", exclude={"path", "row", "labels"}) for row in rows]
+
+
+def findings_step(plan: Plan, folder: CaseFolder) -> Step:
+    """Every number that the case's report may contain."""
+    rows = plan.sheet.cases()[folder.case_id]
+    folders = {row.slide_id: plan.results.slide(row.slide_id) for row in rows}
+    detector = plan.config.cells.detector
+    names = [model.name for model in plan.models]
+
+    def work(out: Commit) -> None:
+        from pathai.findings import run
+
+        run(folder, plan.config.findings, out, rows=rows, slides=folders, detector=detector,
+            models=names)  # fmt: skip
+
+    key = _key("findings", ("findings.json",), plan.config.findings, _facts(rows))
+    parents = {}
+    for slide_id, slide in folders.items():
+        parents[f"{slide_id}/ingest"] = slide.base("ingest")
+        parents[f"{slide_id}/tile"] = slide.base("tile")
+        parents[f"{slide_id}/cells"] = slide.base("cells", detector)
+        for name in names:
+            parents[f"{slide_id}/{name}"] = slide.base("predictions", name)
+    return Step(folder.base("findings"), folder.case_id, key, parents, work, tolerant=True)
+
+
+def draft_step(plan: Plan, folder: CaseFolder) -> Step:
+    """The draft report."""
+
+    def work(out: Commit) -> None:
+        from pathai.report.draft import run
+
+        run(folder, plan.config.report, out)
+
+    outputs = ("draft.json", "draft.md", "draft.html")
+    key = _key("draft", outputs, plan.config.report)
+    parents = {"findings": folder.base("findings")}
+    return Step(folder.base("draft"), folder.case_id, key, parents, work)
+
+
+def cohort_step(plan: Plan) -> Step:
+    """The page of the cohort, from everything that was made."""
+    made = [_seen(step) for step in all_steps(plan)]
+    rows = [r.model_dump(mode="json", exclude={"path", "row"}) for r in plan.sheet.rows]
+
+    def work(out: Commit) -> None:
+        from pathai.cohort import run
+
+        run(plan, out)
+
+    outputs = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json")
+    key = _key("cohort", outputs, plan.config.cohort, rows, made)
+    return Step(plan.results.cohort / "cohort", "cohort", key, {}, work)
+
+
+def _seen(step: Step) -> str:
+    try:
+        return read_manifest(manifest_path(step.base)).digest
+    except PathaiError:
+        return ""
+
+
+def slide_steps(plan: Plan, stage: str, slide_id: str) -> list[Step]:
+    """Steps of one stage for one slide of the sheet."""
+    config, row = plan.config, plan.sheet[slide_id]
+    folder, path = plan.results.slide(slide_id), plan.sheet.path(plan.sheet[slide_id])
+    if stage == "ingest":
+        return [ingest_step(config, folder, path, row.mpp, row.stain)]
+    if stage == "tile":
+        return [tile_step(config, folder, path)]
+    if stage == "features":
+        return [features_step(config, folder, name) for name in config.features.encoders]
+    if stage == "cells":
+        return [cells_step(config, folder)]
+    return [predict_step(config, folder, model) for model in plan.models]
+
+
+def case_steps(plan: Plan, case_id: str) -> list[Step]:
+    """Findings and draft of a case, in this order."""
+    folder = plan.results.case(case_id)
+    return [findings_step(plan, folder), draft_step(plan, folder)]
+
+
+def steps_of_receipt(plan: Plan, stage: str, name: str) -> Iterator[Step]:
+    """Every step that a receipt stands for."""
+    if stage == "train":
+        yield plan_train_step(plan, name)
+    elif stage == "report":
+        for case_id in plan.case_batches[name]:
+            yield from case_steps(plan, case_id)
+    elif stage == "cohort":
+        yield cohort_step(plan)
+    else:
+        for slide_id in plan.slide_batches[name]:
+            yield from slide_steps(plan, stage, slide_id)
+
+
+def all_steps(plan: Plan) -> Iterator[Step]:
+    """Every step of the run but the cohort's, in the order of the data."""
+    for stage, names in plan.receipts().items():
+        if stage != "cohort":
+            for name in names:
+                yield from steps_of_receipt(plan, stage, name)

@@ -1,0 +1,317 @@
+"""The command line. Every verb has a function of the same meaning; text for people goes to stderr.
+
+Exit codes: 0 all done, 1 some slides failed, 2 the call or the configuration is wrong, 75 another
+run owns the folder.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pathai import __version__
+
+app = typer.Typer(
+    name="pathai",
+    help="Whole-slide images to counted cells, predictions and a draft report. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+report_app = typer.Typer(help="Findings and draft reports.", no_args_is_help=True)
+app.add_typer(report_app, name="report")
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="configuration of a run")]
+Batch = Annotated[str, typer.Option("--batch", help="a batch of the run", hidden=True)]
+Folders = Annotated[list[Path] | None, typer.Argument(metavar="DIR", help="slide folders")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON to stdout")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder to make")] = Path("demo"),
+    cores: Annotated[int, typer.Option(min=1, help="processor cores")] = 2,
+    slides: Annotated[int, typer.Option(min=8, help="synthetic slides to draw")] = 12,
+    seed: Annotated[int, typer.Option(help="of the synthetic cohort")] = 7,
+) -> None:
+    """Draw synthetic slides and run the whole chain on them: no download, no GPU."""
+    from pathai.demo import demo as make
+
+    raise typer.Exit(make(out, cores=cores, slides=slides, seed=seed))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of the new run")],
+    slides: Annotated[Path | None, typer.Option(help="folder with your slides")] = None,
+) -> None:
+    """Write a commented config.yaml, and slides.tsv with one row per slide found."""
+    from pathai.init import init as make
+
+    make(folder, slides)
+
+
+@app.command()
+def doctor(config: ConfigFile = None, json: Json = False) -> None:
+    """Say what is missing on this machine and how to mend it."""
+    from pathai.doctor import check, show
+
+    raise typer.Exit(show(check(config), as_json=json))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
+def run(
+    context: typer.Context,
+    config: ConfigFile = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="default: all")] = None,
+    profile: Annotated[str, typer.Option(help="Snakemake profile: local, or a folder")] = "",
+    dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="only show the jobs")] = False,
+    retry_failed: Annotated[bool, typer.Option(help="try failed slides again")] = False,
+) -> None:
+    """Run or resume a whole cohort; arguments after -- go to Snakemake."""
+    from pathai.plan import Plan
+    from pathai.run import run as start
+    from pathai.summary import show
+
+    plan = Plan(config or Path("config.yaml"))
+    outcome = start(
+        plan,
+        cores=cores,
+        profile=profile,
+        dry=dry_run,
+        retry_failed=retry_failed,
+        arguments=tuple(context.args),
+    )
+    raise typer.Exit(0 if dry_run else show(plan, outcome))
+
+
+@app.command()
+def ingest(
+    slide: Annotated[Path | None, typer.Argument(help="slide file")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="the slide's folder")] = None,
+    mpp: Annotated[float | None, typer.Option(help="µm per pixel, if the file has none")] = None,
+    stain: Annotated[str, typer.Option(help="as in the sheet")] = "H&E",
+    config: ConfigFile = None,
+    batch: Batch = "",
+) -> None:
+    """Check a slide file and record its facts."""
+    from pathai import chain, verbs
+
+    if batch:
+        raise typer.Exit(verbs.batch("ingest", config, batch))
+    if slide is None or out is None:
+        raise verbs.wrong("ingest needs SLIDE and -o DIR")
+    folder = verbs.slide_folder(out)
+    step = chain.ingest_step(verbs.settings(out, config), folder, slide.absolute(), mpp, stain)
+    raise typer.Exit(verbs.steps([step]))
+
+
+@app.command()
+def tile(
+    folders: Folders = None,
+    slide: Annotated[Path | None, typer.Option(help="slide file, outside of a run")] = None,
+    config: ConfigFile = None,
+    batch: Batch = "",
+) -> None:
+    """Find tissue and write the tissue-only pyramid."""
+    from pathai import chain, verbs
+
+    if batch:
+        raise typer.Exit(verbs.batch("tile", config, batch))
+    found = verbs.slide_folders(folders)
+    made = [
+        chain.tile_step(verbs.settings(f.path, config), f, verbs.slide_file(f, slide, config))
+        for f in found
+    ]
+    raise typer.Exit(verbs.steps(made))
+
+
+@app.command()
+def features(
+    folders: Folders = None,
+    encoder: Annotated[str, typer.Option(help="see pathai list encoders")] = "stain-stats",
+    config: ConfigFile = None,
+    batch: Batch = "",
+) -> None:
+    """Describe every tissue tile by one vector."""
+    from pathai import chain, verbs
+
+    if batch:
+        raise typer.Exit(verbs.batch("features", config, batch))
+    made = [
+        chain.features_step(verbs.settings(f.path, config), f, encoder)
+        for f in verbs.slide_folders(folders)
+    ]
+    raise typer.Exit(verbs.steps(made))
+
+
+@app.command()
+def cells(
+    folders: Folders = None,
+    detector: Annotated[str, typer.Option(help="see pathai list detectors")] = "",
+    config: ConfigFile = None,
+    batch: Batch = "",
+) -> None:
+    """Detect and count nuclei."""
+    from pathai import chain, verbs
+
+    if batch:
+        raise typer.Exit(verbs.batch("cells", config, batch))
+    made = [
+        chain.cells_step(verbs.settings(f.path, config), f, detector)
+        for f in verbs.slide_folders(folders)
+    ]
+    raise typer.Exit(verbs.steps(made))
+
+
+@app.command()
+def predict(
+    folders: Folders = None,
+    model: Annotated[list[Path] | None, typer.Option(help="bundle folder")] = None,
+    config: ConfigFile = None,
+    batch: Batch = "",
+) -> None:
+    """Apply trained models."""
+    from pathai import chain, verbs
+    from pathai.plan import Model
+
+    if batch:
+        raise typer.Exit(verbs.batch("predict", config, batch))
+    if not model:
+        raise verbs.wrong("predict needs --model FOLDER")
+    made = [
+        chain.predict_step(verbs.settings(f.path, config), f, Model(path.absolute(), path.name))
+        for f in verbs.slide_folders(folders)
+        for path in model
+    ]
+    raise typer.Exit(verbs.steps(made))
+
+
+@app.command()
+def train(
+    config: ConfigFile = None,
+    name: Annotated[str, typer.Option(help="a task of the configuration; default all")] = "",
+    task: Annotated[Path | None, typer.Option(help="task file, without a configuration")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="sheet with labels")] = None,
+    results: Annotated[Path | None, typer.Option(help="results with features")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="folder of the model")] = None,
+) -> None:
+    """Train a model per task, cross-validated by patient."""
+    from pathai import verbs
+
+    if config is not None:
+        raise typer.Exit(verbs.train_tasks(config, name))
+    if task is None or sheet is None or results is None or out is None:
+        raise verbs.wrong("train needs --config, or --task --sheet --results -o")
+    raise typer.Exit(verbs.train_one(task, sheet, results, out))
+
+
+@report_app.command()
+def draft(
+    cases: Annotated[list[str] | None, typer.Argument(metavar="CASE", help="case ids")] = None,
+    config: ConfigFile = None,
+    batch: Batch = "",
+) -> None:
+    """Collect a case's findings and draft its report."""
+    from pathai import verbs
+
+    if batch:
+        raise typer.Exit(verbs.batch("report", config, batch))
+    raise typer.Exit(verbs.draft_cases(config, cases or []))
+
+
+@app.command()
+def cohort(config: ConfigFile = None) -> None:
+    """Build the cohort page from what is there."""
+    from pathai import verbs
+
+    raise typer.Exit(verbs.batch("cohort", config, "cohort"))
+
+
+@app.command()
+def review(
+    results: Annotated[Path, typer.Argument(help="run folder or its results")] = Path(),
+    reader: Annotated[str, typer.Option(help="your id, as it shall stand in the log")] = "",
+) -> None:
+    """Open napari on a run: worklist, slide, overlays, draft."""
+    from pathai import verbs
+
+    verbs.review(results, reader)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a slide's folder")],
+    format: Annotated[str, typer.Option(help="geojson, csv, geoparquet, ome-zarr")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="file or folder to write")],
+    overwrite: Annotated[bool, typer.Option(help="replace an existing one")] = False,
+) -> None:
+    """Write a slide's cells, tissue and tiles for other programs."""
+    from pathai import verbs
+
+    verbs.export(folder, format, out, overwrite)
+
+
+@app.command()
+def verify(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="results or part of them")],
+    json: Json = False,
+) -> None:
+    """Check every manifest and every byte; name what is damaged."""
+    from pathai import verbs
+
+    raise typer.Exit(verbs.verify(paths, as_json=json))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str, typer.Argument(help="encoders, heads, detectors, drafters, tasks, errors")
+    ],
+    json: Json = False,
+) -> None:
+    """List what can be named in a configuration."""
+    from pathai import verbs
+
+    verbs.list_names(what, as_json=json)
+
+
+def main() -> None:
+    """Entry point: errors become one line and an exit code."""
+    import os
+
+    from pathai.errors import PathaiError
+
+    debug = "--debug" in sys.argv or os.environ.get("PATHAI_DEBUG") == "1"
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except PathaiError as error:
+        from pathai.batch import complain
+
+        if debug:
+            raise
+        sys.exit(complain(error))
+    # The one broad except of the command line: a person gets one line, not a traceback.
+    except Exception as error:  # noqa: BLE001
+        from pathai.batch import complain
+
+        if debug:
+            raise
+        sys.exit(complain(PathaiError("E299", f"{type(error).__name__}: {error}")))

@@ -1,0 +1,372 @@
+"""What a run is asked to do: the configuration file and the sheet of slides.
+
+Both are validated here, once, with errors that name file, key or row, column and remedy.
+The digest of a stage's section decides whether its results are stale.
+"""
+
+import json
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pathai.errors import PathaiError
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """SHA-256 over every field, so that no option can be forgotten."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return sha256(text.encode()).hexdigest()
+
+
+class IngestConfig(Section):
+    """Limits within which an unknown slide file is opened (in a child process)."""
+
+    seconds: float = Field(600, gt=0, description="wall clock per slide")
+    memory_mib: int = Field(8192, ge=512, description="address space of the child")
+    max_pixels: int = Field(2**38, gt=0, description="largest level 0")
+    max_tile_mib: int = Field(64, gt=0, description="largest decoded source tile")
+    max_directories: int = Field(1000, gt=0, description="image directories in a TIFF")
+    mpp_override: bool = Field(False, description="trust the sheet where it contradicts the file")
+
+
+class TileConfig(Section):
+    """Tissue map and the tissue-only pyramid."""
+
+    seconds: float = Field(3600, gt=0)
+    memory_mib: int = Field(8192, ge=512)
+    tissue_um: float = Field(8.0, gt=0, description="µm per pixel of the tissue map")
+    min_tissue_mm2: float = Field(0.05, ge=0, description="less is skipped as no tissue")
+    max_bad_fraction: Fraction = Field(0.001, description="unreadable share that fails a slide")
+
+
+class FeaturesConfig(Section):
+    """Encoders, and which tiles they see."""
+
+    encoders: tuple[str, ...] = ("stain-stats",)
+    min_tissue: Fraction = Field(0.5, description="tissue share below which a tile is left out")
+    batch: int = Field(32, ge=1)
+
+
+class CellsConfig(Section):
+    """Nuclei detection."""
+
+    detector: str = "classical"
+    block_px: int = Field(1024, ge=256, description="block at the detector's resolution")
+    dab_cutoff_od: float = Field(0.15, gt=0, description="nuclear DAB density that is positive")
+
+
+class TrainConfig(Section):
+    """Training of one model per task."""
+
+    tasks: tuple[str, ...] = Field((), description="task files, relative to this file")
+    folds: int = Field(3, ge=2)
+    epochs: int = Field(60, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    hidden: int = Field(32, ge=1)
+    dropout: Fraction = 0.25
+    seed: int = 0
+
+
+class PredictConfig(Section):
+    """Models to apply; those trained in this run are applied by themselves."""
+
+    models: tuple[str, ...] = Field((), description="bundle folders, relative to this file")
+    alpha: Fraction = Field(0.1, description="1 - coverage of the conformal set")
+    ood_percentile: float = Field(99.0, ge=0, le=100, description="beyond it a slide is foreign")
+
+
+class FindingsConfig(Section):
+    """What a case's findings are made from."""
+
+    top_tiles: int = Field(4, ge=0, description="tiles shown as evidence of a prediction")
+
+
+class LlmConfig(Section):
+    """An OpenAI-compatible server on this machine or an allowed network."""
+
+    base_url: str
+    model: str
+    seconds: float = Field(60, gt=0)
+    networks: tuple[str, ...] = Field((), description="CIDR ranges allowed beside loopback")
+
+
+class ReportConfig(Section):
+    """The draft of a case."""
+
+    template: str = "generic"
+    drafter: str = "template"
+    llm: LlmConfig | None = None
+    language: Literal["en"] = "en"
+
+
+class CohortConfig(Section):
+    """The page that a lab manager opens first."""
+
+    title: str = "Cohort"
+    evaluate_on: dict[str, str] = Field(
+        default_factory=dict, description="sheet column: value of the slides to score"
+    )
+    count_column: str = Field("", description="column with the reference number of nuclei")
+
+
+class RunConfig(Section):
+    """How the work is divided; never changes a result."""
+
+    slides_per_job: int = Field(8, ge=1)
+    retries: int = Field(1, ge=0, description="of a job that was killed")
+
+
+class Config(Section):
+    """One run. Paths are relative to the configuration file's folder."""
+
+    schema_version: Literal[1] = 1
+    sheet: str = "slides.tsv"
+    results: str = "results"
+    models: str = "models"
+    reviews: str = "reviews"
+    ingest: IngestConfig = IngestConfig()
+    tile: TileConfig = TileConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    cells: CellsConfig = CellsConfig()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+    findings: FindingsConfig = FindingsConfig()
+    report: ReportConfig = ReportConfig()
+    cohort: CohortConfig = CohortConfig()
+    run: RunConfig = RunConfig()
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice and aliases (no bombs)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(k, deep=True) for k, _ in node.value]
+        doubled = sorted({str(k) for k in keys if keys.count(k) > 1})
+        if doubled:
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"key given twice near line {line}: {', '.join(doubled)}")
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, code: str) -> Any:
+    """Parse a YAML file safely; ``code`` is used for every complaint."""
+    try:
+        text = path.read_text("utf-8-sig")
+        return yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  (a SafeLoader)
+    except FileNotFoundError:
+        raise PathaiError(code, f"{path.name} not found", "give an existing file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PathaiError(code, f"{path.name}: {error}", "correct the file") from None
+
+
+def explain(error: ValidationError, file: str, model: type[BaseModel], code: str) -> PathaiError:
+    """One line for the first complaint of pydantic: file, key, what is wrong, nearest key."""
+    from difflib import get_close_matches
+
+    first = error.errors(include_url=False)[0]
+    keys = [str(part) for part in first["loc"]]
+    where = ".".join(keys) or "top level"
+    if first["type"] != "extra_forbidden":
+        message = f"{file}: {where}: {first['msg']} (given: {str(first.get('input'))[:80]!r})"
+        return PathaiError(code, message, f"correct {where}")
+    known: dict[str, Any] = dict(model.model_fields)
+    for key in keys[:-1]:
+        inner: Any = known[key].annotation if key in known else None
+        known = dict(getattr(inner, "model_fields", {}))
+    near = get_close_matches(keys[-1], known, n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+    return PathaiError(code, f"{file}: unknown key {where}", remedy)
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate a configuration file.
+
+    Raises
+    ------
+    PathaiError
+        E190 naming file, key and the nearest known key.
+    """
+    data = read_yaml(path, "E190")
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise PathaiError("E190", f"{path.name}: expected keys and values at the top level")
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise explain(error, path.name, Config, "E190") from None
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the configuration, for editors and Snakemake."""
+    return Config.model_json_schema()
+
+
+class SheetRow(BaseModel):
+    """One slide. ``path`` never leaves the machine's own files; ids must not identify a person."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    row: int
+    slide_id: str
+    path: str = Field(min_length=1)
+    case_id: str
+    patient_id: str
+    specimen_id: str = ""
+    block_id: str = ""
+    laterality: Literal["", "left", "right", "midline"] = ""
+    stain: str = "H&E"
+    site: str = ""
+    mpp: float | None = Field(None, gt=0)
+    labels: dict[str, str] = {}
+
+    @field_validator("mpp", mode="before")
+    @classmethod
+    def _blank_is_none(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and not value.strip() else value
+
+
+COLUMNS = tuple(name for name in SheetRow.model_fields if name not in ("row", "labels"))
+REQUIRED = ("slide_id", "path", "case_id", "patient_id")
+_IDS = ("slide_id", "case_id", "patient_id", "specimen_id", "block_id")
+
+
+def check_id(value: str, column: str, row: int, file: str) -> None:
+    """Refuse an id that could leave the results folder or reach a shell.
+
+    Raises
+    ------
+    PathaiError
+        E150 for control characters, E151 for anything outside ``ID_PATTERN`` or with ``..``.
+    """
+    where = f"{file}, row {row}, column {column}"
+    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+        raise PathaiError("E150", f"{where}: control character in {value!r}")
+    if not re.fullmatch(ID_PATTERN, value) or ".." in value:
+        raise PathaiError("E151", f"{where}: unsafe id {value!r}")
+    if value.split(".")[0].upper() in {"CON", "PRN", "AUX", "NUL"}:
+        raise PathaiError("E151", f"{where}: reserved name {value!r}")
+
+
+class Sheet:
+    """The slides of a run, in the order of their ids."""
+
+    def __init__(self, rows: list[SheetRow], folder: Path, name: str) -> None:
+        self.rows = tuple(sorted(rows, key=lambda r: r.slide_id))
+        self.folder = folder
+        self.name = name
+        self._by_id = {row.slide_id: row for row in self.rows}
+
+    def __getitem__(self, slide_id: str) -> SheetRow:
+        if slide_id not in self._by_id:
+            raise PathaiError("E154", f"{self.name}: no slide {slide_id!r}", "add its row")
+        return self._by_id[slide_id]
+
+    def path(self, row: SheetRow) -> Path:
+        """Absolute path of a row's slide; relative ones start at the sheet's folder."""
+        return (self.folder / row.path).absolute()
+
+    def cases(self) -> dict[str, tuple[SheetRow, ...]]:
+        """Rows of each case, sorted by case id."""
+        found: dict[str, list[SheetRow]] = {}
+        for row in sorted(self.rows, key=lambda r: r.case_id):
+            found.setdefault(row.case_id, []).append(row)
+        return {case: tuple(rows) for case, rows in found.items()}
+
+
+def load_sheet(path: Path) -> Sheet:
+    """Read and validate ``slides.tsv``.
+
+    Tab-separated, UTF-8 (a byte-order mark and CRLF are accepted), first line is the header;
+    columns beyond ``COLUMNS`` are labels.
+
+    Raises
+    ------
+    PathaiError
+        E150-E154, naming the file, row (1 = header), column and remedy.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise PathaiError("E154", f"{path.name} not found", "pathai init writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PathaiError("E154", f"{path.name}: {error}", "save it as UTF-8") from None
+    header = lines[0].split("\t") if lines else []
+    _check_header(header, path.name)
+    rows: list[SheetRow] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        row = _parse_row(line, header, number, path.name)
+        key = row.slide_id.casefold()
+        if key in seen:
+            message = f"{path.name}, row {number}: id {row.slide_id!r} is also in row {seen[key]}"
+            raise PathaiError("E152", message)
+        seen[key] = number
+        rows.append(row)
+    if not rows:
+        raise PathaiError("E154", f"{path.name}: no slides", "add a row per slide")
+    _check_patients(rows, path.name)
+    return Sheet(rows, path.parent, path.name)
+
+
+def _check_header(header: list[str], file: str) -> None:
+    if len(header) == 1 and any(mark in header[0] for mark in ",;"):
+        raise PathaiError("E154", f"{file}: columns are not separated by tabs", "save it as TSV")
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        message = f"{file}, row 1: missing column {', '.join(missing)}"
+        raise PathaiError("E154", message, f"the first row must name {', '.join(REQUIRED)}")
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if doubled:
+        raise PathaiError("E154", f"{file}, row 1: column {doubled[0]!r} twice", "rename one")
+
+
+def _parse_row(line: str, header: list[str], number: int, file: str) -> SheetRow:
+    cells = line.split("\t")
+    if len(cells) > len(header):
+        message = f"{file}, row {number}: {len(cells)} cells, {len(header)} columns"
+        raise PathaiError("E154", message, "remove the extra tab")
+    values = dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))
+    for column in _IDS:
+        if values.get(column) or column in REQUIRED:
+            check_id(values[column], column, number, file)
+    known = {k: v for k, v in values.items() if k in COLUMNS and (v or k in REQUIRED)}
+    labels = {k: v for k, v in values.items() if k not in COLUMNS}
+    try:
+        return SheetRow.model_validate({**known, "row": number, "labels": labels})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        column = str(first["loc"][0])
+        message = f"{file}, row {number}, column {column}: {first['msg']} ({values[column]!r})"
+        raise PathaiError("E154", message, f"correct column {column}") from None
+
+
+def _check_patients(rows: list[SheetRow], file: str) -> None:
+    owner: dict[str, SheetRow] = {}
+    for row in rows:
+        first = owner.setdefault(row.case_id, row)
+        if first.patient_id != row.patient_id:
+            message = (
+                f"{file}, row {row.row}: case {row.case_id} has patient {row.patient_id}, "
+                f"but {first.patient_id} in row {first.row}"
+            )
+            raise PathaiError("E154", message, "a case belongs to one patient")

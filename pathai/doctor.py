@@ -1,0 +1,143 @@
+"""``pathai doctor``: what is missing on this machine, for this configuration, and the remedy."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from pathai.batch import say
+from pathai.errors import PathaiError
+
+FLOORS = {"openslide-bin": (4, 0, 1, 1), "torch": (2, 10), "zarr": (3, 1, 6), "snakemake": (9,)}
+"""Oldest versions without a known memory fault, unsafe load or missing feature.
+
+References
+----------
+CVE-2026-48977 and CVE-2026-54604 (openslide-bin), CVE-2026-24747 (torch).
+"""
+
+
+class Check(BaseModel):
+    """One thing that was looked at."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    ok: bool
+    needed: bool
+    found: str
+    remedy: str = ""
+
+
+def check(config: Path | None) -> list[Check]:
+    """Every check, for a configuration if one is given."""
+    checks = [_python(), *map(_package, FLOORS), _disk(config), _cores(), _gpu()]
+    checks += [_optional("napari", "viewer", "pathai review"), _display()]
+    checks += [_optional("openai", "llm", "report drafts by a local language model")]
+    return checks + (_configuration(config) if config else [])
+
+
+def _python() -> Check:
+    found = sys.version.split()[0]
+    return Check(name="python", ok=sys.version_info >= (3, 11), needed=True, found=found)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("+")[0].split(".") if part.isdigit())
+
+
+def _package(name: str) -> Check:
+    floor = ".".join(map(str, FLOORS[name]))
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        found = "missing"
+    ok = found != "missing" and _numbers(found) >= FLOORS[name]
+    remedy = "" if ok else f"pip install '{name}>={floor}'"
+    return Check(name=name, ok=ok, needed=True, found=found, remedy=remedy)
+
+
+def _optional(name: str, extra: str, use: str) -> Check:
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        remedy = f"for {use}: pip install 'pathai[{extra}]'"
+        return Check(name=name, ok=False, needed=False, found="missing", remedy=remedy)
+    return Check(name=name, ok=True, needed=False, found=found)
+
+
+def _disk(config: Path | None) -> Check:
+    folder = config.absolute().parent if config else Path.cwd()
+    free = shutil.disk_usage(folder).free / 2**30
+    remedy = "" if free > 5 else "free space; a slide needs about its own size again"
+    return Check(name="disk", ok=free > 5, needed=True, found=f"{free:.0f} GiB free", remedy=remedy)
+
+
+def _cores() -> Check:
+    return Check(name="cores", ok=True, needed=False, found=str(os.cpu_count()))
+
+
+def _gpu() -> Check:
+    driver = Path("/proc/driver/nvidia/version").exists()
+    found = "NVIDIA driver" if driver else "none (the processor is used)"
+    return Check(name="gpu", ok=True, needed=False, found=found)
+
+
+def _display() -> Check:
+    ok = sys.platform != "linux" or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    remedy = "" if ok else "for pathai review: start it on a desktop, or under xvfb-run"
+    found = "yes" if ok else "none"
+    return Check(name="display", ok=ok, needed=False, found=found, remedy=remedy)
+
+
+def _configuration(config: Path) -> list[Check]:
+    from pathai.detectors import DETECTORS
+    from pathai.drafters import DRAFTERS
+    from pathai.encoders import check_encoder
+    from pathai.plan import Plan
+
+    checks = []
+
+    def attempt(name: str, act: Callable[[], object], found: str) -> None:
+        try:
+            act()
+            checks.append(Check(name=name, ok=True, needed=True, found=found))
+        except PathaiError as error:
+            text = f"{error.code}: {error.message}"
+            checks.append(Check(name=name, ok=False, needed=True, found=text, remedy=error.remedy))
+
+    plan: list[Plan] = []
+    attempt("configuration", lambda: plan.append(Plan(config)), config.name)
+    if not plan:
+        return checks
+    settings = plan[0].config
+    attempt("sheet", lambda: plan[0].sheet, settings.sheet)
+    attempt("tasks and models", lambda: (plan[0].tasks, plan[0].models), "readable")
+    for name in settings.features.encoders:
+        attempt("encoder", lambda name=name: check_encoder(name), name)  # type: ignore[misc]
+    detector, drafter = settings.cells.detector, settings.report.drafter
+    attempt("detector", lambda: DETECTORS[detector], detector)
+    attempt("drafter", lambda: DRAFTERS[drafter], drafter)
+    writable = os.access(plan[0].root, os.W_OK)
+    remedy = "" if writable else "choose a folder that this user may write"
+    found = "writable" if writable else "read-only"
+    checks.append(Check(name="run folder", ok=writable, needed=True, found=found, remedy=remedy))
+    return checks
+
+
+def show(checks: list[Check], *, as_json: bool) -> int:
+    """Print the checks; 1 if something needed is missing."""
+    if as_json:
+        from pathai.verbs import print_json
+
+        print_json([c.model_dump(mode="json") for c in checks])
+    else:
+        for c in checks:
+            state = "ok" if c.ok else "MISSING" if c.needed else "missing"
+            say(f"{state:<8} {c.name:<17} {c.found}" + (f"; {c.remedy}" if c.remedy else ""))
+    return int(any(c.needed and not c.ok for c in checks))

@@ -1,0 +1,232 @@
+"""``pathai run``: Snakemake over the whole plan, always resuming, with nothing lost.
+
+Manifests are the truth, receipts are what Snakemake sees. Before it starts, receipts without
+current manifests are dropped; after it, slides whose job was killed beyond its retries get a
+``failed`` manifest and the rest goes on.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pathai
+from pathai import chain
+from pathai.errors import PathaiError
+from pathai.plan import Plan
+from pathai.store.commit import manifest_path, remove
+from pathai.store.manifest import Manifest, read_manifest, storage_error
+
+MAX_ROUNDS = 1000
+"""Each round records at least one killed slide, so this is a bound on them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: subjects with problems, and whether Snakemake had work."""
+
+    problems: tuple[Manifest, ...]
+    up_to_date: bool
+
+    @property
+    def failed(self) -> tuple[Manifest, ...]:
+        """Failed subjects, each under the stage where it failed first."""
+        return tuple(m for m in self.problems if m.status == "failed")
+
+
+def shipped(name: str) -> Path:
+    """A file or folder that travels with the package (Snakefile, workflows, configs)."""
+    package = Path(pathai.__file__).parent
+    inside = package / "_shipped" / name
+    return inside if inside.exists() else package.parent / name
+
+
+@contextmanager
+def owned(plan: Plan) -> Iterator[None]:
+    """Hold the run folder; a dead owner's lock is taken over.
+
+    Raises
+    ------
+    PathaiError
+        E175 naming the owner's process id, E160 when the folder cannot be written.
+    """
+    lock = plan.state / "lock"
+    try:
+        plan.state.mkdir(parents=True, exist_ok=True)
+        if lock.exists() and not _alive(lock.read_text()):
+            lock.unlink()
+        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        owner = lock.read_text().split("\n")[0]
+        raise PathaiError("E175", f"another run owns this folder (process {owner})") from None
+    except OSError as error:
+        raise storage_error(error) from None
+    try:
+        os.write(handle, f"{os.getpid()}\n{_started(os.getpid())}\n".encode())
+        os.close(handle)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _started(pid: int) -> str:
+    """When a process started, so that a reused id is not taken for its former owner."""
+    import psutil
+
+    try:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _alive(text: str) -> bool:
+    pid, started = [*text.split("\n"), "", ""][:2]
+    return pid.isdigit() and bool(started) and _started(int(pid)) == started
+
+
+def run(
+    plan: Plan,
+    *,
+    cores: int | None = None,
+    profile: str = "",
+    dry: bool = False,
+    retry_failed: bool = False,
+    arguments: tuple[str, ...] = (),
+) -> Outcome:
+    """Run or resume everything that is not current.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to run.
+    cores : int, optional
+        Processor cores; default all.
+    profile : str
+        Snakemake profile: a shipped name (``local``) or a folder.
+    dry : bool
+        Only show what would be done.
+    retry_failed : bool
+        Forget failures first, so that they are tried again.
+    arguments : tuple of str
+        Passed to Snakemake as they are.
+
+    Raises
+    ------
+    PathaiError
+        E154, E190, E192 for sheet, configuration and tasks; E160 when results cannot be written;
+        E175 when another run owns the folder; E176 when Snakemake itself failed.
+    """
+    plan.sheet, plan.models  # noqa: B018  (validate everything before any work)
+    with owned(plan):
+        if retry_failed and not dry:
+            forget_failures(plan)
+        drop_stale_receipts(plan)
+        command = _command(plan, cores, profile, dry, arguments)
+        up_to_date = _settled(plan)
+        for _ in range(MAX_ROUNDS):
+            _clear_marks(plan)
+            returned = subprocess.run(command, cwd=plan.root, env=_environment()).returncode
+            if returned == 0 or dry:
+                break
+            if not record_killed(plan):
+                log = "logs/ and .snakemake/log"
+                raise PathaiError("E176", f"Snakemake ended with {returned}; see {log}")
+        if dry:
+            return Outcome((), up_to_date)
+        return Outcome(tuple(problems(plan)), up_to_date)
+
+
+def _settled(plan: Plan) -> bool:
+    receipts = plan.receipts().items()
+    return all(plan.receipt(stage, name).exists() for stage, names in receipts for name in names)
+
+
+def _command(
+    plan: Plan, cores: int | None, profile: str, dry: bool, arguments: tuple[str, ...]
+) -> list[str]:
+    own = shipped(f"workflows/profiles/{profile}")
+    return [
+        sys.executable,
+        "-m",
+        "snakemake",
+        *("--snakefile", str(shipped("Snakefile"))),
+        *("--directory", str(plan.root)),
+        *("--configfile", str(plan.config_path)),
+        *("--cores", str(cores or os.cpu_count() or 1)),
+        *("--rerun-triggers", "mtime"),
+        *("--retries", str(plan.config.run.retries)),
+        "--rerun-incomplete",
+        "--keep-going",
+        "--nolock",
+        *(("--profile", str(own if own.is_dir() else profile)) if profile else ()),
+        *(("--dry-run",) if dry else ()),
+        *(() if dry else ("--quiet", "rules", "host")),
+        *arguments,
+    ]
+
+
+def _environment() -> dict[str, str]:
+    """Rules call ``pathai``: the one of this Python, one thread per process, nothing sent."""
+    bin_folder = str(Path(sys.executable).parent)
+    defaults = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    path = os.pathsep.join([bin_folder, os.environ.get("PATH", "")])
+    return {**defaults, **os.environ, **offline, "PATH": path}
+
+
+def drop_stale_receipts(plan: Plan) -> None:
+    """Remove receipts whose manifests are missing, damaged or made from something else."""
+    wanted = {(s, n) for s, names in plan.receipts().items() for n in names}
+    receipts = plan.state / "receipts"
+    for path in sorted(receipts.glob("*/*")):
+        if (path.parent.name, path.name) not in wanted:
+            path.unlink()
+    for stage, name in sorted(wanted):
+        receipt = plan.receipt(stage, name)
+        if receipt.exists() and not all(
+            step.manifest() for step in chain.steps_of_receipt(plan, stage, name)
+        ):
+            receipt.unlink()
+
+
+def forget_failures(plan: Plan) -> None:
+    """Remove every ``failed`` manifest."""
+    for step in chain.all_steps(plan):
+        path = manifest_path(step.base)
+        if path.exists() and read_manifest(path).status == "failed":
+            path.unlink()
+
+
+def _clear_marks(plan: Plan) -> None:
+    remove(plan.state / "running")
+
+
+def record_killed(plan: Plan) -> int:
+    """Write a failed manifest for every step that a killed job left behind; return how many."""
+    count = 0
+    for stage, names in plan.receipts().items():
+        for name in names:
+            if plan.receipt(stage, name).exists():
+                continue
+            for step in chain.steps_of_receipt(plan, stage, name):
+                if step.mark(plan).exists() and step.manifest() is None:
+                    log = f"logs/{stage}/{name}.log"
+                    message = f"the {step.key.stage} job was killed; see {log}"
+                    step.fail(PathaiError("E173", message))
+                    count += 1
+    return count
+
+
+def problems(plan: Plan) -> Iterator[Manifest]:
+    """First manifest of each subject that is not ok, in the order of the data."""
+    seen: set[str] = set()
+    for step in chain.all_steps(plan):
+        path = manifest_path(step.base)
+        manifest = read_manifest(path) if path.exists() else None
+        if manifest is None or manifest.status == "ok" or step.subject in seen:
+            continue
+        seen.add(step.subject)
+        yield manifest

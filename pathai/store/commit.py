@@ -1,0 +1,248 @@
+"""Committing a stage: parts first, then renamed, the manifest last.
+
+A killed stage leaves ``*.part`` or outputs without a manifest; both are cleared and redone. A
+stage that fails *as a slide* leaves a ``failed`` manifest and no output.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pathai import __version__
+from pathai.errors import PathaiError
+from pathai.store.manifest import (
+    READABLE,
+    SUFFIX,
+    Manifest,
+    Problem,
+    Status,
+    complete,
+    list_files,
+    read_manifest,
+    storage_error,
+    write_manifest,
+)
+
+
+class Skipped(PathaiError):
+    """Nothing to do for this subject (no tissue): listed, not a failure."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a result is made of; when it is unchanged, nothing is redone.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage.
+    version : int
+        Raised by a developer when the stage's output changes.
+    config_digest : str
+        Digest of the stage's section (and of what else decides the result).
+    outputs : tuple of str
+        Names that the stage may write beside its manifest.
+    source : dict
+        Size and modification time of the slide file, for ingest alone.
+    """
+
+    stage: str
+    version: int
+    config_digest: str
+    outputs: tuple[str, ...]
+    source: dict[str, int] = field(default_factory=dict)
+
+
+class Commit:
+    """Where a running stage writes, and what it has to say.
+
+    ``part("tiles.zarr")`` gives the path to write; the final name is given at the end.
+    """
+
+    def __init__(self, base: Path, outputs: tuple[str, ...]) -> None:
+        self.folder = base.parent
+        self._outputs = outputs
+        self._parts: dict[str, Path] = {}
+        self._records: dict[str, Path] = {}
+        self.problems: list[tuple[str, str, str]] = []
+
+    def part(self, name: str) -> Path:
+        """Path under which to write the output ``name`` (a file or a folder)."""
+        return self._claim(self._parts, name)
+
+    def record(self, name: str) -> Path:
+        """Like ``part``, for times and machine figures that stay outside the digest."""
+        return self._claim(self._records, name)
+
+    def _claim(self, kind: dict[str, Path], name: str) -> Path:
+        if name not in self._outputs:
+            raise ValueError(f"{name} is not among the stage's outputs {self._outputs}")
+        path = self.folder / f"{name}.part"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind[name] = path
+        return path
+
+    def degrade(self, code: str, message: str, remedy: str = "") -> None:
+        """Record that part of the subject could not be used; the result stands as degraded."""
+        error = PathaiError(code, message, remedy)
+        self.problems.append((error.code, error.message, error.remedy))
+
+    def finish(self) -> tuple[list[Path], list[Path]]:
+        """Give every part its final name; return outputs and records."""
+        try:
+            return tuple(  # type: ignore[return-value]
+                [self._rename(name, part) for name, part in sorted(kind.items())]
+                for kind in (self._parts, self._records)
+            )
+        except OSError as error:
+            raise storage_error(error) from None
+
+    def _rename(self, name: str, part: Path) -> Path:
+        final = self.folder / name
+        remove(final)
+        return part.rename(final)
+
+    def abandon(self) -> None:
+        """Remove every part."""
+        for part in [*self._parts.values(), *self._records.values()]:
+            remove(part)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def manifest_path(base: Path) -> Path:
+    """``folder/tile`` -> ``folder/tile.manifest.json``."""
+    return base.with_name(base.name + SUFFIX)
+
+
+def current(base: Path, key: Key, parents: dict[str, str]) -> Manifest | None:
+    """The manifest of a finished result made from just this, or None."""
+    try:
+        manifest = read_manifest(manifest_path(base))
+    except PathaiError:
+        return None
+    wanted = (key.version, key.config_digest, parents, key.source)
+    return manifest if manifest.key == wanted and complete(base.parent, manifest) else None
+
+
+def run_stage(
+    base: Path,
+    subject: str,
+    key: Key,
+    parents: dict[str, Path],
+    work: Callable[[Commit], None],
+    *,
+    tolerant: bool = False,
+) -> Manifest:
+    """Do ``work`` unless its result is current, and commit it.
+
+    Parameters
+    ----------
+    base : Path
+        Folder and name of the result; the manifest is ``<base>.manifest.json``.
+    subject : str
+        Slide, case or task id, named in every message.
+    key : Key
+        What the result depends on beside its parents.
+    parents : dict
+        Name to base of each parent result.
+    work : callable
+        Writes through the Commit; raises PathaiError to fail, Skipped to skip the subject.
+    tolerant : bool
+        Work also on failed or skipped parents (findings and cohort report them).
+
+    Returns
+    -------
+    Manifest
+        Of the result, current or new. A parent's failure is passed on.
+
+    Raises
+    ------
+    PathaiError
+        E164 when a parent was never made, E160/E161 when results cannot be written.
+    """
+    manifests = {name: read_manifest(manifest_path(path)) for name, path in parents.items()}
+    digests = {name: manifest.digest for name, manifest in manifests.items()}
+    found = current(base, key, digests)
+    if found is not None:
+        return found
+    _clear(base, key)
+    out = Commit(base, key.outputs)
+    bad = [m for m in manifests.values() if m.status not in READABLE]
+    if bad and not tolerant:
+        return _seal(base, subject, key, digests, bad[0].status, bad[0].problems, out)
+    try:
+        work(out)
+    except PathaiError as error:
+        out.abandon()
+        if error.code in ("E160", "E161"):
+            raise
+        status: Status = "skipped" if isinstance(error, Skipped) else "failed"
+        named = error.about(subject)
+        problem = Problem(
+            code=named.code, message=named.message, remedy=named.remedy, stage=key.stage
+        )
+        return _seal(base, subject, key, digests, status, (problem,), Commit(base, ()))
+    except OSError as error:
+        out.abandon()
+        raise storage_error(error) from None
+    inherited = tuple(p for m in manifests.values() if m.status == "degraded" for p in m.problems)
+    own = tuple(
+        Problem(code=c, message=f"{subject}: {m}", remedy=r, stage=key.stage)
+        for c, m, r in out.problems
+    )
+    problems = tuple(dict.fromkeys(inherited + own)) if not tolerant else own
+    return _seal(base, subject, key, digests, "degraded" if problems else "ok", problems, out)
+
+
+def _seal(
+    base: Path,
+    subject: str,
+    key: Key,
+    parents: dict[str, str],
+    status: Status,
+    problems: tuple[Problem, ...],
+    out: Commit,
+) -> Manifest:
+    outputs, records = out.finish()
+    manifest = Manifest(
+        stage=key.stage,
+        subject=subject,
+        status=status,
+        problems=problems,
+        stage_version=key.version,
+        config_digest=key.config_digest,
+        parents=parents,
+        files=list_files(base.parent, outputs),
+        records=list_files(base.parent, records),
+        source=key.source,
+        pathai_version=__version__,
+    )
+    write_manifest(manifest_path(base), manifest)
+    return manifest
+
+
+def _clear(base: Path, key: Key) -> None:
+    """Remove what an earlier, stale or killed run of this stage left."""
+    base.parent.mkdir(parents=True, exist_ok=True)
+    manifest_path(base).unlink(missing_ok=True)
+    for name in key.outputs:
+        remove(base.parent / name)
+        remove(base.parent / f"{name}.part")
+
+
+def fail(base: Path, subject: str, key: Key, parents: dict[str, Path], error: PathaiError) -> None:
+    """Write a ``failed`` manifest for a job that was killed beyond its retries."""
+    _clear(base, key)
+    named = error.about(subject)
+    problem = Problem(code=named.code, message=named.message, remedy=named.remedy, stage=key.stage)
+    paths = {name: manifest_path(path) for name, path in parents.items()}
+    digests = {name: read_manifest(path).digest for name, path in paths.items() if path.exists()}
+    _seal(base, subject, key, digests, "failed", (problem,), Commit(base, ()))

@@ -1,0 +1,169 @@
+"""Where everything lies. No other file knows a path below ``results/``."""
+
+import json
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from pathai.errors import PathaiError
+from pathai.store.manifest import canonical, write_atomic
+from pathai.store.records import SlideInfo, TissueMap
+
+if TYPE_CHECKING:
+    from pathai.store.pyramid import Pyramid
+    from pathai.store.records import Cells, CellsAttrs, Features, Prediction
+
+
+def slug(name: str) -> str:
+    """A plug-in's name as a file name; other than plain names get 8 hex digits of their hash."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+        return name
+    plain = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-.")[:40]
+    return f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"
+
+
+class SlideFolder:
+    """``results/slides/<slide_id>/``: one output per stage, one owner each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def slide_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    def base(self, stage: str, name: str = "") -> Path:
+        """Folder and name of a stage's result; its manifest is ``<base>.manifest.json``."""
+        return self.path / stage / slug(name) if name else self.path / stage
+
+    @property
+    def slide_json(self) -> Path:
+        """Facts of the slide, written by ingest."""
+        return self.path / "slide.json"
+
+    @property
+    def tiles(self) -> Path:
+        """Tissue-only pyramid, written by tile."""
+        return self.path / "tiles.zarr"
+
+    @property
+    def tissue(self) -> Path:
+        """Tissue map, written by tile."""
+        return self.path / "tissue.zarr"
+
+    def features(self, encoder: str) -> Path:
+        """Vectors of one encoder."""
+        return self.path / "features" / f"{slug(encoder)}.zarr"
+
+    def cells(self, detector: str) -> Path:
+        """Nuclei of one detector."""
+        return self.path / "cells" / f"{slug(detector)}.zarr"
+
+    def prediction(self, task: str) -> Path:
+        """Answer to one task."""
+        return self.path / "predictions" / f"{slug(task)}.zarr"
+
+    def read_slide(self) -> SlideInfo:
+        """Facts of the slide (E164 when ingest has not run)."""
+        return read_slide_info(self.slide_json)
+
+    def read_tissue(self) -> TissueMap:
+        """Tissue map (E164 when tile has not run)."""
+        from pathai.store.pyramid import read_tissue
+
+        return read_tissue(self.tissue)
+
+    def open_tiles(self) -> "Pyramid":
+        """Pixels (E164 when tile has not run)."""
+        from pathai.store.pyramid import Pyramid
+
+        return Pyramid(self.tiles)
+
+    def read_features(self, encoder: str) -> "Features":
+        """Vectors of one encoder."""
+        from pathai.store.groups import read_features
+
+        return read_features(self.features(encoder))
+
+    def read_cells(self, detector: str) -> "Cells":
+        """Nuclei of one detector."""
+        from pathai.store.groups import read_cells
+
+        return read_cells(self.cells(detector))
+
+    def read_cells_attrs(self, detector: str) -> "CellsAttrs":
+        """Counts and areas of one detector."""
+        from pathai.store.groups import read_cells_attrs
+
+        return read_cells_attrs(self.cells(detector))
+
+    def read_prediction(self, task: str) -> "Prediction":
+        """Answer to one task."""
+        from pathai.store.groups import read_prediction
+
+        return read_prediction(self.prediction(task))
+
+
+def write_slide_info(path: Path, info: SlideInfo) -> None:
+    """Write ``slide.json``."""
+    write_atomic(path, canonical(info.model_dump(mode="json")))
+
+
+def read_slide_info(path: Path) -> SlideInfo:
+    """Read ``slide.json``."""
+    try:
+        return SlideInfo.model_validate(json.loads(path.read_bytes()))
+    except OSError:
+        message = f"{path.parent.name}/slide.json is missing"
+        raise PathaiError("E164", message, "run pathai ingest") from None
+    except (ValueError, ValidationError) as error:
+        raise PathaiError("E164", f"slide.json of {path.parent.name}: {error}") from None
+
+
+class CaseFolder:
+    """``results/cases/<case_id>/``: findings and draft."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def case_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    def base(self, stage: str) -> Path:
+        """``findings`` or ``draft``."""
+        return self.path / stage
+
+    @property
+    def findings(self) -> Path:
+        """Every number that a report of the case may contain."""
+        return self.path / "findings.json"
+
+    def draft(self, kind: str) -> Path:
+        """``draft.json``, ``draft.md`` or ``draft.html``."""
+        return self.path / f"draft.{kind}"
+
+
+class ResultsFolder:
+    """``results/``: slides, cases, cohort."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def slide(self, slide_id: str) -> SlideFolder:
+        """Folder of a slide."""
+        return SlideFolder(self.path / "slides" / slide_id)
+
+    def case(self, case_id: str) -> CaseFolder:
+        """Folder of a case."""
+        return CaseFolder(self.path / "cases" / case_id)
+
+    @property
+    def cohort(self) -> Path:
+        """Folder of the cohort page."""
+        return self.path / "cohort"

@@ -1,0 +1,148 @@
+"""Zarr groups of arrays: written whole, checksummed, read with their types checked."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from pathai.errors import PathaiError
+from pathai.store.records import (
+    Cells,
+    CellsAttrs,
+    Features,
+    FeaturesAttrs,
+    Prediction,
+    PredictionAttrs,
+)
+
+Array = NDArray[Any]
+Model = TypeVar("Model", bound=BaseModel)
+CODECS = (ZstdCodec(level=3), Crc32cCodec())
+CHUNK_BYTES = 2**22
+
+
+def _chunks(array: Array) -> tuple[int, ...]:
+    row = max(int(array.itemsize * np.prod(array.shape[1:], dtype=np.int64)), 1)
+    rows = max(CHUNK_BYTES // row, 1)
+    return (max(min(rows, array.shape[0]), 1), *(max(n, 1) for n in array.shape[1:]))
+
+
+def write_group(path: Path, arrays: dict[str, Array], attrs: dict[str, Any]) -> None:
+    """Write arrays and attributes as one Zarr v3 group; every chunk carries a CRC-32C."""
+    group = zarr.create_group(path, zarr_format=3, attributes=attrs, overwrite=True)
+    for name, array in sorted(arrays.items()):
+        group.create_array(
+            name,
+            data=np.ascontiguousarray(array),
+            chunks=_chunks(array),
+            compressors=CODECS,
+            config={"write_empty_chunks": True},
+        )
+
+
+def _open(path: Path, remedy: str) -> zarr.Group:
+    if not (path / "zarr.json").is_file():
+        raise PathaiError("E164", f"{path.parent.name}/{path.name} is missing", remedy)
+    try:
+        return zarr.open_group(path, mode="r")
+    except (ValueError, KeyError, OSError) as error:
+        raise PathaiError("E164", f"{path.parent.name}/{path.name}: {error}", remedy) from None
+
+
+def _array(group: zarr.Group, name: str, dtype: str, ndim: int) -> Array:
+    try:
+        stored = group[name]
+        value = stored[...]  # type: ignore[index]
+    except (KeyError, ValueError, OSError, RuntimeError) as error:
+        raise PathaiError("E164", f"array {name}: {error}") from None
+    array = np.asarray(value)
+    if array.dtype != np.dtype(dtype) or array.ndim != ndim:
+        message = f"array {name} is {array.dtype}[{array.ndim} axes], not {dtype}[{ndim} axes]"
+        raise PathaiError("E164", message)
+    return array
+
+
+def _attrs(group: zarr.Group, model: type[Model]) -> Model:
+    try:
+        return model.model_validate_json(json.dumps(dict(group.attrs)))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PathaiError("E164", f"attribute {where}: {first['msg']}") from None
+
+
+def _same_rows(lengths: dict[str, int]) -> None:
+    if len(set(lengths.values())) > 1:
+        raise PathaiError("E164", f"rows do not match: {lengths}")
+
+
+def write_features(path: Path, features: Features) -> None:
+    """Write ``features/<encoder>.zarr``."""
+    arrays = {name: getattr(features, name) for name in _FEATURES}
+    write_group(path, arrays, features.attrs.model_dump(mode="json"))
+
+
+def read_features(path: Path) -> Features:
+    """Read and check ``features/<encoder>.zarr``."""
+    group = _open(path, "run pathai features")
+    arrays = {name: _array(group, name, *kind) for name, kind in _FEATURES.items()}
+    _same_rows({n: len(a) for n, a in arrays.items() if n != "size_px0"})
+    return Features(**arrays, attrs=_attrs(group, FeaturesAttrs))
+
+
+def write_cells(path: Path, cells: Cells) -> None:
+    """Write ``cells/<detector>.zarr`` with its class raster."""
+    arrays = {name: getattr(cells, name) for name in _CELLS}
+    rasters = {f"raster/{i}": level for i, level in enumerate(cells.raster)}
+    write_group(path, {**arrays, **rasters}, cells.attrs.model_dump(mode="json"))
+
+
+def read_cells(path: Path) -> Cells:
+    """Read and check ``cells/<detector>.zarr``."""
+    group = _open(path, "run pathai cells")
+    arrays = {name: _array(group, name, *kind) for name, kind in _CELLS.items()}
+    _same_rows({name: len(arrays[name]) for name in ("xy_px0", "class_", "prob", "dab_od")})
+    rasters = group["raster"]
+    count = len(list(rasters.array_keys()))  # type: ignore[union-attr]
+    raster = tuple(_array(group, f"raster/{i}", "uint8", 2) for i in range(count))
+    return Cells(**arrays, raster=raster, attrs=_attrs(group, CellsAttrs))
+
+
+def read_cells_attrs(path: Path) -> CellsAttrs:
+    """Counts and areas alone, without loading the cells."""
+    return _attrs(_open(path, "run pathai cells"), CellsAttrs)
+
+
+def write_prediction(path: Path, prediction: Prediction) -> None:
+    """Write ``predictions/<task>.zarr``."""
+    attrs = prediction.attrs.model_dump(mode="json")
+    write_group(path, {"attention": prediction.attention}, attrs)
+
+
+def read_prediction(path: Path) -> Prediction:
+    """Read and check ``predictions/<task>.zarr``."""
+    group = _open(path, "run pathai predict")
+    attention = _array(group, "attention", "float32", 1)
+    return Prediction(attention, _attrs(group, PredictionAttrs))
+
+
+_FEATURES = {
+    "x": ("float16", 2),
+    "xy_px0": ("int32", 2),
+    "size_px0": ("float32", 1),
+    "valid": ("float16", 1),
+    "tissue": ("float16", 1),
+}
+_CELLS = {
+    "xy_px0": ("float32", 2),
+    "class_": ("uint8", 1),
+    "prob": ("float16", 2),
+    "dab_od": ("float16", 1),
+    "outline_px0": ("float32", 2),
+    "outline_start": ("int64", 1),
+}

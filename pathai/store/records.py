@@ -1,0 +1,207 @@
+"""What the store holds: one typed record per stage.
+
+Row *i* of ``Features`` and of a prediction's attention is the same tile; positions are level-0
+pixels, x before y.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from pathai.units import Mpp
+
+TISSUE_NAMES = ("background", "tissue", "pen", "dark", "unreadable")
+"""Classes of the tissue map, by value."""
+
+BACKGROUND, TISSUE, PEN, DARK, UNREADABLE = range(len(TISSUE_NAMES))
+
+
+class Record(BaseModel):
+    """A frozen record; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SlideInfo(Record):
+    """``slide.json``: what is known of a slide. No path, no text of the scanner.
+
+    ``associated`` and ``phi`` name kinds (label, macro, tag names), never their content.
+    """
+
+    slide_id: str
+    sha256: str
+    width: int = Field(gt=0, description="level 0, px")
+    height: int = Field(gt=0, description="level 0, px")
+    mpp_x: float
+    mpp_y: float
+    mpp_source: Literal["file", "sheet"]
+    objective: float | None = None
+    vendor: str = ""
+    reader: str
+    reader_reason: str = ""
+    level_downsamples: tuple[float, ...]
+    stain: str
+    has_icc: bool = False
+    associated: tuple[str, ...] = ()
+    phi: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def mpp(self) -> Mpp:
+        """µm per pixel of level 0."""
+        return Mpp(self.mpp_x, self.mpp_y)
+
+
+@dataclass(frozen=True)
+class TissueMap:
+    """Class of every map pixel.
+
+    Parameters
+    ----------
+    classes : uint8[h, w]
+        Index into ``TISSUE_NAMES``.
+    downsample : float
+        Level-0 pixels per map pixel, the same along x and y.
+    mpp : Mpp
+        µm per *map* pixel.
+    """
+
+    classes: NDArray[np.uint8]
+    downsample: float
+    mpp: Mpp
+
+    def area_mm2(self, value: int) -> float:
+        """Area of one class in mm²."""
+        return float((self.classes == value).sum()) * self.mpp.x * self.mpp.y / 1e6
+
+
+class FeaturesAttrs(Record):
+    """Attributes of ``features/<encoder>.zarr``."""
+
+    encoder: str
+    encoder_digest: str
+    grid_digest: str
+    tile_px: int
+    mpp: float
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Features:
+    """One vector per tile.
+
+    Parameters
+    ----------
+    x : float16[N, D]
+        Finite; ``N`` may be 0.
+    xy_px0 : int32[N, 2]
+        Top-left corner (x, y).
+    size_px0 : float32[2]
+        Width and height of a tile.
+    valid : float16[N]
+        Share of readable pixels inside the slide.
+    tissue : float16[N]
+        Share of tissue.
+    """
+
+    x: NDArray[np.float16]
+    xy_px0: NDArray[np.int32]
+    size_px0: NDArray[np.float32]
+    valid: NDArray[np.float16]
+    tissue: NDArray[np.float16]
+    attrs: FeaturesAttrs
+
+
+class Interval(Record):
+    """A value with its interval."""
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+    covers: str = Field("", description="which uncertainty the interval covers")
+
+
+class CellsAttrs(Record):
+    """Attributes of ``cells/<detector>.zarr``."""
+
+    detector: str
+    detector_digest: str
+    classes: tuple[str, ...]
+    analysed_mm2: float
+    excluded_mm2: float
+    count: Interval
+    density_per_mm2: Interval
+    class_counts: tuple[int, ...]
+    raster_downsample0: float = Field(description="level-0 px per pixel of raster/0")
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Nuclei, sorted by y, then x.
+
+    Parameters
+    ----------
+    xy_px0 : float32[M, 2]
+        Centers (x, y).
+    class_ : uint8[M]
+        Index into ``attrs.classes``.
+    prob : float16[M, C]
+        Probability of each class.
+    dab_od : float16[M]
+        Mean nuclear DAB optical density (0 on H&E).
+    outline_px0 : float32[K, 2]
+        Vertices (x, y) of all outlines, one after the other.
+    outline_start : int64[M + 1]
+        Outline ``i`` is ``outline_px0[outline_start[i]:outline_start[i + 1]]``.
+    raster : tuple of uint8[h, w]
+        Class + 1 of the nucleus at each pixel, 0 for none; each level half the one before.
+    """
+
+    xy_px0: NDArray[np.float32]
+    class_: NDArray[np.uint8]
+    prob: NDArray[np.float16]
+    dab_od: NDArray[np.float16]
+    outline_px0: NDArray[np.float32]
+    outline_start: NDArray[np.int64]
+    raster: tuple[NDArray[np.uint8], ...]
+    attrs: CellsAttrs
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class PredictionAttrs(Record):
+    """The answer of one model for one slide."""
+
+    task: str
+    question: str
+    classes: tuple[str, ...]
+    label: str = Field(description="class with the larger probability; empty when abstained")
+    prob: tuple[Probability, ...] = Field(description="calibrated; empty when abstained")
+    set: tuple[str, ...] = Field(description="conformal set")
+    alpha: float
+    ood_percentile: float
+    out_of_distribution: bool
+    abstained: bool
+    reason: str = ""
+    encoder: str
+    grid_digest: str
+    model_digest: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Answer and attention.
+
+    Parameters
+    ----------
+    attention : float32[N]
+        Weight of each tile, sum 1; row *i* as in ``Features``.
+    """
+
+    attention: NDArray[np.float32]
+    attrs: PredictionAttrs

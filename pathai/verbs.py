@@ -1,0 +1,166 @@
+"""What the verbs of the command line do, beside parsing: folders, batches, output."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from pathai import chain
+from pathai.batch import exit_code, folder_config, run_batch, run_steps, say
+from pathai.chain import Step
+from pathai.config import Config, check_id, load_config, load_sheet
+from pathai.errors import CODES, PathaiError
+from pathai.plan import Plan
+from pathai.store.folders import ResultsFolder, SlideFolder
+from pathai.task import load_task
+
+
+def wrong(message: str) -> PathaiError:
+    """A wrong call."""
+    return PathaiError("E193", message)
+
+
+def plan_of(config: Path | None) -> Plan:
+    """The run of a configuration file, by default ``config.yaml`` here."""
+    return Plan(config or Path("config.yaml"))
+
+
+def slide_folder(path: Path) -> SlideFolder:
+    """A slide's folder; its name is the slide's id."""
+    path = path.absolute()
+    check_id(path.name, "slide_id", 0, "DIR")
+    return SlideFolder(path)
+
+
+def slide_folders(paths: list[Path] | None) -> list[SlideFolder]:
+    """At least one slide folder."""
+    if not paths:
+        raise wrong("give the folder of a slide, results/slides/<slide_id>")
+    return [slide_folder(path) for path in paths]
+
+
+def settings(folder: Path, config: Path | None) -> Config:
+    """Configuration named, or of the run around the folder, or the defaults."""
+    path = config or folder_config(folder)
+    return load_config(path) if path else Config()
+
+
+def slide_file(folder: SlideFolder, slide: Path | None, config: Path | None) -> Path:
+    """The slide's file: named, or by the sheet of the run around the folder."""
+    if slide is not None:
+        return slide.absolute()
+    path = config or folder_config(folder.path)
+    if path is None:
+        raise wrong(f"{folder.slide_id}: outside of a run, give its file with --slide")
+    plan = Plan(path)
+    return plan.sheet.path(plan.sheet[folder.slide_id])
+
+
+def steps(made: Iterable[Step]) -> int:
+    """Run steps of single folders; a slide that failed, or failed before, gives 1."""
+    return exit_code(run_steps(None, made))
+
+
+def batch(stage: str, config: Path | None, name: str) -> int:
+    """Run one batch of a run. Slides that fail are recorded, so the job itself succeeds."""
+    plan = plan_of(config)
+    if name not in plan.receipts().get(stage, ()):
+        raise wrong(f"no batch {name!r} of {stage} in this run")
+    run_batch(plan, stage, name, list(chain.steps_of_receipt(plan, stage, name)))
+    return 0
+
+
+def train_tasks(config: Path, name: str) -> int:
+    """Train one task of a run, or all of them."""
+    plan = plan_of(config)
+    if name and name not in plan.tasks:
+        raise PathaiError("E191", f"no task {name!r}", f"try {', '.join(plan.tasks)}")
+    for task in [name] if name else list(plan.tasks):
+        run_batch(plan, "train", task, [chain.plan_train_step(plan, task)])
+    return 0
+
+
+def train_one(task: Path, sheet: Path, results: Path, out: Path) -> int:
+    """Train a task outside of a run's configuration."""
+    section = Config().train
+    folder = ResultsFolder(results.absolute())
+    step = chain.train_step(section, load_task(task), load_sheet(sheet), folder, out.absolute())
+    return steps([step])
+
+
+def draft_cases(config: Path | None, cases: list[str]) -> int:
+    """Findings and draft of the named cases, or of all."""
+    plan = plan_of(config)
+    known = plan.sheet.cases()
+    unknown = [case for case in cases if case not in known]
+    if unknown:
+        raise wrong(f"no case {unknown[0]!r} in {plan.config.sheet}")
+    made = [step for case in cases or list(known) for step in chain.case_steps(plan, case)]
+    return exit_code(run_steps(plan, made))
+
+
+def review(results: Path, reader: str) -> None:
+    """Open the viewer."""
+    from pathai.viewer.app import review as open_viewer
+
+    open_viewer(results, reader)
+
+
+def export(folder: Path, format: str, out: Path, overwrite: bool) -> None:
+    """Write one export."""
+    from pathai.export import export as write
+
+    write(slide_folder(folder), format, out, overwrite=overwrite)
+    say(f"wrote {out}")
+
+
+def verify(paths: list[Path], *, as_json: bool) -> int:
+    """Check everything below the paths; 1 if anything is damaged."""
+    from pathai.verify import verify as check
+
+    reports = [check(path) for path in paths]
+    found = [problem for report in reports for problem in report.problems]
+    if as_json:
+        print_json([problem.model_dump(mode="json") for problem in found])
+    else:
+        for problem in found:
+            sys.stdout.write(f"{problem.file}: {problem.problem}; {problem.remedy}\n")
+        files = sum(report.files for report in reports)
+        say(f"{files} files checked, {len(found)} problems")
+    return int(bool(found))
+
+
+def print_json(value: object) -> None:
+    """JSON to stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def list_names(what: str, *, as_json: bool) -> None:
+    """Names of a registry, the shipped tasks, or the table of errors."""
+    rows = _names(what)
+    if as_json:
+        print_json(dict(rows))
+        return
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        sys.stdout.write(f"{name:<{width}}  {text}\n".rstrip() + "\n")
+
+
+def _names(what: str) -> list[tuple[str, str]]:
+    from importlib import import_module
+
+    from pathai.run import shipped
+
+    if what == "errors":
+        return [(code, f"{row.title}; {row.remedy}") for code, row in sorted(CODES.items())]
+    if what == "tasks":
+        files = sorted(shipped("configs/tasks").glob("*.yaml"))
+        return [(file.stem, load_task(file).question) for file in files]
+    if what not in ("encoders", "heads", "detectors", "drafters"):
+        raise PathaiError(
+            "E191",
+            f"nothing to list under {what!r}",
+            "try encoders, heads, detectors, drafters, tasks, errors",
+        )
+    registry = getattr(import_module(f"pathai.{what}"), what.upper())
+    return [(name, registry[name]) for name in registry.names()]

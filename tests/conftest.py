@@ -1,0 +1,31 @@
+"""Fixtures and gates that every test shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+IN_CI = os.environ.get("CI") == "true"
+
+
+def absent(reason: str) -> None:
+    """Skip with a reason; in CI the missing thing is a failure."""
+    if IN_CI:
+        pytest.fail(f"required in CI: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of the real slides and labeled sets (PATHAI_TEST_DATA)."""
+    folder = Path(os.environ.get("PATHAI_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "slides").is_dir():
+        absent(f"real slides are not at {folder}; set PATHAI_TEST_DATA")
+    return folder
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests that draw need a display."""
+    if item.get_closest_marker("gui") and not os.environ.get("DISPLAY"):
+        absent("no display; run under xvfb-run")
