@@ -10,8 +10,10 @@ from pathai.run import shipped
 from pathai.store.manifest import storage_error, write_atomic
 
 SUFFIXES = frozenset(
-    [".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi", ".dcm", ".vsi", ".qptiff"]
+    {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide"}
+    | {".czi", ".dcm", ".vsi", ".qptiff"}
 )
+"""Files that are listed; whether they can be read is for ingest to say."""
 
 
 def init(folder: Path, slides: Path | None) -> None:

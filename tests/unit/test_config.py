@@ -1,0 +1,143 @@
+import json
+import time
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from pathai.config import Config, json_schema, load_config, load_sheet, read_yaml
+from pathai.errors import PathaiError
+from pathai.run import shipped
+from pathai.task import load_task
+
+HEADER = "slide_id\tpath\tcase_id\tpatient_id\tstain\tmpp\ttumor\n"
+
+
+def sheet(tmp_path, text, encoding="utf-8"):
+    path = tmp_path / "slides.tsv"
+    path.write_text(text, encoding=encoding, newline="")
+    return path
+
+
+def complaint(act, *arguments) -> PathaiError:
+    with pytest.raises(PathaiError) as caught:
+        act(*arguments)
+    assert caught.value.remedy
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tile:\n  tissue_umm: 3\n", ["config.yaml", "tile.tissue_umm", "tissue_um"]),
+        ("tiles: {}\n", ["config.yaml", "tiles", "tile"]),
+        ("tile:\n  tissue_um: -1\n", ["tile.tissue_um", "greater than 0"]),
+        ("tile:\n  tissue_um: soon\n", ["tile.tissue_um", "number"]),
+        ("seed: 1\nseed: 2\n", ["twice"]),
+        ("a: &x [1]\nb: *x\n", ["alias"]),
+        ("sheet: !!python/object/apply:os.system [true]\n", ["config.yaml"]),
+        ("- 1\n", ["keys and values"]),
+        ("a: [\n", ["config.yaml"]),
+    ],
+)
+def test_configuration_errors_name_file_key_and_remedy(tmp_path, text, words):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    error = complaint(load_config, path)
+    assert error.code == "E190"
+    assert all(word in str(error) for word in words), str(error)
+
+
+def test_missing_configuration(tmp_path):
+    assert complaint(load_config, tmp_path / "config.yaml").code == "E190"
+
+
+def test_digest_changes_with_any_field_and_only_then():
+    assert Config().tile.digest() == Config().tile.digest()
+    for name, value in {"tissue_um": 4, "min_tissue_mm2": 1, "max_bad_fraction": 0.5}.items():
+        assert Config().tile.model_copy(update={name: value}).digest() != Config().tile.digest()
+
+
+def test_shipped_configuration_states_the_defaults():
+    data = read_yaml(shipped("configs/config.yaml"), "E190")
+    assert load_config(shipped("configs/config.yaml")) == Config()
+    Draft202012Validator(json_schema()).validate(data)
+
+
+def test_shipped_schema_is_fresh():
+    stored = json.loads(shipped("configs/config.schema.json").read_text())
+    assert stored == json_schema(), "run: python configs/write_schema.py"
+
+
+def test_shipped_tasks_load():
+    files = sorted(shipped("configs/tasks").glob("*.yaml"))
+    assert files
+    for file in files:
+        assert load_task(file).name == file.stem
+
+
+def test_task_errors_name_the_key(tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text("name: t\nquestion: q\nlabel: l\nclasses: [a, b]\nencodre: x\n")
+    error = complaint(load_task, path)
+    assert error.code == "E192"
+    assert "encoder" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "words"),
+    [
+        ("../x\ta\tC\tP\n", "E151", ["row 2", "slide_id", "../x"]),
+        ("$(touch x)\ta\tC\tP\n", "E151", ["row 2"]),
+        ("a..b\ta\tC\tP\n", "E151", ["row 2"]),
+        ("/etc\ta\tC\tP\n", "E151", ["row 2"]),
+        ("CON\ta\tC\tP\n", "E151", ["row 2"]),
+        ("-x\ta\tC\tP\n", "E151", ["row 2"]),
+        ("a b\ta\tC\tP\n", "E151", ["row 2"]),
+        ("S\x07\ta\tC\tP\n", "E150", ["row 2"]),
+        ("S1\ta\t;rm\tP\n", "E151", ["case_id"]),
+        ("S1\ta\tC\tP\nS2\tb\tC\tP\nS1\tc\tC\tP\n", "E152", ["row 4", "row 2"]),
+        ("S1\ta\tC\tP\ns1\tb\tC\tP\n", "E152", ["row 3", "row 2"]),
+        ("S1\ta\tC\tP\nS2\tb\tC\tQ\n", "E154", ["row 3", "case C", "row 2"]),
+        ("S1\t\tC\tP\n", "E154", ["row 2", "path"]),
+        ("S1\ta\tC\tP\tH&E\tx\n", "E154", ["row 2", "mpp"]),
+        ("S1\ta\tC\tP\tH&E\t0\n", "E154", ["row 2", "mpp"]),
+        ("S1\ta\tC\tP\tH&E\t0.5\tyes\textra\n", "E154", ["row 2"]),
+        ("", "E154", ["no slides"]),
+    ],
+)
+def test_sheet_errors_name_row_column_and_remedy(tmp_path, rows, code, words):
+    error = complaint(load_sheet, sheet(tmp_path, HEADER + rows))
+    assert error.code == code
+    assert all(word in str(error) for word in ["slides.tsv", *words]), str(error)
+
+
+@pytest.mark.parametrize(
+    ("header", "word"),
+    [
+        ("slide_id\tpath\tcase_id\n", "patient_id"),
+        ("slide_id,path,case_id,patient_id\n", "tabs"),
+        (HEADER.replace("tumor", "stain"), "twice"),
+        ("", "slide_id"),
+    ],
+)
+def test_header_errors(tmp_path, header, word):
+    error = complaint(load_sheet, sheet(tmp_path, header))
+    assert error.code == "E154"
+    assert word in str(error)
+
+
+def test_sheet_reads_bom_and_crlf_sorts_and_keeps_labels(tmp_path):
+    text = HEADER + "S2\tb.svs\tC\tP\tH&E\t\tyes\nS1\ta.svs\tC\tP\tH&E\t0.25\tno\n"
+    read = load_sheet(sheet(tmp_path, text.replace("\n", "\r\n"), "utf-8-sig"))
+    assert [row.slide_id for row in read.rows] == ["S1", "S2"]
+    assert [row.mpp for row in read.rows] == [0.25, None]
+    assert read["S2"].labels == {"tumor": "yes"}
+    assert read.path(read["S1"]) == tmp_path / "a.svs"
+
+
+def test_a_sheet_of_100_000_rows_is_read_in_seconds(tmp_path):
+    rows = "".join(f"S{i}\ts{i}.svs\tC{i}\tP{i}\tH&E\t0.5\tyes\n" for i in range(100_000))
+    start = time.process_time()
+    read = load_sheet(sheet(tmp_path, HEADER + rows))
+    assert len(read.cases()) == 100_000
+    assert time.process_time() - start < 20  # a bound against quadratic work, not a figure
