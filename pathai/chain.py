@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pathai.config import Config, Section, Sheet, SheetRow, TrainConfig
 from pathai.errors import PathaiError
 from pathai.plan import Model, Plan
 from pathai.store.commit import Commit, Key, current, fail, manifest_path, run_stage
 from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, slug
-from pathai.store.manifest import Manifest, canonical, read_manifest
+from pathai.store.manifest import READABLE, Manifest, canonical, read_manifest
 from pathai.task import Task
+
+if TYPE_CHECKING:
+    from pathai.store.records import Features
 
 VERSIONS = {
     "ingest": 1,
@@ -105,7 +108,7 @@ def tile_step(config: Config, folder: SlideFolder, path: Path) -> Step:
     def work(out: Commit) -> None:
         from pathai.tiling import run
 
-        run(folder, config.tile, out, path=path, ingest=config.ingest)
+        run(folder, config.tile, out, path=path)
 
     outputs = ("tiles.zarr", "tissue.zarr")
     key = _key("tile", outputs, config.tile)
@@ -159,17 +162,9 @@ def predict_step(config: Config, folder: SlideFolder, model: Model) -> Step:
         run(folder, config.predict, out, model=model.folder, name=model.name)
 
     name = slug(model.name)
-    encoder = bundle_encoder(model)
     key = _key("predict", (f"{name}.zarr",), config.predict, bundle_id(model.folder))
-    parents = {"features": folder.base("features", encoder)}
+    parents = {"features": folder.base("features", model.task.encoder)}
     return Step(folder.base("predictions", model.name), folder.slide_id, key, parents, work)
-
-
-def bundle_encoder(model: Model) -> str:
-    """Encoder whose features a bundle reads."""
-    from pathai.store.bundle import read_bundle
-
-    return model.task.encoder if model.task else read_bundle(model.folder).spec.encoder
 
 
 def bundle_id(folder: Path) -> str:
@@ -188,10 +183,15 @@ def train_step(
     labels = [[r.slide_id, r.patient_id, r.stain, r.labels.get(task.label, "")] for r in rows]
     folders = {row.slide_id: results.slide(row.slide_id) for row in rows}
 
-    def work(out: Commit) -> None:
-        from pathai.train import run
+    def read(slide_id: str) -> "Features | None":
+        manifest = read_manifest(manifest_path(parents[slide_id]))
+        usable = manifest.status in READABLE
+        return folders[slide_id].read_features(task.encoder) if usable else None
 
-        run(task, rows, folders, section, out.part(bundle.name))
+    def work(out: Commit) -> None:
+        from pathai.train import train
+
+        train(task, rows, read, section, out.part(bundle.name))
 
     key = _key("train", (bundle.name,), section, task, labels)
     parents = {i: folder.base("features", task.encoder) for i, folder in folders.items()}
@@ -218,13 +218,20 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
     rows = plan.sheet.cases()[folder.case_id]
     folders = {row.slide_id: plan.results.slide(row.slide_id) for row in rows}
     detector = plan.config.cells.detector
-    names = [model.name for model in plan.models]
+    models = [model.name for model in plan.models]
 
     def work(out: Commit) -> None:
         from pathai.findings import run
 
-        run(folder, plan.config.findings, out, rows=rows, slides=folders, detector=detector,
-            models=names)  # fmt: skip
+        run(
+            folder,
+            plan.config.findings,
+            out,
+            rows=rows,
+            slides=folders,
+            detector=detector,
+            models=models,
+        )
 
     key = _key("findings", ("findings.json",), plan.config.findings, _facts(rows))
     parents = {}
@@ -232,7 +239,7 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
         parents[f"{slide_id}/ingest"] = slide.base("ingest")
         parents[f"{slide_id}/tile"] = slide.base("tile")
         parents[f"{slide_id}/cells"] = slide.base("cells", detector)
-        for name in names:
+        for name in models:
             parents[f"{slide_id}/{name}"] = slide.base("predictions", name)
     return Step(folder.base("findings"), folder.case_id, key, parents, work, tolerant=True)
 

@@ -189,14 +189,14 @@ def predict(
 ) -> None:
     """Apply trained models."""
     from pathai import chain, verbs
-    from pathai.plan import Model
+    from pathai.plan import given_model
 
     if batch:
         raise typer.Exit(verbs.batch("predict", config, batch))
     if not model:
         raise verbs.wrong("predict needs --model FOLDER")
     made = [
-        chain.predict_step(verbs.settings(f.path, config), f, Model(path.absolute(), path.name))
+        chain.predict_step(verbs.settings(f.path, config), f, given_model(path.absolute()))
         for f in verbs.slide_folders(folders)
         for path in model
     ]
@@ -309,7 +309,7 @@ def main() -> None:
             raise
         sys.exit(complain(error))
     # The one broad except of the command line: a person gets one line, not a traceback.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         from pathai.batch import complain
 
         if debug:

@@ -98,7 +98,7 @@ def _display() -> Check:
 def _configuration(config: Path) -> list[Check]:
     from pathai.detectors import DETECTORS
     from pathai.drafters import DRAFTERS
-    from pathai.encoders import check_encoder
+    from pathai.encoders import load_encoder
     from pathai.plan import Plan
 
     checks = []
@@ -119,7 +119,7 @@ def _configuration(config: Path) -> list[Check]:
     attempt("sheet", lambda: plan[0].sheet, settings.sheet)
     attempt("tasks and models", lambda: (plan[0].tasks, plan[0].models), "readable")
     for name in settings.features.encoders:
-        attempt("encoder", lambda name=name: check_encoder(name), name)  # type: ignore[misc]
+        attempt("encoder", lambda name=name: load_encoder(name), name)  # type: ignore[misc]
     detector, drafter = settings.cells.detector, settings.report.drafter
     attempt("detector", lambda: DETECTORS[detector], detector)
     attempt("drafter", lambda: DRAFTERS[drafter], drafter)

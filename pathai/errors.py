@@ -61,7 +61,7 @@ CODES: dict[str, Code] = {
     "E170": Code("out of memory", "lower the batch size"),
     "E171": Code("the decoder did not answer in time", "copy the slide again; see ingest.seconds"),
     "E172": Code("the decoder crashed", "the file is damaged or hostile; scan it again"),
-    "E173": Code("the job was killed", "see logs/; raise memory or time, then --retry-failed"),
+    "E173": Code("the job did not finish", "raise its memory or time, then pathai run --retry-failed"),
     "E175": Code("another run owns the folder", "wait for it, or end it"),
     "E176": Code("the workflow engine failed", "see the log named above, then run again"),
     # features, models

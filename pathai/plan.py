@@ -16,17 +16,28 @@ from pathai.errors import PathaiError
 from pathai.store.folders import ResultsFolder
 from pathai.task import Task, load_task
 
-SLIDE_STAGES = ("ingest", "tile", "features", "cells", "predict")
-"""Stages that work on batches of slides, in the order of the data."""
+SLIDE_STAGES = ("ingest", "tile", "features", "cells")
+"""Stages that work on batches of slides and need no model, in the order of the data."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A bundle to apply: its folder, and the task when it is trained in this run."""
+    """A bundle to apply, and the task that it answers."""
 
     folder: Path
-    name: str
-    task: Task | None = None
+    task: Task
+
+    @property
+    def name(self) -> str:
+        """The task's name, under which predictions are stored."""
+        return self.task.name
+
+
+def given_model(folder: Path) -> Model:
+    """A bundle from elsewhere, checked (E182, E183)."""
+    from pathai.store.bundle import read_bundle
+
+    return Model(folder, read_bundle(folder).spec.task)
 
 
 class Plan:
@@ -83,13 +94,12 @@ class Plan:
     @cached_property
     def models(self) -> tuple[Model, ...]:
         """Bundles to apply: given ones, then those trained here."""
-        given = [self.root / path for path in self.config.predict.models]
-        models = [Model(path, path.name) for path in given]
-        models += [Model(self.model_folder(n), n, task) for n, task in self.tasks.items()]
+        models = [given_model(self.root / path) for path in self.config.predict.models]
+        models += [Model(self.model_folder(name), task) for name, task in self.tasks.items()]
         names = [model.name for model in models]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            raise PathaiError("E190", f"two models are named {doubled[0]}", "rename one folder")
+            raise PathaiError("E190", f"two models answer {doubled[0]}", "give one of them")
         return tuple(models)
 
     def model_folder(self, task: str) -> Path:
@@ -112,8 +122,23 @@ class Plan:
         found = [tuple(members[i : i + size]) for i in range(0, len(members), size)]
         return {f"{i:04d}-{_short('|'.join(group))}": group for i, group in enumerate(found)}
 
-    def batches_of_case_batch(self, name: str) -> list[str]:
-        """Slide batches that hold a slide of these cases."""
+    def needs(self, stage: str, name: str) -> list[tuple[str, str]]:
+        """Receipts (stage, name) that must be there before this one is worked on."""
+        if stage == "ingest":
+            return []
+        if stage == "predict":
+            return [("features", name), *(("train", task) for task in self.tasks)]
+        if stage == "train":
+            return [("features", batch) for batch in self.slide_batches]
+        if stage == "report":
+            batches = self._slides_of_cases(name)
+            return [(before, batch) for before in ("cells", "predict") for batch in batches]
+        if stage == "cohort":
+            return [("report", batch) for batch in self.case_batches]
+        return [("ingest" if stage == "tile" else "tile", name)]
+
+    def _slides_of_cases(self, name: str) -> list[str]:
+        """Slide batches that hold a slide of this batch of cases."""
         cases = self.sheet.cases()
         slides = {row.slide_id for case in self.case_batches[name] for row in cases[case]}
         return [b for b, ids in self.slide_batches.items() if not slides.isdisjoint(ids)]
@@ -123,10 +148,16 @@ class Plan:
         return self.state / "receipts" / stage / name
 
     def receipts(self) -> dict[str, tuple[str, ...]]:
-        """Every stage of the run with the names of its receipts."""
+        """Every stage of the run, in the order of the data, with the names of its receipts."""
         slides, cases = tuple(self.slide_batches), tuple(self.case_batches)
-        stages = dict.fromkeys(SLIDE_STAGES, slides)
-        return {**stages, "train": tuple(self.tasks), "report": cases, "cohort": ("cohort",)}
+        trained = tuple(self.tasks)
+        return {
+            **dict.fromkeys(SLIDE_STAGES, slides),
+            "train": trained,
+            "predict": slides,
+            "report": cases,
+            "cohort": ("cohort",),
+        }
 
 
 def _short(text: str) -> str:

@@ -17,6 +17,7 @@ import pathai
 from pathai import chain
 from pathai.errors import PathaiError
 from pathai.plan import Plan
+from pathai.progress import follow
 from pathai.store.commit import manifest_path, remove
 from pathai.store.manifest import Manifest, read_manifest, storage_error
 
@@ -128,7 +129,7 @@ def run(
         up_to_date = _settled(plan)
         for _ in range(MAX_ROUNDS):
             _clear_marks(plan)
-            returned = subprocess.run(command, cwd=plan.root, env=_environment()).returncode
+            returned = _start(plan, command, quiet=not (dry or arguments))
             if returned == 0 or dry:
                 break
             if not record_killed(plan):
@@ -137,6 +138,13 @@ def run(
         if dry:
             return Outcome((), up_to_date)
         return Outcome(tuple(problems(plan)), up_to_date)
+
+
+def _start(plan: Plan, command: list[str], *, quiet: bool) -> int:
+    """Run Snakemake; show either its own output or pathai's lines of progress."""
+    full = [*command, "--quiet", "all"] if quiet else command
+    with subprocess.Popen(full, cwd=plan.root, env=_environment()) as process:
+        return follow(plan, process) if quiet else process.wait()
 
 
 def _settled(plan: Plan) -> bool:
@@ -163,7 +171,6 @@ def _command(
         "--nolock",
         *(("--profile", str(own if own.is_dir() else profile)) if profile else ()),
         *(("--dry-run",) if dry else ()),
-        *(() if dry else ("--quiet", "rules", "host")),
         *arguments,
     ]
 
@@ -178,18 +185,21 @@ def _environment() -> dict[str, str]:
 
 
 def drop_stale_receipts(plan: Plan) -> None:
-    """Remove receipts whose manifests are missing, damaged or made from something else."""
-    wanted = {(s, n) for s, names in plan.receipts().items() for n in names}
-    receipts = plan.state / "receipts"
-    for path in sorted(receipts.glob("*/*")):
+    """Remove receipts without current manifests, and those that depend on them.
+
+    Snakemake would not miss an intermediate receipt as long as the last one is there.
+    """
+    dropped = set()
+    wanted = [(stage, name) for stage, names in plan.receipts().items() for name in names]
+    for stage, name in wanted:
+        stale = not dropped.isdisjoint(plan.needs(stage, name))
+        steps = chain.steps_of_receipt(plan, stage, name)
+        if stale or not plan.receipt(stage, name).exists() or not all(s.manifest() for s in steps):
+            plan.receipt(stage, name).unlink(missing_ok=True)
+            dropped.add((stage, name))
+    for path in (plan.state / "receipts").glob("*/*"):
         if (path.parent.name, path.name) not in wanted:
             path.unlink()
-    for stage, name in sorted(wanted):
-        receipt = plan.receipt(stage, name)
-        if receipt.exists() and not all(
-            step.manifest() for step in chain.steps_of_receipt(plan, stage, name)
-        ):
-            receipt.unlink()
 
 
 def forget_failures(plan: Plan) -> None:
@@ -214,7 +224,7 @@ def record_killed(plan: Plan) -> int:
             for step in chain.steps_of_receipt(plan, stage, name):
                 if step.mark(plan).exists() and step.manifest() is None:
                     log = f"logs/{stage}/{name}.log"
-                    message = f"the {step.key.stage} job was killed; see {log}"
+                    message = f"the {step.key.stage} job did not finish; see {log}"
                     step.fail(PathaiError("E173", message))
                     count += 1
     return count

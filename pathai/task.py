@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from pathai.config import ID_PATTERN, Section, explain, read_yaml
 from pathai.errors import PathaiError
@@ -27,6 +27,13 @@ class Task(Section):
     stains: tuple[str, ...] = ("H&E",)
     limits: tuple[str, ...] = ()
     train_on: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _not_a_stage(cls, value: str) -> str:
+        if value in ("ingest", "tile", "features", "cells", "predictions", "findings", "draft"):
+            raise ValueError(f"{value} is the name of a stage")
+        return value
 
 
 def load_task(path: Path) -> Task:

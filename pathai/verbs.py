@@ -119,15 +119,14 @@ def verify(paths: list[Path], *, as_json: bool) -> int:
     from pathai.verify import verify as check
 
     reports = [check(path) for path in paths]
-    found = [problem for report in reports for problem in report.problems]
+    faults = [fault for report in reports for fault in report.faults]
     if as_json:
-        print_json([problem.model_dump(mode="json") for problem in found])
+        print_json([report.as_json() for report in reports])
     else:
-        for problem in found:
-            sys.stdout.write(f"{problem.file}: {problem.problem}; {problem.remedy}\n")
-        files = sum(report.files for report in reports)
-        say(f"{files} files checked, {len(found)} problems")
-    return int(bool(found))
+        for fault in faults:
+            sys.stdout.write(f"{fault}\n")
+        say(f"{sum(report.files for report in reports)} files checked, {len(faults)} faults")
+    return int(bool(faults))
 
 
 def print_json(value: object) -> None:

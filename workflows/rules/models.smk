@@ -3,13 +3,17 @@
 
 rule train:
     input:
-        receipts("features"),
+        needs("train"),
     output:
         touch(".pathai/receipts/train/{task}"),
     log:
         "logs/train/{task}.log",
+    conda:
+        "../../envs/pathai.yaml"
     resources:
         mem_mb=16000,
         runtime=720,
+    params:
+        config=CONFIG,
     shell:
-        "pathai train --config {CONFIG:q} --name {wildcards.task:q} 2> {log:q}"
+        "pathai train --config {params.config:q} --name {wildcards.task:q} 2>> {log:q}"

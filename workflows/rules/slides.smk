@@ -6,65 +6,84 @@ rule ingest:
         touch(".pathai/receipts/ingest/{batch}"),
     log:
         "logs/ingest/{batch}.log",
+    conda:
+        "../../envs/pathai.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        config=CONFIG,
     shell:
-        "pathai ingest --config {CONFIG:q} --batch {wildcards.batch:q} 2> {log:q}"
+        "pathai ingest --config {params.config:q} --batch {wildcards.batch:q} 2>> {log:q}"
 
 
 rule tile:
     input:
-        ".pathai/receipts/ingest/{batch}",
+        needs("tile"),
     output:
         touch(".pathai/receipts/tile/{batch}"),
     log:
         "logs/tile/{batch}.log",
+    conda:
+        "../../envs/pathai.yaml"
     resources:
         mem_mb=4000,
         runtime=240,
+    params:
+        config=CONFIG,
     shell:
-        "pathai tile --config {CONFIG:q} --batch {wildcards.batch:q} 2> {log:q}"
+        "pathai tile --config {params.config:q} --batch {wildcards.batch:q} 2>> {log:q}"
 
 
 rule features:
     input:
-        ".pathai/receipts/tile/{batch}",
+        needs("features"),
     output:
         touch(".pathai/receipts/features/{batch}"),
     log:
         "logs/features/{batch}.log",
+    conda:
+        "../../envs/pathai.yaml"
     resources:
         mem_mb=8000,
         runtime=480,
+    params:
+        config=CONFIG,
     shell:
-        "pathai features --config {CONFIG:q} --batch {wildcards.batch:q} 2> {log:q}"
+        "pathai features --config {params.config:q} --batch {wildcards.batch:q} 2>> {log:q}"
 
 
 rule cells:
     input:
-        ".pathai/receipts/tile/{batch}",
+        needs("cells"),
     output:
         touch(".pathai/receipts/cells/{batch}"),
     log:
         "logs/cells/{batch}.log",
+    conda:
+        "../../envs/pathai.yaml"
     resources:
         mem_mb=8000,
         runtime=480,
+    params:
+        config=CONFIG,
     shell:
-        "pathai cells --config {CONFIG:q} --batch {wildcards.batch:q} 2> {log:q}"
+        "pathai cells --config {params.config:q} --batch {wildcards.batch:q} 2>> {log:q}"
 
 
 rule predict:
     input:
-        ".pathai/receipts/features/{batch}",
-        receipts("train"),
+        needs("predict"),
     output:
         touch(".pathai/receipts/predict/{batch}"),
     log:
         "logs/predict/{batch}.log",
+    conda:
+        "../../envs/pathai.yaml"
     resources:
         mem_mb=8000,
         runtime=120,
+    params:
+        config=CONFIG,
     shell:
-        "pathai predict --config {CONFIG:q} --batch {wildcards.batch:q} 2> {log:q}"
+        "pathai predict --config {params.config:q} --batch {wildcards.batch:q} 2>> {log:q}"

@@ -1,0 +1,44 @@
+"""The page that a lab manager opens first, and the tables behind it.
+
+Everything on it is read from manifests, stores and the sheet; nothing is typed. The page is one
+file, works from a disk without network, and is usable without its small script.
+"""
+
+from pathai.cohort.evaluate import evaluate
+from pathai.cohort.gather import other_outcomes, slide_rows
+from pathai.cohort.tables import failures_tsv, run_record, slides_tsv
+from pathai.cohort.view import html
+from pathai.plan import Plan
+from pathai.store.commit import Commit
+from pathai.store.manifest import canonical
+
+OUTPUTS = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json")
+
+
+def run(plan: Plan, out: Commit) -> None:
+    """Write the cohort's page, its tables and its record.
+
+    Parameters
+    ----------
+    plan : Plan
+        The run; slides that failed, were skipped or were never reached are listed as such.
+    out : Commit
+        Where to write ``OUTPUTS``; ``run.json`` is a record outside of the digest.
+    """
+    rows = slide_rows(plan)
+    outcomes = [o for row in rows for o in row.outcomes] + list(other_outcomes(plan, rows))
+    metrics = evaluate(plan, rows)
+    models = [model.name for model in plan.models]
+    metrics["slides"] = {
+        status: sum(row.status == status for row in rows)
+        for status in ("ok", "degraded", "skipped", "failed")
+    }
+    texts = {
+        "index.html": html(plan, rows, outcomes, metrics),
+        "failures.tsv": failures_tsv(outcomes),
+        "slides.tsv": slides_tsv(rows, models),
+    }
+    for name, text in texts.items():
+        out.part(name).write_bytes(text.encode())
+    out.part("metrics.json").write_bytes(canonical(metrics))
+    out.record("run.json").write_bytes(canonical(run_record(plan)))

@@ -1,0 +1,231 @@
+"""What every stage left of every slide, read from manifests and stores."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pathai.config import SheetRow
+from pathai.errors import PathaiError
+from pathai.plan import Plan
+from pathai.store.commit import manifest_path
+from pathai.store.folders import CaseFolder, SlideFolder
+from pathai.store.manifest import Problem, Status, read_manifest
+from pathai.store.records import (
+    BACKGROUND,
+    TISSUE,
+    TISSUE_NAMES,
+    CellsAttrs,
+    PredictionAttrs,
+    SlideInfo,
+    TissueMap,
+)
+from pathai.units import Box
+
+STATUSES: tuple[Status, ...] = ("ok", "degraded", "skipped", "failed")
+"""From best to worst; a slide has the worst status of its stages."""
+FLAG_SHARE = 0.01
+"""A class of artefact that covers less of the tissue map's foreground is not flagged."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One problem with the status that it led to; ``slide_id`` is empty for cases and models."""
+
+    slide_id: str
+    status: Status
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class SlideRow:
+    """One slide of the sheet and what is known of it; None where a stage gave nothing.
+
+    Parameters
+    ----------
+    areas_mm2 : dict
+        Area of every class of the tissue map but background.
+    box : Box or None
+        Around the tissue, level-0 px.
+    """
+
+    row: SheetRow
+    folder: SlideFolder
+    status: Status
+    outcomes: tuple[Outcome, ...]
+    info: SlideInfo | None
+    areas_mm2: dict[str, float]
+    box: Box | None
+    cells: CellsAttrs | None
+    answers: dict[str, PredictionAttrs]
+    has_draft: bool
+
+    @property
+    def tissue_mm2(self) -> float | None:
+        """Tissue area, mm²."""
+        return self.areas_mm2.get(TISSUE_NAMES[TISSUE])
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What a person should look at before trusting the slide's numbers."""
+        total = sum(self.areas_mm2.values())
+        artefacts = ((n, a) for n, a in self.areas_mm2.items() if n != TISSUE_NAMES[TISSUE])
+        found = [f"{n} {a / total:.0%}" for n, a in artefacts if a > FLAG_SHARE * total]
+        if self.info is not None and self.info.mpp_source == "sheet":
+            found.append("mpp from sheet")
+        return tuple(found)
+
+
+def slide_rows(plan: Plan) -> tuple[SlideRow, ...]:
+    """Every slide of the sheet, in the order of the ids."""
+    return tuple(_slide_row(plan, row) for row in plan.sheet.rows)
+
+
+def other_outcomes(plan: Plan, rows: Sequence[SlideRow]) -> Iterator[Outcome]:
+    """Problems of models and cases that are no slide's."""
+    known = {o.problem for row in rows for o in row.outcomes}
+    bases = [(task, plan.model_folder(task), "train") for task in plan.tasks]
+    for case_id in plan.sheet.cases():
+        folder = plan.results.case(case_id)
+        bases += [(case_id, folder.base(stage), stage) for stage in ("findings", "draft")]
+    seen: set[Problem] = set()
+    for subject, base, stage in bases:
+        _, outcomes = _outcomes(base, subject, stage, "")
+        for outcome in outcomes:
+            if outcome.problem not in known | seen:
+                seen.add(outcome.problem)
+                yield outcome
+
+
+def _slide_row(plan: Plan, row: SheetRow) -> SlideRow:
+    folder = plan.results.slide(row.slide_id)
+    reading = _Reading(folder)
+    reading.stage("ingest", folder.base("ingest"))
+    reading.stage("tile", folder.base("tile"))
+    for encoder in plan.config.features.encoders:
+        reading.stage("features", folder.base("features", encoder))
+    detector = plan.config.cells.detector
+    reading.stage("cells", folder.base("cells", detector))
+    answers = {}
+    for model in plan.models:
+        if reading.stage("predict", folder.base("predictions", model.name)):
+            attrs = reading.answer(model.name)
+            if attrs is not None:
+                answers[model.name] = attrs
+    areas, box = reading.tissue()
+    return SlideRow(
+        row=row,
+        folder=folder,
+        info=reading.info(),
+        areas_mm2=areas,
+        box=box,
+        cells=reading.cells(detector),
+        answers=answers,
+        has_draft=_has_draft(plan.results.case(row.case_id)),
+        status=reading.status,
+        outcomes=tuple(reading.outcomes),
+    )
+
+
+class _Reading:
+    """Reads one slide; what is missing or damaged becomes an outcome, never an exception."""
+
+    def __init__(self, folder: SlideFolder) -> None:
+        self.folder = folder
+        self.status: Status = "ok"
+        self.outcomes: list[Outcome] = []
+        self.usable: set[str] = set()
+
+    def stage(self, stage: str, base: Path) -> bool:
+        """Note how a stage ended; whether its result can be read."""
+        status, outcomes = _outcomes(base, self.folder.slide_id, stage, self.folder.slide_id)
+        for outcome in outcomes:
+            self._note(outcome)
+        self._worsen(status)
+        usable = status in ("ok", "degraded")
+        if usable:
+            self.usable.add(stage)
+        return usable
+
+    def _note(self, outcome: Outcome) -> None:
+        # Children pass on a parent's problem unchanged: it is listed once, where it arose.
+        if outcome.problem not in (o.problem for o in self.outcomes):
+            self.outcomes.append(outcome)
+
+    def _worsen(self, status: Status) -> None:
+        self.status = max(self.status, status, key=STATUSES.index)
+
+    def _broken(self, stage: str, error: PathaiError) -> None:
+        named = error.about(self.folder.slide_id)
+        problem = Problem(code=named.code, message=named.message, remedy=named.remedy, stage=stage)
+        self._note(Outcome(self.folder.slide_id, "failed", problem))
+        self._worsen("failed")
+
+    def info(self) -> SlideInfo | None:
+        if "ingest" not in self.usable:
+            return None
+        try:
+            return self.folder.read_slide()
+        except PathaiError as error:
+            self._broken("ingest", error)
+            return None
+
+    def tissue(self) -> tuple[dict[str, float], Box | None]:
+        if "tile" not in self.usable:
+            return {}, None
+        try:
+            tissue = self.folder.read_tissue()
+        except PathaiError as error:
+            self._broken("tile", error)
+            return {}, None
+        areas = {
+            name: tissue.area_mm2(value)
+            for value, name in enumerate(TISSUE_NAMES)
+            if value != BACKGROUND
+        }
+        return areas, _box(tissue)
+
+    def cells(self, detector: str) -> CellsAttrs | None:
+        if "cells" not in self.usable:
+            return None
+        try:
+            return self.folder.read_cells_attrs(detector)
+        except PathaiError as error:
+            self._broken("cells", error)
+            return None
+
+    def answer(self, model: str) -> PredictionAttrs | None:
+        try:
+            return self.folder.read_prediction(model).attrs
+        except PathaiError as error:
+            self._broken("predict", error)
+            return None
+
+
+def _outcomes(base: Path, subject: str, stage: str, slide_id: str) -> tuple[Status, list[Outcome]]:
+    """Status and problems of one result; one that was never made counts as failed."""
+    try:
+        manifest = read_manifest(manifest_path(base))
+    except PathaiError as error:
+        message = f"{subject}: no result of stage {stage} ({error.message})"
+        problem = Problem(code=error.code, message=message, remedy="run pathai run", stage=stage)
+        return "failed", [Outcome(slide_id, "failed", problem)]
+    return manifest.status, [Outcome(slide_id, manifest.status, p) for p in manifest.problems]
+
+
+def _has_draft(case: CaseFolder) -> bool:
+    try:
+        manifest = read_manifest(manifest_path(case.base("draft")))
+    except PathaiError:
+        return False
+    return manifest.status in ("ok", "degraded") and case.draft("html").is_file()
+
+
+def _box(tissue: TissueMap) -> Box | None:
+    rows, columns = (np.flatnonzero((tissue.classes == TISSUE).any(axis=a)) for a in (1, 0))
+    if not len(rows):
+        return None
+    d = tissue.downsample
+    x, y = float(columns[0]) * d, float(rows[0]) * d
+    return Box(x, y, (float(columns[-1]) + 1) * d - x, (float(rows[-1]) + 1) * d - y)

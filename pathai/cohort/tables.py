@@ -1,0 +1,132 @@
+"""The cohort's tables for other programs, and the record of versions and cost."""
+
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pathai import __version__
+from pathai.cohort.gather import Outcome, SlideRow
+from pathai.plan import Plan
+from pathai.store.records import PredictionAttrs
+
+FAILURE_COLUMNS = ("slide_id", "stage", "status", "code", "message", "remedy")
+_PACKAGES = ("numpy", "scipy", "scikit-image", "zarr", "torch", "timm", "openslide-python",
+             "tiffslide", "snakemake")  # fmt: skip
+
+
+def failures_tsv(outcomes: Iterable[Outcome]) -> str:
+    """One row per problem; the header is always there."""
+    lines = [
+        (o.slide_id, o.problem.stage, o.status, o.problem.code, o.problem.message, o.problem.remedy)
+        for o in outcomes
+    ]
+    return _tsv([FAILURE_COLUMNS, *lines])
+
+
+def slides_tsv(rows: Sequence[SlideRow], models: Sequence[str]) -> str:
+    """One row per slide of the sheet; an empty cell means not measured."""
+    classes = sorted({name for row in rows if row.cells for name in row.cells.classes})
+    header = ["slide_id", "case_id", "patient_id", "stain", "site", "status", "code"]
+    header += ["mpp_x", "mpp_y", "mpp_source", "tissue_mm2", "pen_mm2", "dark_mm2"]
+    header += ["unreadable_mm2", "flags", "nuclei", "nuclei_low", "nuclei_high", "nuclei_level"]
+    header += ["analysed_mm2", "nuclei_per_mm2", "nuclei_per_mm2_low", "nuclei_per_mm2_high"]
+    header += [f"nuclei_{name}" for name in classes]
+    for model in models:
+        header += [f"{model}_{column}" for column in _ANSWER_COLUMNS]
+    return _tsv([header, *(_slide_cells(row, classes, models) for row in rows)])
+
+
+_ANSWER_COLUMNS = ("label", "probability", "set", "ood_percentile", "out_of_distribution", "reason")
+
+
+def _slide_cells(row: SlideRow, classes: Sequence[str], models: Sequence[str]) -> list[str]:
+    sheet, info, cells = row.row, row.info, row.cells
+    codes = dict.fromkeys(o.problem.code for o in row.outcomes)
+    out = [sheet.slide_id, sheet.case_id, sheet.patient_id, sheet.stain, sheet.site, row.status]
+    out.append(",".join(codes))
+    out += [_g(info.mpp_x), _g(info.mpp_y), info.mpp_source] if info else [""] * 3
+    out += [_g(row.areas_mm2.get(name)) for name in ("tissue", "pen", "dark", "unreadable")]
+    out.append(", ".join(row.flags))
+    if cells is None:
+        out += [""] * (8 + len(classes))
+    else:
+        count, density = cells.count, cells.density_per_mm2
+        out += [_g(v) for v in (count.value, count.low, count.high, count.level)]
+        out += [_g(v) for v in (cells.analysed_mm2, density.value, density.low, density.high)]
+        by_class = dict(zip(cells.classes, cells.class_counts, strict=True))
+        out += [str(by_class[name]) if name in by_class else "" for name in classes]
+    for model in models:
+        out += _answer_cells(row.answers.get(model))
+    return out
+
+
+def _answer_cells(answer: PredictionAttrs | None) -> list[str]:
+    if answer is None:
+        return [""] * len(_ANSWER_COLUMNS)
+    prob = dict(zip(answer.classes, answer.prob, strict=False)).get(answer.label)
+    foreign = "yes" if answer.out_of_distribution else "no"
+    percentile = _g(answer.ood_percentile)
+    return [answer.label, _g(prob), ", ".join(answer.set), percentile, foreign, answer.reason]
+
+
+def _g(value: float | None) -> str:
+    return "" if value is None else f"{value:.8g}"
+
+
+def _tsv(lines: Iterable[Sequence[str]]) -> str:
+    return "".join("\t".join(map(_cell, line)) + "\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Text without tabs and line ends that no spreadsheet takes for a formula."""
+    plain = " ".join(text.split())
+    return f"'{plain}" if plain[:1] in ("=", "+", "-", "@") and not _is_number(plain) else plain
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def run_record(plan: Plan) -> dict[str, Any]:
+    """Versions, and what the stages of the last runs cost; outside of the results' digest."""
+    jobs = [job for path in sorted((plan.state / "usage").glob("*.json")) for job in _jobs(path)]
+    stages: dict[str, dict[str, float]] = {}
+    for job in jobs:
+        total = stages.setdefault(job.get("stage", "unknown"), {"jobs": 0})
+        total["jobs"] += 1
+        for key, value in job.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                largest = "peak" in key
+                before = total.get(key, 0)
+                total[key] = round(max(before, value) if largest else before + value, 3)
+    return {
+        "pathai": __version__,
+        "python": platform.python_version(),
+        "packages": {name: found for name in _PACKAGES if (found := _installed(name))},
+        "stages": stages,
+        "jobs": jobs,
+    }
+
+
+def _jobs(path: Path) -> list[dict[str, Any]]:
+    """Jobs in a usage file; one that was cut short tells nothing."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return []
+    entries = found if isinstance(found, list) else [found]
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,158 @@
+"""What a drafter gets, and what it gives back.
+
+A drafter receives lines (ids, registry key, display name, unit, status) and returns one text per
+line. A text carries slots instead of values: ``{F7}`` is replaced by the value of finding F7,
+``{T:cells.count}`` by the display name of that key, ``{T:predicted}`` by the words that mark a
+model's answer. Values, slide texts, paths and patients never reach a drafter.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pathai.config import ReportConfig
+
+MIN_LETTERS, MAX_LETTERS = 8, 160
+LETTERS = "A-Za-z ,.;:()'-"
+SLOT = re.compile(r"\{F([1-9][0-9]{0,3})\}")
+TERM = re.compile(r"\{T:([a-z0-9_.]+)\}")
+
+SYSTEM = """You phrase lines of a pathology draft. Every input line is:
+statement | finding | key | name | unit | status
+Answer with JSON only: {"statements": [{"id": ..., "finding": ..., "key": ..., "text": ...}]},
+one entry per line, in order. Each text is one short sentence that holds the slot of its finding
+once, for example {F1}, and the term of its key once, for example {T:cells.count}. A text of
+status predicted also holds {T:predicted} once. Write no digit, no number word, no unit, no
+negation, no opinion and nothing that is not in the line: values are filled in later."""
+
+FLAGS: dict[str, str] = {
+    "llm_unreachable": "The language model did not answer; the template wrote the draft.",
+    "llm_slow": "The language model exceeded its time limit; the template wrote what was missing.",
+    "llm_too_large": "The language model's answer was too large; the template wrote the rest.",
+    "llm_redirect": "The language model's server pointed elsewhere; this was refused.",
+    "llm_status": "The language model's server reported an error.",
+    "llm_invalid": "The language model's answer did not fit the asked form.",
+    "llm_repaired": "The language model had to be asked twice for some sentences.",
+    "llm_not_evaluated": "This language model has not been evaluated for this use.",
+}
+"""Sentences for what went wrong while drafting; printed in the draft."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Line(_Frozen):
+    """One statement to phrase: everything a drafter may know."""
+
+    statement: str
+    finding: str
+    key: str
+    name: str
+    unit: str
+    status: str
+
+
+class Engine(_Frozen):
+    """What phrased a draft; ``model`` is empty for the template."""
+
+    name: str
+    model: str = ""
+    network: Literal["none", "loopback", "allowed"] = "none"
+
+
+class Phrasing(_Frozen):
+    """One text per line (None where there is none to use), and what went wrong."""
+
+    texts: tuple[str | None, ...]
+    flags: tuple[str, ...] = ()
+
+
+class Drafter(Protocol):
+    """Contract of every drafter.
+
+    Raises
+    ------
+    PathaiError
+        From the constructor only, for a configuration that must not be used (E190, E201). At
+        run time a drafter never raises for what a server did: it returns None and a flag.
+    """
+
+    engine: Engine
+
+    def __init__(self, section: ReportConfig) -> None: ...
+
+    def phrase(self, lines: Sequence[Line]) -> Phrasing:
+        """Return one text with slots per line, in order."""
+        ...
+
+
+def text_pattern(line: Line) -> str:
+    """Regular expression of a text for ``line``: letters and the line's own slots, no digit."""
+    slots = [rf"\{{{line.finding}\}}", rf"\{{T:{re.escape(line.key)}\}}"]
+    if line.status == "predicted":
+        slots.append(r"\{T:predicted\}")
+    return rf"^([{LETTERS}]|{'|'.join(slots)}){{{MIN_LETTERS},{MAX_LETTERS}}}$"
+
+
+# --- what language models are asked, and how their answer is read ----------------------------
+
+
+class _Statement(_Frozen):
+    id: str
+    finding: str
+    key: str
+    text: str
+
+
+class _Answer(_Frozen):
+    statements: tuple[_Statement, ...]
+
+
+def schema(lines: Sequence[Line]) -> dict[str, Any]:
+    """JSON Schema of an answer: statement k cites finding k, texts hold no digit."""
+    items = [
+        {
+            "type": "object",
+            "properties": {
+                "id": {"const": line.statement},
+                "finding": {"const": line.finding},
+                "key": {"const": line.key},
+                "text": {"type": "string", "pattern": text_pattern(line)},
+            },
+            "required": ["id", "finding", "key", "text"],
+            "additionalProperties": False,
+        }
+        for line in lines
+    ]
+    statements = {"type": "array", "prefixItems": items, "items": False, "minItems": len(items)}
+    return {
+        "type": "object",
+        "properties": {"statements": statements},
+        "required": ["statements"],
+        "additionalProperties": False,
+    }
+
+
+def prompt(lines: Sequence[Line]) -> str:
+    """The user message: one row per line."""
+    rows = ((x.statement, x.finding, x.key, x.name, x.unit or "none", x.status) for x in lines)
+    return "\n".join(" | ".join(row) for row in rows)
+
+
+def read_answer(content: str | None, lines: Sequence[Line]) -> list[str | None]:
+    """Texts of an answer, None where an entry does not fit the schema."""
+    try:
+        answer = _Answer.model_validate_json(content or "")
+    except ValidationError:
+        return [None] * len(lines)
+    texts: list[str | None] = []
+    for number, line in enumerate(lines):
+        given = answer.statements[number] if number < len(answer.statements) else None
+        wanted = (line.statement, line.finding, line.key)
+        fits = given is not None and (given.id, given.finding, given.key) == wanted
+        fits = fits and given is not None and bool(re.match(text_pattern(line), given.text))
+        texts.append(given.text if given is not None and fits else None)
+    return texts

@@ -1,0 +1,374 @@
+"""What was found in a case, as typed, frozen values: the only source of a report's numbers.
+
+A finding has a key of the registry (``finding_keys.yaml``), a value with its unit, a status,
+the method that produced it and the place on the slide. The registry decides which kind of
+value, unit, status, method and stain a key admits, so a model's probability on H&E and a count
+on an immunostain can never share a key. Absence is a status, never a value.
+"""
+
+import json
+import re
+from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from pathai.errors import PathaiError
+from pathai.units import Box
+
+SCHEMA_VERSION = 1
+FINDING_ID = r"^F[1-9][0-9]{0,3}$"
+KEY = r"^[a-z0-9_]+(\.[a-z0-9_]+)+$"
+Status = Literal[
+    "measured",
+    "predicted",
+    "observed",
+    "not_detected",
+    "not_assessed",
+    "indeterminate",
+    "failed",
+]
+Group = Literal["case", "prediction", "cells", "tissue"]
+VALUELESS = ("not_assessed", "failed")
+
+
+def _decimal(value: Any) -> Decimal:
+    """Exact decimal of at most 15 significant digits, so that JSON numbers round-trip."""
+    number = Decimal(repr(value)) if isinstance(value, float) else Decimal(str(value))
+    if not number.is_finite():
+        raise ValueError("a value must be finite")
+    if not number:
+        return Decimal(0)
+    return Decimal(repr(float(f"{number:.14e}")))
+
+
+Number = Annotated[
+    Decimal, BeforeValidator(_decimal), PlainSerializer(float, return_type=float, when_used="json")
+]
+
+
+class Frozen(BaseModel):
+    """Base of every record here: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Quantity(Frozen):
+    """A number with its UCUM unit; a ratio carries its numerator and denominator."""
+
+    type: Literal["quantity"] = "quantity"
+    value: Number
+    unit: str
+    numerator: int | None = Field(None, ge=0)
+    denominator: int | None = Field(None, ge=0)
+    low: Number | None = None
+    high: Number | None = None
+    level: Number | None = Field(None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Quantity":
+        if (self.low is None) != (self.high is None) or (self.low is None) != (self.level is None):
+            raise ValueError("an interval needs low, high and level")
+        low, high = self.low, self.high
+        if low is not None and high is not None and not low <= self.value <= high:
+            raise ValueError("the interval does not hold the value")
+        if (self.numerator is None) != (self.denominator is None):
+            raise ValueError("a ratio needs numerator and denominator")
+        n, d = self.numerator, self.denominator
+        if n is not None and d is not None and (d == 0 or n > d):
+            raise ValueError("numerator and denominator do not make a share")
+        return self
+
+
+class Category(Frozen):
+    """One code of a closed list, with its printed words."""
+
+    type: Literal["category"] = "category"
+    code: str = Field(pattern=r"^[a-z0-9_]+$")
+    display: str
+
+
+class Prediction(Frozen):
+    """A model's calibrated answer with its conformal set; never a measurement.
+
+    ``label`` and ``probability`` are empty when the model abstained.
+    """
+
+    type: Literal["prediction"] = "prediction"
+    question: str = ""
+    label: str = ""
+    probability: Number | None = Field(None, ge=0, le=1)
+    set: tuple[str, ...] = ()
+    alpha: Number | None = Field(None, gt=0, lt=1)
+    ood_percentile: Number | None = Field(None, ge=0, le=100)
+    out_of_distribution: bool = False
+    abstained: bool = False
+
+    @model_validator(mode="after")
+    def _answered(self) -> "Prediction":
+        if self.abstained == bool(self.label) or self.abstained == (self.probability is not None):
+            raise ValueError("an answer has label and probability, an abstention neither")
+        return self
+
+
+class Evidence(Frozen):
+    """Where on which slide: boxes in level-0 pixels (none means the whole slide)."""
+
+    slide_id: str
+    boxes: tuple[Box, ...] = ()
+
+
+class Method(Frozen):
+    """What produced the value; ``digest`` covers its configuration or its weights."""
+
+    name: str
+    version: str
+    digest: str = ""
+    kind: Literal["count", "geometry", "mil", "rule", "manual"]
+
+
+class Key(Frozen):
+    """One row of the registry."""
+
+    name: str
+    group: Group
+    type: Literal["quantity", "category", "prediction"]
+    unit: str = "1"
+    decimals: int = Field(0, ge=0, le=6)
+    minimum: Number | None = None
+    maximum: Number | None = None
+    ratio: bool = False
+    counts: str = ""
+    statuses: tuple[Status, ...]
+    methods: tuple[Literal["count", "geometry", "mil", "rule", "manual"], ...]
+    stains: tuple[str, ...] = ()
+
+    def rounded(self, value: Decimal) -> Decimal:
+        """``value`` as it is printed."""
+        return value.quantize(Decimal(1).scaleb(-self.decimals), ROUND_HALF_EVEN)
+
+
+class Keys(Frozen):
+    """The registry of keys, units, stains, terms, notes and flags."""
+
+    schema_version: Literal[1]
+    units: dict[str, str]
+    stains: dict[str, tuple[str, ...]]
+    terms: dict[str, str]
+    notes: dict[str, str]
+    flags: dict[str, str]
+    once_per_slide: tuple[str, ...] = ()
+    keys: dict[str, Key]
+
+    @model_validator(mode="after")
+    def _apart(self) -> "Keys":
+        for pattern, key in self.keys.items():
+            if (key.type == "prediction") != pattern.endswith(".probability"):
+                raise ValueError(f"{pattern}: predictions, and only they, end in .probability")
+            if (key.type == "prediction") != ("mil" in key.methods):
+                raise ValueError(f"{pattern}: a model predicts, and only a model")
+            if key.unit not in self.units or not set(key.stains) <= set(self.stains):
+                raise ValueError(f"{pattern}: unknown unit or stain")
+        return self
+
+    def find(self, key: str) -> Key:
+        """Row of ``key``, its ``{name}`` filled in for a key with ``*``.
+
+        Raises
+        ------
+        PathaiError
+            E200 if the registry has no such key; add it to ``finding_keys.yaml``.
+        """
+        if "*" not in key and key in self.keys:
+            return self.keys[key]
+        for pattern, row in self.keys.items():
+            if "*" in pattern and re.fullmatch(KEY, key):
+                head, _, tail = pattern.partition("*")
+                name = key[len(head) : len(key) - len(tail)] if tail else key[len(head) :]
+                if key == head + name + tail and name and "." not in name:
+                    words = name.replace("_", " ")
+                    return row.model_copy(update={"name": row.name.replace("{name}", words)})
+        raise PathaiError("E200", f"no finding key {key!r}", "add it to finding_keys.yaml")
+
+    def family(self, stain: str) -> str:
+        """Stain family (``he``, ``ihc``) of a sheet's word; empty if unknown."""
+        for family, spellings in self.stains.items():
+            if plain(stain) in {plain(s) for s in spellings}:
+                return family
+        return ""
+
+
+def plain(text: str) -> str:
+    """Lower-case letters and digits only, for comparing names typed by people."""
+    return re.sub(r"[^a-z0-9]", "", text.casefold())
+
+
+@lru_cache(maxsize=1)
+def registry() -> Keys:
+    """The registry that pathai ships."""
+    text = files("pathai").joinpath("finding_keys.yaml").read_text("utf-8")
+    return Keys.model_validate(yaml.safe_load(text))
+
+
+class Finding(Frozen):
+    """One statement of fact about a case, as data."""
+
+    id: str = Field(pattern=FINDING_ID)
+    key: str = Field(pattern=KEY)
+    specimen_id: str = ""
+    laterality: Literal["", "left", "right", "midline"] = ""
+    stain: str = ""
+    status: Status
+    value: Annotated[Quantity | Category | Prediction, Field(discriminator="type")] | None = None
+    method: Method
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+    flags: tuple[str, ...] = ()
+    note: str = ""
+    code: str = Field("", pattern=r"^(E[0-9]{3})?$")
+    parents: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _allowed(self) -> "Finding":
+        book = registry()
+        try:
+            row = book.find(self.key)
+        except PathaiError as error:
+            raise ValueError(error.message) from None
+        self._check_status(row)
+        if self.method.kind not in row.methods:
+            raise ValueError(f"{self.key} cannot come from a method of kind {self.method.kind}")
+        if self.value is not None and row.stains and book.family(self.stain) not in row.stains:
+            raise ValueError(f"{self.key} has no value on stain {self.stain!r}")
+        if unknown := sorted(set(self.flags) - set(book.flags)):
+            raise ValueError(f"unknown flag {unknown[0]}")
+        if self.note and self.note not in book.notes:
+            raise ValueError(f"unknown note {self.note}")
+        if isinstance(self.value, Quantity):
+            _check_quantity(self.value, row, self.key)
+        foreign = isinstance(self.value, Prediction) and self.value.out_of_distribution
+        if foreign != ("out_of_distribution" in self.flags):
+            raise ValueError("flag out_of_distribution and the prediction disagree")
+        return self
+
+    def _check_status(self, row: Key) -> None:
+        if self.status not in row.statuses:
+            raise ValueError(f"{self.key} cannot be {self.status}")
+        if self.status in VALUELESS and self.value is not None:
+            raise ValueError(f"{self.status} has no value")
+        if self.status in ("measured", "observed", "predicted") and self.value is None:
+            raise ValueError(f"{self.status} needs a value")
+        if self.value is not None and self.value.type != row.type:
+            raise ValueError(f"{self.key} holds a {row.type}, not a {self.value.type}")
+        if self.status in (*VALUELESS, "indeterminate") and not self.note:
+            raise ValueError(f"{self.status} needs a note that says why")
+        abstained = isinstance(self.value, Prediction) and self.value.abstained
+        if abstained != (self.status == "indeterminate" and row.type == "prediction"):
+            raise ValueError("an answer that the model withheld, and only it, is indeterminate")
+
+
+def _check_quantity(quantity: Quantity, row: Key, key: str) -> None:
+    if quantity.unit != row.unit:
+        raise ValueError(f"{key} is in {row.unit!r}, not {quantity.unit!r}")
+    for number in (quantity.value, quantity.low, quantity.high):
+        if number is None:
+            continue
+        if row.minimum is not None and number < row.minimum:
+            raise ValueError(f"{key} is below {row.minimum}")
+        if row.maximum is not None and number > row.maximum:
+            raise ValueError(f"{key} is above {row.maximum}")
+    if row.ratio != (quantity.numerator is not None):
+        raise ValueError(f"{key}: numerator and denominator belong to ratios, and only to them")
+    if quantity.numerator is not None and quantity.denominator is not None:
+        share = Decimal(100 * quantity.numerator) / Decimal(quantity.denominator)
+        # Half a unit of the last printed place: more would print a value that its own
+        # numerator and denominator contradict.
+        if abs(share - quantity.value) > Decimal("0.5").scaleb(-row.decimals):
+            raise ValueError(f"{key} is not 100 n/d")
+
+
+class Specimen(Frozen):
+    """What was submitted, and the slides made of it."""
+
+    specimen_id: str
+    laterality: Literal["", "left", "right", "midline"] = ""
+    site: str = ""
+    slides: tuple[str, ...]
+
+
+class CaseFindings(Frozen):
+    """All findings of a case; ``digest`` is the SHA-256 of everything else."""
+
+    schema_version: Literal[1] = 1
+    case_id: str
+    specimens: tuple[Specimen, ...]
+    findings: tuple[Finding, ...]
+    digest: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "CaseFindings":
+        ids = [f.id for f in self.findings]
+        if len(set(ids)) != len(ids):
+            raise ValueError("a finding id is used twice")
+        slides = {s for specimen in self.specimens for s in specimen.slides}
+        seen: set[tuple[str, tuple[str, ...]]] = set()
+        for finding in self.findings:
+            place = tuple(e.slide_id for e in finding.evidence)
+            if not set(place) <= slides:
+                raise ValueError(f"{finding.id} stands on a slide outside the case")
+            if not set(finding.parents) <= set(ids) - {finding.id}:
+                raise ValueError(f"{finding.id} names a parent that does not exist")
+            if (finding.key, place) in seen:
+                raise ValueError(f"{finding.key} is given twice for the same slides")
+            seen.add((finding.key, place))
+        if self.digest and self.digest != self.sha256():
+            raise ValueError("the digest does not match the findings")
+        return self
+
+    def sha256(self) -> str:
+        """Digest of everything but ``digest`` itself."""
+        return sha256(canonical(self, exclude={"digest"}).encode()).hexdigest()
+
+    def sealed(self) -> "CaseFindings":
+        """A copy that carries its digest."""
+        return self.model_copy(update={"digest": self.sha256()})
+
+    def finding(self, finding_id: str) -> Finding | None:
+        """The finding with this id, if there is one."""
+        return next((f for f in self.findings if f.id == finding_id), None)
+
+
+def canonical(record: BaseModel, exclude: set[str] | None = None) -> str:
+    """One text per value: sorted keys, no spaces, UTF-8 as it is."""
+    data = record.model_dump(mode="json", exclude=exclude)
+    return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def load_findings(text: str) -> CaseFindings:
+    """Read and check a ``findings.json``.
+
+    Raises
+    ------
+    PathaiError
+        E200 naming the field that is wrong, or that the digest does not match.
+    """
+    try:
+        case = CaseFindings.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "findings"
+        raise PathaiError("E200", f"findings.json: {where}: {first['msg']}") from None
+    if not case.digest:
+        raise PathaiError("E200", "findings.json: it carries no digest")
+    return case

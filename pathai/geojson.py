@@ -1,0 +1,196 @@
+"""Features for QuPath: nuclei as detections, regions as annotations, tiles with measurements.
+
+Positions are level-0 pixels from the top-left corner, as QuPath wants them. Features are made
+block by block and written as they come, so a million nuclei need the memory of one block.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, TextIO
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from pathai.units import Box
+
+Geometries = NDArray[np.object_]
+Color = tuple[int, int, int]
+DECIMALS = 1
+"""Of a coordinate, level-0 px."""
+PALETTE: dict[str, Color] = {
+    "positive": (178, 58, 46),
+    "negative": (58, 110, 178),
+    "tumor": (200, 40, 60),
+    "lymphocyte": (110, 70, 190),
+    "stroma": (60, 150, 90),
+    "tissue": (46, 160, 67),
+    "pen": (0, 90, 255),
+    "dark": (60, 60, 60),
+    "unreadable": (255, 0, 0),
+}
+_OTHERS: tuple[Color, ...] = ((11, 107, 120), (200, 130, 20), (130, 130, 40), (150, 60, 140))
+
+
+def color_of(name: str) -> Color:
+    """Color of a class: from the palette, or always the same one for a name that is not there."""
+    return PALETTE.get(name) or _OTHERS[sha256(name.encode()).digest()[0] % len(_OTHERS)]
+
+
+def polygons(points: NDArray[np.float32], start: NDArray[np.int64]) -> Geometries:
+    """Outlines as polygons; an outline of fewer than three points becomes their mean.
+
+    Parameters
+    ----------
+    points : float32[K, 2]
+        Vertices (x, y) of all outlines, level-0 px.
+    start : int64[M + 1]
+        Outline ``i`` is ``points[start[i]:start[i + 1]]``; it need not be closed.
+
+    Returns
+    -------
+    object[M]
+        shapely polygons or points; None for an outline without points.
+    """
+    first, counts = int(start[0]), np.diff(start)
+    points = np.asarray(points[first : int(start[-1])], np.float64)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    out: Geometries = np.full(len(counts), None, dtype=object)
+    whole = counts >= 3
+    if whole.any():
+        kept = whole[owner]
+        place = np.cumsum(whole) - 1
+        rings = shapely.linearrings(points[kept], indices=place[owner[kept]])
+        out[whole] = shapely.polygons(rings)
+    for i in np.flatnonzero((counts > 0) & ~whole):
+        out[i] = shapely.Point(points[owner == i].mean(axis=0))
+    return out
+
+
+def regions(mask: NDArray[np.bool_], downsample: float) -> Geometries:
+    """Outlines of a mask's set pixels, with holes, exact to the map pixel.
+
+    Parameters
+    ----------
+    mask : bool[h, w]
+        Axes y, x.
+    downsample : float
+        Level-0 px per map pixel.
+
+    Returns
+    -------
+    object[n]
+        Polygons in level-0 px, in the order of their top-left corners.
+    """
+    padded = np.pad(mask, ((0, 0), (1, 1))).astype(np.int8)
+    steps = np.diff(padded, axis=1)
+    y, left = np.nonzero(steps == 1)
+    right = np.nonzero(steps == -1)[1]
+    runs = shapely.box(left, y, right, y + 1)
+    whole = shapely.union_all(runs)
+    parts = shapely.get_parts(shapely.normalize(whole))
+    parts = parts[shapely.area(parts) > 0]
+    bounds = shapely.bounds(parts).reshape(-1, 4)
+    parts = parts[np.lexsort((bounds[:, 0], bounds[:, 1]))]
+    scaled: Geometries = shapely.transform(parts, lambda xy: xy * downsample)
+    return scaled
+
+
+def detections(
+    slide_id: str,
+    first: int,
+    geometries: Geometries,
+    classes: Sequence[str],
+    measurements: Mapping[str, NDArray[Any]],
+) -> Iterator[str]:
+    """Nuclei as features of type ``detection``.
+
+    Parameters
+    ----------
+    slide_id : str
+        Enters the ids, which are the same on every export.
+    first : int
+        Row of the first nucleus in the cells' table.
+    geometries : object[m]
+        From `polygons`; None is left out.
+    classes : sequence of str, length m
+        Name of each nucleus' class.
+    measurements : dict of str to float[m]
+        Shown by QuPath beside the nucleus.
+    """
+    texts = shapely.to_geojson(_rounded(geometries))
+    heads = {name: json.dumps(_classification(name)) for name in sorted(set(classes))}
+    columns = {json.dumps(name): np.asarray(v, float) for name, v in measurements.items()}
+    for i, text in enumerate(texts):
+        if text is None:
+            continue
+        values = ",".join(f"{name}:{_plain(v[i])}" for name, v in columns.items())
+        yield (
+            f'{{"type":"Feature","id":"{_uuid(slide_id, "cell", first + i)}","geometry":{text},'
+            f'"properties":{{"objectType":"detection","classification":{heads[classes[i]]},'
+            f'"measurements":{{{values}}}}}}}'
+        )
+
+
+def annotations(slide_id: str, name: str, geometries: Geometries) -> Iterator[str]:
+    """Regions of one class as locked annotations."""
+    texts = shapely.to_geojson(_rounded(geometries))
+    properties = json.dumps(
+        {
+            "objectType": "annotation",
+            "name": name,
+            "classification": _classification(name),
+            "isLocked": True,
+        }
+    )
+    for i, text in enumerate(texts):
+        identity = _uuid(slide_id, name, i)
+        yield (
+            f'{{"type":"Feature","id":"{identity}","geometry":{text},"properties":{properties}}}'
+        )
+
+
+def tiles(
+    slide_id: str, boxes: Sequence[Box], measurements: Mapping[str, NDArray[Any]]
+) -> Iterator[str]:
+    """Tiles with one measurement or more, e.g. a model's attention."""
+    for i, box in enumerate(boxes):
+        values = {name: float(v[i]) for name, v in measurements.items()}
+        geometry = shapely.to_geojson(shapely.box(box.x, box.y, box.right, box.bottom))
+        properties = json.dumps({"objectType": "tile", "measurements": values})
+        identity = _uuid(slide_id, "tile", i)
+        yield (
+            f'{{"type":"Feature","id":"{identity}","geometry":{geometry},'
+            f'"properties":{properties}}}'
+        )
+
+
+def write_collection(file: TextIO, features: Iterable[str]) -> int:
+    """Write features as one collection, one per line; returns how many."""
+    count = 0
+    file.write('{"type":"FeatureCollection","features":[')
+    for text in features:
+        file.write(("," if count else "") + "\n" + text)
+        count += 1
+    file.write("\n]}\n")
+    return count
+
+
+def _rounded(geometries: Geometries) -> Geometries:
+    out: Geometries = shapely.transform(geometries, lambda xy: np.round(xy, DECIMALS))
+    return out
+
+
+def _classification(name: str) -> dict[str, Any]:
+    return {"name": name, "color": list(color_of(name))}
+
+
+def _plain(value: float) -> str:
+    return f"{value:.6g}" if np.isfinite(value) else "null"
+
+
+def _uuid(slide_id: str, kind: str, number: int) -> str:
+    """A UUID (version 8: by rule of the application) that is the same on every export."""
+    digits = sha256(f"{slide_id}\n{kind}\n{number}".encode()).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"

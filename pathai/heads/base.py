@@ -1,0 +1,121 @@
+"""What every head promises, and the few steps that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from pathai.errors import PathaiError
+
+
+class Head(nn.Module):
+    """Tiles of a slide to one answer.
+
+    A head is built as ``Head(dim, n_classes, hidden, dropout)`` and keeps these promises, which
+    ``tests/contract/test_heads.py`` holds every registered head to: the order of tiles and the
+    amount of padding change nothing, attention sums to one over the real tiles and is zero on
+    padding, one tile is enough, no tile is an error, every parameter receives a gradient.
+
+    Parameters
+    ----------
+    dim : int
+        Features per tile.
+    n_classes : int
+        Number of classes.
+    hidden : int
+        Width of hidden layers; a head without any ignores it.
+    dropout : float
+        Share of hidden units dropped in training.
+    """
+
+    def __init__(self, dim: int, n_classes: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Answer for each bag.
+
+        Parameters
+        ----------
+        x : float[B, N, D]
+            Features of the tiles, padded to the longest bag; padding may hold anything finite.
+        mask : bool[B, N]
+            True for a real tile, False for padding.
+
+        Returns
+        -------
+        logits : float[B, C]
+        attention : float[B, N]
+            Share of each tile in the answer; rows sum to 1, padding is 0.
+
+        Raises
+        ------
+        PathaiError
+            E180 when a bag has no tile: a slide without tissue is skipped, not scored.
+        """
+        raise NotImplementedError
+
+
+def require_tiles(mask: Tensor) -> None:
+    """Refuse a bag without a single real tile (E180): a mean of nothing would be NaN."""
+    if mask.shape[1] == 0 or not bool(mask.any(dim=1).all()):
+        raise PathaiError("E180", "a bag has no tile", "leave slides without tissue out")
+
+
+def attend(score: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the real tiles of each bag: float[B, N], bool[B, N] -> float[B, N]."""
+    return torch.softmax(score.masked_fill(~mask, float("-inf")), dim=1)
+
+
+def collate(bags: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pad bags float[N_i, D] to one batch: x float[B, N, D] and mask bool[B, N]."""
+    sizes = torch.tensor([len(bag) for bag in bags])
+    x = pad_sequence(list(bags), batch_first=True)
+    return x, torch.arange(x.shape[1])[None, :] < sizes[:, None]
+
+
+class Ensemble(nn.Module):
+    """Heads from several seeds behind the standardization they were trained with.
+
+    The answer and the attention are the means over the heads. Standardized features are clipped
+    at ``limit`` standard deviations: a feature that hardly varied in training must not decide
+    alone when it varies on a new slide.
+
+    Parameters
+    ----------
+    heads : sequence of Head
+        At least one; they see standardized features.
+    mean, scale : float32[D]
+        Of the training tiles; a feature without variation has scale 1.
+    limit : float
+        Largest absolute standardized value.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, heads: Sequence[Head], mean: Tensor, scale: Tensor, limit: float = 10.0
+    ) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        self.limit = limit
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("scale", scale.float())
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """Float[..., D] in the encoder's units -> float[..., D] in standard deviations."""
+        return ((x.float() - self.mean) / self.scale).clamp(-self.limit, self.limit)
+
+    def summary(self, x: Tensor) -> Tensor:
+        """Mean standardized tile, float[N, D] -> float[D]: tells whether a slide is foreign."""
+        return self.standardize(x).mean(dim=0)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardize, ask every head, average; see ``Head.forward``."""
+        z = self.standardize(x)
+        answers = [head(z, mask) for head in self.heads]
+        logits = torch.stack([logits for logits, _ in answers]).mean(dim=0)
+        return logits, torch.stack([attention for _, attention in answers]).mean(dim=0)

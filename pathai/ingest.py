@@ -1,0 +1,208 @@
+"""Stage ingest: what a slide file is, whether it can be trusted, and its fingerprint."""
+
+import math
+import os
+from hashlib import file_digest
+from pathlib import Path
+from typing import Literal
+
+from pathai.config import IngestConfig
+from pathai.errors import PathaiError
+from pathai.store.commit import Commit
+from pathai.store.folders import SlideFolder, write_slide_info
+from pathai.store.records import SlideInfo
+from pathai.units import MPP_MAX, MPP_MIN, Mpp
+
+DISAGREE = 0.05
+"""Relative difference between the mpp of sheet and file that needs a decision."""
+SQUARE = 0.02
+"""Relative difference between x and y that is worth a note."""
+STRETCHED = 0.2
+"""Relative difference between x and y that no scanner makes."""
+# Micrometers per pixel that software writes when it knows none: dots per inch read as a scale.
+_DEFAULTS = {25400 / 72: "72 dpi", 25400 / 96: "96 dpi", 25400 / 300: "300 dpi", 1000.0: "1/mm"}
+
+
+def run(
+    folder: SlideFolder,
+    section: IngestConfig,
+    out: Commit,
+    *,
+    path: Path,
+    mpp: float | None = None,
+    stain: str = "H&E",
+) -> None:
+    """Examine a slide in a child process and write ``slide.json``.
+
+    Parameters
+    ----------
+    folder : SlideFolder
+        Where the slide's results lie; its name is the slide's id.
+    section : IngestConfig
+        Limits.
+    out : Commit
+        Takes ``slide.json``.
+    path : Path
+        The slide file; goes no further than the child.
+    mpp : float, optional
+        µm per pixel from the sheet.
+    stain : str
+        From the sheet.
+
+    Raises
+    ------
+    PathaiError
+        What is wrong with the file (E101-E141, E162, E163, E170-E172) and what to do.
+    """
+    from pathai.guard import shared
+
+    guard = shared(section.memory_mib)
+    target = "pathai.ingest:inspect"
+    info = guard.call(target, path, section, folder.slide_id, mpp, stain, seconds=section.seconds)
+    write_slide_info(out.part("slide.json"), info)
+
+
+def inspect(
+    path: Path, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
+) -> SlideInfo:
+    """Everything that is known of a slide file; opens it with native code (run it in a child).
+
+    Returns
+    -------
+    SlideInfo
+        Without path, file name or any text of the scanner.
+
+    Raises
+    ------
+    PathaiError
+        As in `run`.
+    """
+    from pathai.readers import open_slide
+
+    slide = open_slide(path, section)
+    facts = slide.facts
+    slide.close()
+    notes = [facts.mpp_note] if facts.mpp_note else []
+    mpp, source = choose_mpp(facts.mpp, sheet_mpp, override=section.mpp_override, notes=notes)
+    _note_objective(mpp, facts.objective, notes)
+    if facts.bounds is not None:
+        b = facts.bounds
+        notes.append(f"scanned part: x {b.x:g} y {b.y:g}, {b.width:g} x {b.height:g} px")
+    pictures = tuple(f"{kind} image" for kind in facts.associated if kind in ("label", "macro"))
+    return SlideInfo(
+        slide_id=slide_id,
+        sha256=fingerprint(path),
+        width=facts.size.width,
+        height=facts.size.height,
+        mpp_x=mpp.x,
+        mpp_y=mpp.y,
+        mpp_source=source,
+        objective=facts.objective,
+        vendor=facts.vendor,
+        reader=slide.name,
+        reader_reason=slide.reason,
+        level_downsamples=facts.level_downsamples,
+        stain=stain,
+        has_icc=facts.has_icc,
+        associated=facts.associated,
+        phi=tuple(sorted({*facts.text_tags, *pictures})),
+        notes=tuple(notes),
+    )
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of the whole file, which must not change meanwhile.
+
+    Raises
+    ------
+    PathaiError
+        E111 if it grew or changed, E163 if another file took its place, E162 if the disk failed.
+    """
+    try:
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            digest = file_digest(file, "sha256").hexdigest()
+            after, named = os.fstat(file.fileno()), path.stat()
+    except OSError as error:
+        raise PathaiError("E162", f"reading failed: {error.strerror}") from None
+    if (named.st_ino, named.st_dev) != (before.st_ino, before.st_dev):
+        raise PathaiError("E163", "another file took its place while it was read")
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise PathaiError("E111", "size or time of the file changed while it was read")
+    return digest
+
+
+def choose_mpp(
+    recorded: Mpp | None, sheet: float | None, *, override: bool, notes: list[str]
+) -> tuple[Mpp, Literal["file", "sheet"]]:
+    """Resolution to use and where it came from; nothing is ever guessed.
+
+    Parameters
+    ----------
+    recorded : Mpp or None
+        What the file says.
+    sheet : float or None
+        What the sheet says.
+    override : bool
+        Let the sheet win where both are plausible and disagree.
+    notes : list of str
+        Receives what a person should know.
+
+    Returns
+    -------
+    tuple of (Mpp, str)
+        The resolution and ``"file"`` or ``"sheet"``.
+
+    Raises
+    ------
+    PathaiError
+        E130 missing, E131 implausible, E132 not square at all, E133 sheet and file disagree.
+    """
+    if sheet is None:
+        mpp = _checked(recorded)
+        uneven = abs(mpp.x / mpp.y - 1)
+        if uneven > STRETCHED:
+            raise PathaiError("E132", f"mpp is {mpp.x:g} along x and {mpp.y:g} along y")
+        if uneven > SQUARE:
+            notes.append(f"mpp differs by {uneven:.1%} between x and y; resampled per axis")
+        return mpp, "file"
+    mpp = Mpp(sheet, sheet)
+    if not mpp.plausible:
+        message = f"the sheet's mpp {sheet:g} is outside {MPP_MIN} to {MPP_MAX} µm/px"
+        raise PathaiError("E131", message)
+    if recorded is None:
+        return mpp, "sheet"
+    if not recorded.plausible:
+        notes.append(f"the file's mpp ({_shown(recorded)}) is implausible; the sheet's is used")
+        return mpp, "sheet"
+    off = abs(sheet / recorded.mean - 1)
+    if off > DISAGREE:
+        message = f"the sheet says {sheet:g} µm/px, the file {recorded.mean:.4g} ({off:.0%} apart)"
+        if not override:
+            raise PathaiError("E133", message)
+        notes.append(f"{message}; the sheet's is used")
+    return mpp, "sheet"
+
+
+def _checked(recorded: Mpp | None) -> Mpp:
+    if recorded is None:
+        raise PathaiError("E130", "the file does not record µm per pixel")
+    if recorded.plausible:
+        return recorded
+    message = f"the file says {_shown(recorded)} µm/px, plausible is {MPP_MIN} to {MPP_MAX}"
+    for value, name in _DEFAULTS.items():
+        if math.isclose(recorded.x, value, rel_tol=0.003):
+            message += f" (this is the default of {name}, not a calibration)"
+    if MPP_MIN <= recorded.x * 100 <= MPP_MAX:
+        message += f" (a unit error? 100 times it is {recorded.x * 100:.4g})"
+    raise PathaiError("E131", message)
+
+
+def _shown(mpp: Mpp) -> str:
+    return "no number" if math.isnan(mpp.x) or math.isnan(mpp.y) else f"{mpp.x:.4g}"
+
+
+def _note_objective(mpp: Mpp, objective: float | None, notes: list[str]) -> None:
+    """Scanners make about 10 µm/px divided by the magnification; twice or half is suspicious."""
+    if objective and not 0.6 <= mpp.mean * objective / 10 <= 1.6:
+        notes.append(f"mpp {mpp.mean:.4g} is unusual for an objective of {objective:g}")

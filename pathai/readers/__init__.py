@@ -1,0 +1,73 @@
+"""Slide readers behind one protocol; which one reads a file follows an explicit order."""
+
+from pathlib import Path
+
+from pathai.config import IngestConfig
+from pathai.errors import PathaiError
+from pathai.readers.base import Facts, Slide
+from pathai.readers.sniff import sniff
+from pathai.registry import Registry
+
+READERS = Registry(
+    "readers",
+    {
+        "openslide": "pathai.readers.openslide_reader:OpenSlideReader",
+        "tiffslide": "pathai.readers.tiffslide_reader:TiffSlideReader",
+    },
+)
+ORDER = ("openslide", "tiffslide")
+"""openslide first: it refuses what it cannot represent, where others guess."""
+
+__all__ = ["ORDER", "READERS", "Facts", "Slide", "open_slide", "reopen"]
+
+
+def open_slide(path: Path, limits: IngestConfig | None = None, reader: str = "") -> Slide:
+    """Open a slide file that nobody has looked at yet.
+
+    The file is examined before any library sees it. Only a file whose *format* openslide does
+    not support goes on to tiffslide; one that it finds damaged does not, since tiffslide would
+    read wrong pixels from it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    limits : IngestConfig, optional
+        Sizes beyond which a file is refused.
+    reader : str
+        Use this reader and no other.
+
+    Returns
+    -------
+    Slide
+        With ``name`` and ``reason`` of the reader.
+
+    Raises
+    ------
+    PathaiError
+        E10x, E11x, E12x, E13x or E14x saying what is wrong with the file and what to do.
+    """
+    kind = sniff(path, limits or IngestConfig())
+    if reader:
+        return _opened(path, reader, "asked for")
+    if kind == "ome-tiff":
+        return _opened(path, "tiffslide", "OME-TIFF: openslide does not read its mpp and levels")
+    try:
+        return _opened(path, "openslide", "first in order")
+    except PathaiError as error:
+        unsupported = error.code == "E119" or "Unsupported" in error.message
+        if not unsupported or kind != "tiff":
+            raise
+        why = "compression" if error.code == "E119" else "format"
+        return _opened(path, "tiffslide", f"openslide does not support the {why}")
+
+
+def reopen(path: Path, reader: str) -> Slide:
+    """Open a slide that ingest has accepted, with the reader that it chose."""
+    return _opened(path, reader, "chosen at ingest")
+
+
+def _opened(path: Path, reader: str, reason: str) -> Slide:
+    slide: Slide = READERS.load(reader)(path, reason)
+    _ = slide.facts  # opening is lazy: this is where a file that cannot be read shows itself
+    return slide

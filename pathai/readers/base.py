@@ -1,0 +1,272 @@
+"""What every slide reader offers, and the one place where a library's errors become ours."""
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathai.errors import PathaiError
+from pathai.units import Box, Mpp, Size
+
+T = TypeVar("T")
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file says of itself; nothing here can carry a patient's or a file's name.
+
+    Parameters
+    ----------
+    size : Size
+        Level 0, px.
+    level_dimensions : tuple of Size
+        Every level, px.
+    level_downsamples : tuple of float
+        Level-0 px per level px, never rounded.
+    mpp : Mpp or None
+        µm per px as recorded, plausible or not; NaN where the text is no number.
+    mpp_note : str
+        What is odd about how ``mpp`` is written.
+    objective : float or None
+        Magnification as recorded.
+    vendor : str
+        Format family, e.g. ``"aperio"``.
+    associated : tuple of str
+        Kinds of associated images (label, macro, thumbnail, other).
+    text_tags : tuple of str
+        Kinds of text in the file that may identify someone, never the text.
+    has_icc : bool
+        Whether a color profile is attached.
+    bounds : Box or None
+        Scanned part, level-0 px, where the format tells.
+    """
+
+    size: Size
+    level_dimensions: tuple[Size, ...]
+    level_downsamples: tuple[float, ...]
+    mpp: Mpp | None = None
+    mpp_note: str = ""
+    objective: float | None = None
+    vendor: str = ""
+    associated: tuple[str, ...] = ()
+    text_tags: tuple[str, ...] = ()
+    has_icc: bool = False
+    bounds: Box | None = None
+
+
+@runtime_checkable
+class Slide(Protocol):
+    """A slide that can be read, whatever library reads it."""
+
+    name: str
+    reason: str
+
+    @property
+    def facts(self) -> Facts:
+        """Geometry and resolution."""
+
+    def read(self, box: Box, level: int = 0) -> tuple[Pixels, Mask]:
+        """Pixels uint8[h, w, 3] of a level-0 box and which of them are real, bool[h, w]."""
+
+    def close(self) -> None:
+        """Give the file back."""
+
+
+class BaseSlide(ABC):
+    """Reading through a library: handles per process, white outside, errors converted.
+
+    A subclass says how to open a handle, what the facts are, and how to read a region that lies
+    fully inside a level.
+
+    Parameters
+    ----------
+    path : Path
+        The slide file.
+    reason : str
+        Why this reader was chosen.
+    """
+
+    name = ""
+
+    def __init__(self, path: Path, reason: str = "") -> None:
+        self.path = path
+        self.reason = reason
+        self._handle: Any = None
+        self._pid = 0
+        self._facts: Facts | None = None
+
+    @abstractmethod
+    def _open(self) -> Any:
+        """Open a library handle."""
+
+    @abstractmethod
+    def _collect(self, handle: Any) -> Facts:
+        """Read the facts from a handle."""
+
+    @abstractmethod
+    def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:
+        """Pixels of a region inside a level (x, y in px of that level) and their validity."""
+
+    @property
+    def facts(self) -> Facts:
+        """Geometry and resolution, read once."""
+        if self._facts is None:
+            self._facts = self.convert("E120", "opening", lambda: self._collect(self._here()))
+        return self._facts
+
+    def read(self, box: Box, level: int = 0) -> tuple[Pixels, Mask]:
+        """Pixels of a box.
+
+        Parameters
+        ----------
+        box : Box
+            Level-0 px, rounded to whole pixels of ``level``; may reach outside of the slide.
+        level : int
+            Level to read.
+
+        Returns
+        -------
+        pixels : uint8[h, w, 3]
+            White outside of the slide and where the file holds no pixels.
+        valid : bool[h, w]
+            False outside of the slide and where the file holds no pixels.
+
+        Raises
+        ------
+        PathaiError
+            E162 if the library could not decode the region; the slide can be read on.
+        """
+        facts = self.facts
+        limit = facts.level_dimensions[level]
+        ratio_x, ratio_y = facts.size.width / limit.width, facts.size.height / limit.height
+        x, y = round(box.x / ratio_x), round(box.y / ratio_y)
+        width, height = round(box.width / ratio_x), round(box.height / ratio_y)
+        pixels = np.full((height, width, 3), 255, np.uint8)
+        valid = np.zeros((height, width), bool)
+        left, top = max(x, 0), max(y, 0)
+        right, bottom = min(x + width, limit.width), min(y + height, limit.height)
+        if left >= right or top >= bottom:
+            return pixels, valid
+        size = Size(right - left, bottom - top)
+        place = f"reading level {level}, x {left} y {top}, {size.width} x {size.height} px"
+        part, known = self.convert(
+            "E162", place, lambda: self._region(self._here(), level, left, top, size)
+        )
+        pixels[top - y : bottom - y, left - x : right - x] = part
+        valid[top - y : bottom - y, left - x : right - x] = known
+        return pixels, valid
+
+    def close(self) -> None:
+        """Give the file back; a later read opens it again."""
+        handle, self._handle = self._handle, None
+        if handle is not None and self._pid == os.getpid():
+            handle.close()
+
+    def _here(self) -> Any:
+        # A handle that crosses a fork shares its file offset: one per process, never inherited.
+        if self._handle is None or self._pid != os.getpid():
+            self._handle, self._pid = self._open(), os.getpid()
+        return self._handle
+
+    def convert(self, code: str, doing: str, action: Callable[[], T]) -> T:
+        """Run a library call; whatever it raises becomes a PathaiError and the handle is dropped.
+
+        Raises
+        ------
+        PathaiError
+            ``code`` (or a more telling one) naming reader, place and cause.
+        """
+        try:
+            return action()
+        except PathaiError:
+            self._drop()
+            raise
+        except MemoryError:
+            self._drop()
+            raise PathaiError("E170", f"{self.name}: out of memory while {doing}") from None
+        except Exception as error:  # noqa: BLE001 - the reader boundary: libraries raise 16 kinds
+            # An openslide handle stays poisoned after an error, so the next call opens afresh.
+            self._drop()
+            raise PathaiError(*self._explain(code, doing, error)) from None
+
+    def _drop(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None and self._pid == os.getpid():
+            with suppress(Exception):  # the same boundary: this handle is broken anyway
+                handle.close()
+
+    def _explain(self, code: str, doing: str, error: Exception) -> tuple[str, str]:
+        text = safe_text(str(error), self.path)
+        lower = text.lower()
+        if "compression" in lower:
+            code = "E119"
+        elif "dissimilar main images" in lower:
+            code = "E134"
+        elif code == "E120" and ("couldn't open" in lower or "no such file" in lower):
+            code = "E135"
+        kind = type(error).__name__
+        return code, f"{self.name} failed while {doing} ({kind}{': ' if text else ''}{text})"
+
+
+def safe_text(text: str, path: Path) -> str:
+    """A library's message without paths, file names and anything but plain characters."""
+    for part in (str(path), str(path.absolute()), path.name, path.stem):
+        text = text.replace(part, "the slide")
+    text = re.sub(r"\S*[/\\]\S*", "", text)
+    text = re.sub(r"[^ -~]+", " ", text)
+    return " ".join(text.split())[:120]
+
+
+def number(text: object) -> float | None:
+    """A recorded number: None if there is none, NaN if it is not plain ASCII digits."""
+    if text is None or str(text).strip() == "":
+        return None
+    plain = str(text).strip()
+    if not re.fullmatch(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?", plain, re.ASCII):
+        return float("nan")
+    return float(plain)
+
+
+def kinds_of(names: list[str]) -> tuple[str, ...]:
+    """Names of associated images as kinds; what is not known is ``other``, unnamed."""
+    found = set()
+    for name in names:
+        lower = str(name).lower()
+        known = [k for k in ("label", "macro", "thumbnail", "overview", "map") if k in lower]
+        found.add(known[0] if known else "other")
+    return tuple(sorted(found))
+
+
+_TEXT_KINDS = {
+    "barcode": ("barcode", "slide_id", "slideid", "slide_name", "containeridentifier"),
+    "date": ("date", "time", "datetime"),
+    "operator": ("user", "operator", "creator", "artist", "technician"),
+    "device": ("scanscope", "serial", "hostcomputer", "model", "make", "device", "unitnumber"),
+    "file name": ("filename", "file_name", "title", "originalfile", "path"),
+    "patient": ("patient", "accession", "birth", "referring", "study"),
+    "description": ("imagedescription", "comment", "description", "notes", "label", "xmp"),
+    "software": ("software",),
+}
+
+
+def text_kinds(keys: list[str]) -> tuple[str, ...]:
+    """Kinds of text that keys of the file stand for; unknown keys are ``other``.
+
+    Only kinds leave this function: a key of the file may itself be a name.
+    """
+    found = set()
+    for key in keys:
+        lower = key.lower().replace(" ", "")
+        for kind, marks in _TEXT_KINDS.items():
+            if any(mark in lower for mark in marks):
+                found.add(kind)
+    return tuple(sorted(found))

@@ -1,0 +1,111 @@
+"""TIFF files that OpenSlide refuses: OME-TIFF, WebP, zstd, strips ..., read through tiffslide."""
+
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+from tiffslide import TiffSlide
+
+from pathai.errors import PathaiError
+from pathai.readers.base import BaseSlide, Facts, Mask, Pixels, kinds_of, number, text_kinds
+from pathai.units import Mpp, Size
+
+_LENGTHS = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+
+class _LevelPixels(TiffSlide):  # type: ignore[misc]
+    """Locations in pixels of the level asked for, so that no division rounds them away."""
+
+    def _read_region_loc_transform(self, location: tuple[int, int], level: int) -> tuple[int, int]:
+        return location
+
+
+class TiffSlideReader(BaseSlide):
+    """Reads through tiffslide."""
+
+    name = "tiffslide"
+
+    def _open(self) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _LevelPixels(str(self.path))
+
+    def _collect(self, handle: Any) -> Facts:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            text = dict(handle.properties)
+            dimensions = tuple(Size(*size) for size in handle.level_dimensions)
+        page = handle.ts_tifffile.pages[0]
+        if page.dtype != np.uint8:
+            raise PathaiError("E140", f"pixels are {page.dtype}, not 8 bits per channel")
+        axes = str(text["tiffslide.series-axes"])
+        channels = dict(zip(axes, handle.ts_tifffile.series[0].shape, strict=False))
+        count = channels.get("S", channels.get("C", 1))
+        if count not in (3, 4):
+            raise PathaiError("E141", f"{count} channels, not the 3 of an RGB image")
+        objective = number(text.get("tiffslide.objective-power"))
+        tags = [tag.name for tag in page.tags if isinstance(tag.value, str) and tag.value.strip()]
+        tags += [key for key, value in text.items() if isinstance(value, str) and "." in key]
+        return Facts(
+            size=dimensions[0],
+            level_dimensions=dimensions,
+            level_downsamples=tuple(float(d) for d in handle.level_downsamples),
+            mpp=_mpp(text),
+            objective=objective if objective and objective > 0 else None,
+            vendor=str(text.get("tiffslide.vendor") or "generic-tiff"),
+            associated=kinds_of(list(handle.associated_images)),
+            text_tags=text_kinds([key for key in tags if not key.startswith("tiffslide.")]),
+            has_icc="InterColorProfile" in page.tags,
+        )
+
+    def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:
+        part = handle.read_region((x, y), level, (size.width, size.height), as_array=True)
+        valid = self._present(handle, level, x, y, size)
+        rgb = np.ascontiguousarray(part[..., :3])
+        if part.shape[2] == 4:
+            valid &= part[..., 3] >= 128
+        if not valid.all():
+            rgb[~valid] = 255
+        return rgb, valid
+
+    def _present(self, handle: Any, level: int, x: int, y: int, size: Size) -> Mask:
+        """Where the file holds bytes: tiffslide paints a tile of no bytes black."""
+        valid = np.ones((size.height, size.width), bool)
+        index = int(handle.properties["tiffslide.series-index"])
+        page = handle.ts_tifffile.series[index].levels[level].pages[0]
+        if not page.is_tiled:
+            return valid
+        width, length = int(page.tilewidth), int(page.tilelength)
+        across = -(-int(page.imagewidth) // width)
+        counts = page.databytecounts
+        for row in range(y // length, (y + size.height - 1) // length + 1):
+            for column in range(x // width, (x + size.width - 1) // width + 1):
+                if counts[row * across + column] == 0:
+                    top, left = max(row * length - y, 0), max(column * width - x, 0)
+                    bottom, right = (row + 1) * length - y, (column + 1) * width - x
+                    valid[top:bottom, left:right] = False
+        return valid
+
+
+def _mpp(text: dict[str, Any]) -> Mpp | None:
+    """OME-XML first, then what tiffslide found (vendor text, resolution tags): a fixed order."""
+    x, y = (_ome_length(str(text.get("tiff.ImageDescription") or ""), axis) for axis in "XY")
+    if x is None or y is None:
+        x, y = (number(_plain(text.get(f"tiffslide.mpp-{axis}"))) for axis in "xy")
+    return Mpp(x, y) if x is not None and y is not None else None
+
+
+def _plain(value: object) -> object:
+    return repr(float(value)) if isinstance(value, (int, float)) else value
+
+
+def _ome_length(description: str, axis: str) -> float | None:
+    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]{0,4000}>", description[:200_000])
+    if pixels is None:
+        return None
+    value = re.search(rf'PhysicalSize{axis}="([^"]{{1,40}})"', pixels[0])
+    unit = re.search(rf'PhysicalSize{axis}Unit="([^"]{{1,10}})"', pixels[0])
+    scale = _LENGTHS.get(unit[1].replace("μ", "µ") if unit else "µm")
+    length = number(value[1]) if value else None
+    return length * scale if length is not None and scale is not None else None

@@ -1,0 +1,129 @@
+"""Plan, phrase, check, fall back, render: findings in, an unsigned draft out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+
+from pathai.config import ReportConfig
+from pathai.drafters import DRAFTERS
+from pathai.drafters.base import Drafter, Line, Phrasing
+from pathai.finding import CaseFindings, canonical, load_findings
+from pathai.report import check, render
+from pathai.report.plan import plan
+from pathai.report.records import Draft, Section, Statement, Verification
+from pathai.store.commit import Commit
+from pathai.store.folders import CaseFolder
+from pathai.store.manifest import canonical as canonical_file
+
+
+def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = None) -> Draft:
+    """Draft the report of a case.
+
+    Parameters
+    ----------
+    case : CaseFindings
+        Sealed findings; the only source of numbers.
+    section : ReportConfig
+        Template, drafter and, for a language model, its address.
+    drafter : Drafter, optional
+        Used instead of the configured one.
+
+    Raises
+    ------
+    PathaiError
+        E190, E191 or E201 when the configured drafter must not be used; E203 when even the
+        template's sentences do not stand on the findings (a defect of the template).
+    """
+    engine = drafter or DRAFTERS.load(section.drafter)(section)
+    safe = DRAFTERS.load("template")(section)
+    planned = plan(case)
+    lines = [line for part in planned for line in part.lines]
+    phrasing = engine.phrase(lines)
+    fallback = safe.phrase(lines).texts
+    source = "template" if engine.engine.name == "template" else "llm"
+    counts: Counter[str] = Counter()
+    said = {
+        line.statement: _statement(line, text, str(default), source, case, counts)
+        for line, text, default in zip(lines, _padded(phrasing, lines), fallback, strict=True)
+    }
+    sections = tuple(
+        Section(
+            id=part.id,
+            title=render.title_text(part),
+            slide_id=part.slide_id,
+            notes=render.slide_note_texts(part, case),
+            statements=tuple(said[line.statement] for line in part.lines),
+        )
+        for part in planned
+    )
+    fell = sum(s.verdict == "fallback" for s in said.values())
+    result = Draft(
+        case_id=case.case_id,
+        findings_digest=case.sha256(),
+        template=section.template,
+        engine=engine.engine,
+        engine_flags=phrasing.flags,
+        sections=sections,
+        verification=Verification(
+            statements=len(said),
+            accepted=len(said) - fell,
+            fallback=fell,
+            problems=dict(sorted(counts.items())),
+        ),
+    )
+    check.require(result, case)
+    digest = sha256(canonical(result, exclude={"digest"}).encode()).hexdigest()
+    return result.model_copy(update={"digest": digest})
+
+
+def _padded(phrasing: Phrasing, lines: Sequence[Line]) -> list[str | None]:
+    """As many texts as lines, whatever a drafter gave."""
+    texts = list(phrasing.texts[: len(lines)])
+    return texts + [None] * (len(lines) - len(texts))
+
+
+def _statement(
+    line: Line,
+    text: str | None,
+    default: str,
+    source: str,
+    case: CaseFindings,
+    counts: Counter[str],
+) -> Statement:
+    """The drafter's sentence if it passes, else the template's with a flag."""
+    finding = case.finding(line.finding)
+    notes = render.note_texts(finding) if finding else ()
+    problems = ["no_text"] if text is None else [p.code for p in check.check_text(text, line, case)]
+    counts.update(problems)
+    chosen = default if problems or text is None else text
+    refused = sha256(text.encode("utf-8", "replace")).hexdigest() if problems and text else ""
+    return Statement(
+        id=line.statement,
+        finding=line.finding,
+        text=chosen,
+        rendered=render.render_text(chosen, case),
+        notes=notes,
+        source="template" if problems or source == "template" else "llm",
+        verdict="fallback" if problems else "pass",
+        flags=tuple(problems),
+        refused=refused,
+    )
+
+
+def run(folder: CaseFolder, section: ReportConfig, out: Commit) -> None:
+    """Write ``draft.json``, ``draft.md`` and ``draft.html`` of a case.
+
+    Parameters
+    ----------
+    folder : CaseFolder
+        Holds ``findings.json``.
+    section : ReportConfig
+        Options.
+    out : Commit
+        Receives the three files.
+    """
+    case = load_findings(folder.findings.read_text("utf-8"))
+    made = draft(case, section)
+    out.part("draft.json").write_bytes(canonical_file(made.model_dump(mode="json")))
+    out.part("draft.md").write_text(render.markdown(made, case), "utf-8")
+    out.part("draft.html").write_text(render.html(made, case), "utf-8")

@@ -1,0 +1,66 @@
+"""Exact reduction of images to another µm/px, on grids fixed to absolute coordinates."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pathai.units import Mpp
+
+U8 = NDArray[np.uint8]
+NEAR = 1.1
+"""Factors below this are left alone: resampling by so little only blurs."""
+
+
+def reduction(mpp: Mpp, target_mpp: float) -> tuple[float, float]:
+    """Factor along x and y that brings ``mpp`` to ``target_mpp``; 1 where it is near or coarser."""
+    fx, fy = (target_mpp / m if target_mpp / m > NEAR else 1.0 for m in (mpp.x, mpp.y))
+    return fx, fy
+
+
+def area_reduce(
+    rgb: U8,
+    factor: tuple[float, float],
+    origin: tuple[int, int],
+    start: tuple[int, int],
+    size: tuple[int, int],
+) -> U8:
+    """Reduce an image by exact area averaging on a grid that is fixed to absolute coordinates.
+
+    Output pixel *k* covers the input interval ``[k * factor, (k + 1) * factor)``, whatever part of
+    the image is at hand: two blocks that share a pixel agree on it.
+
+    Parameters
+    ----------
+    rgb : uint8[h, w, 3]
+        Part of an image; its top-left pixel is pixel ``origin`` (x, y) of the whole.
+    factor : tuple of float
+        Reduction along x and y, at least 1.
+    origin : tuple of int
+        Absolute x, y of ``rgb[0, 0]``.
+    start, size : tuple of int
+        First absolute output pixel and number of output pixels, x and y.
+
+    Returns
+    -------
+    uint8[size_y, size_x, 3]
+    """
+    down = _weights(factor[1], origin[1], rgb.shape[0], start[1], size[1])
+    across = _weights(factor[0], origin[0], rgb.shape[1], start[0], size[0])
+    rows = down @ rgb.reshape(rgb.shape[0], -1).astype(np.float32)
+    columns = rows.reshape(size[1], rgb.shape[1], 3).transpose(1, 0, 2).reshape(rgb.shape[1], -1)
+    out = (across @ columns).reshape(size[0], size[1], 3).transpose(1, 0, 2)
+    return np.ascontiguousarray(np.rint(out).clip(0, 255).astype(np.uint8))
+
+
+def _weights(factor: float, origin: int, length: int, start: int, size: int) -> sparse.csr_array:
+    """Overlap of each output pixel with each input pixel, ``float32[size, length]``, sparse."""
+    span = int(np.ceil(factor)) + 1
+    low = (start + np.arange(size, dtype=np.float64))[:, None] * factor
+    pixel = np.floor(low) + np.arange(span)
+    cover = np.minimum(low + factor, pixel + 1) - np.maximum(low, pixel)
+    column = (pixel - origin).astype(np.int64)
+    used = (cover > 1e-9) & (column >= 0) & (column < length)
+    row = np.broadcast_to(np.arange(size)[:, None], used.shape)[used]
+    total = np.where(used, cover, 0).sum(axis=1, keepdims=True)
+    share = (cover / np.maximum(total, 1e-9))[used].astype(np.float32)
+    return sparse.csr_array((share, (row, column[used])), shape=(size, length))

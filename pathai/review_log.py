@@ -1,0 +1,244 @@
+"""One reader's decisions on one case: an append-only file whose lines are chained by hash.
+
+A line is canonical JSON with the SHA-256 of the line before it and of itself, so a changed,
+removed or inserted line is found, the last one included. What cannot be found is that whole
+lines were cut from the *end*; an anchor outside of the file would be needed for that. A last
+line that a crash left half written is set aside when the case is opened for writing.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pathai.errors import PathaiError
+from pathai.store.manifest import storage_error
+
+Kind = Literal["open", "accept", "reject", "edit", "reviewed", "undo"]
+Value = dict[str, str] | None
+
+
+class Event(BaseModel):
+    """One action of a reader.
+
+    ``what`` is a statement's id, ``case``, or the number of the event that an undo takes back.
+    ``before`` and ``after`` are the decision on it; ``findings`` and ``draft`` are the digests
+    of what the reader saw; ``previous`` and ``sha256`` chain the lines.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    number: int
+    time: str
+    kind: Kind
+    what: str
+    before: Value
+    after: Value
+    findings: str
+    draft: str
+    previous: str
+    sha256: str = ""
+
+    def sealed(self) -> "Event":
+        """A copy that carries its own digest."""
+        body = self.model_dump(mode="json", exclude={"sha256"})
+        return self.model_copy(update={"sha256": sha256(_canonical(body)).hexdigest()})
+
+    def line(self) -> bytes:
+        """The event as it stands in the file."""
+        return _canonical(self.sealed().model_dump(mode="json")) + b"\n"
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def genesis(case_id: str, reader: str) -> str:
+    """What the first line names as its previous one: a log fits one case and one reader."""
+    return sha256(f"pathai review 1\n{case_id}\n{reader}\n".encode()).hexdigest()
+
+
+def parse(data: bytes, case_id: str, reader: str) -> tuple[list[Event], bytes]:
+    """Check a log.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file.
+    case_id, reader : str
+        Whose log it shall be.
+
+    Returns
+    -------
+    list of Event
+        In order.
+    bytes
+        A half-written last line; empty after a clean end.
+
+    Raises
+    ------
+    PathaiError
+        E210 naming the line that does not fit.
+    """
+    whole, newline, tail = data.rpartition(b"\n")
+    lines = [line + b"\n" for line in whole.split(b"\n")] if newline else []
+    events: list[Event] = []
+    previous = genesis(case_id, reader)
+    for number, line in enumerate(lines, start=1):
+        event = _event(line)
+        if event is None or (event.number, event.previous) != (number, previous):
+            raise _broken(case_id, reader, number)
+        events.append(event)
+        previous = sha256(line).hexdigest()
+    if tail and not _cut(tail):
+        raise _broken(case_id, reader, len(lines) + 1)
+    return events, tail
+
+
+def _event(line: bytes) -> Event | None:
+    """The event of a line, or None unless it is byte for byte what was written."""
+    try:
+        event = Event.model_validate_json(line)
+    except ValidationError:
+        return None
+    return event if event.line() == line else None
+
+
+def _cut(tail: bytes) -> bool:
+    """Whether a tail can be the beginning of a line: a changed byte at its end cannot."""
+    if not tail.startswith(b"{"):
+        return False
+    try:
+        _, end = json.JSONDecoder().raw_decode(tail.decode("ascii"))
+    except (UnicodeDecodeError, RecursionError):
+        return False
+    except json.JSONDecodeError:
+        return True
+    return end == len(tail)
+
+
+def _broken(case_id: str, reader: str, line: int) -> PathaiError:
+    message = f"{case_id}/{reader}.jsonl: line {line} does not fit the lines before it"
+    return PathaiError("E210", message)
+
+
+class Log:
+    """A log opened for writing by one program at a time.
+
+    Parameters
+    ----------
+    path : Path
+        ``reviews/<case_id>/<reader>.jsonl``.
+
+    Raises
+    ------
+    PathaiError
+        E175 if another program has it open, E210 if it is broken, E160 if it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.case_id, self.reader = path.parent.name, path.stem
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock: IO[bytes] | None = path.with_suffix(".lock").open("ab")
+        except OSError as error:
+            raise storage_error(error) from None
+        try:
+            self._claim(self._lock)
+            data = path.read_bytes() if path.exists() else b""
+            self.events, tail = parse(data, self.case_id, self.reader)
+            if tail:
+                self._set_aside(tail, len(data) - len(tail))
+        except OSError as error:
+            self.close()
+            raise storage_error(error) from None
+        except PathaiError:
+            self.close()
+            raise
+
+    def _claim(self, file: IO[bytes]) -> None:
+        try:
+            _lock(file)
+        except OSError:
+            message = f"case {self.case_id} is open elsewhere for reader {self.reader}"
+            raise PathaiError("E175", message, "close it there, or use another --reader") from None
+
+    def _set_aside(self, tail: bytes, length: int) -> None:
+        """Keep a half-written line beside the log and end the log before it."""
+        _append(self.path.with_suffix(".aside"), tail + b"\n")
+        with self.path.open("r+b") as file:
+            file.truncate(length)
+            os.fsync(file.fileno())
+
+    def append(self, event: Event) -> None:
+        """Write one event to the disk; a failed write leaves the log as it was.
+
+        Raises
+        ------
+        PathaiError
+            E161 if the disk is full, E160 if the log cannot be written.
+        """
+        if self._lock is None:
+            raise ValueError("the log is closed")
+        length = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            _append(self.path, event.line())
+        except OSError as error:
+            with suppress(OSError):  # else the next opening sets the half line aside
+                os.truncate(self.path, length)
+            raise storage_error(error) from None
+        self.events.append(event)
+
+    @property
+    def head(self) -> str:
+        """SHA-256 of the last line; what the next event names as its previous one."""
+        if not self.events:
+            return genesis(self.case_id, self.reader)
+        return sha256(self.events[-1].line()).hexdigest()
+
+    def close(self) -> None:
+        """Let others write."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def read_log(path: Path) -> Iterable[Event]:
+    """Events of a log without opening it for writing; a half-written last line is left alone.
+
+    Raises
+    ------
+    PathaiError
+        E210 if it is broken, E162 if it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise PathaiError("E162", f"{path.parent.name}/{path.name}: {error.strerror}") from None
+    return parse(data, path.parent.name, path.stem)[0]
+
+
+def _append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Lock a file until it is closed or the program ends; OSError if it is locked already."""
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,339 @@
+"""A real language-model runtime with nothing to download: tiny, trained here, served on loopback.
+
+``build`` makes a byte-level BPE tokenizer from sentences written in this file and trains a
+Llama-architecture model of some 0.4 million parameters for a few hundred steps. ``serve`` answers
+``/v1/chat/completions`` like Ollama or vLLM do and honors ``response_format: json_schema`` by
+constrained decoding. The model is meant to be imperfect: it exercises the whole path of a drafter
+(HTTP, schema, verification, fallback) with statements that pass and statements that must not. It
+says nothing about the quality of any other model.
+
+``python -m pathai.testing.tiny_llm --port 0`` prints the address once it answers.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathai.drafters.base import Line, prompt
+from pathai.finding import registry
+
+NAME = "pathai-tiny"
+USER, ANSWER, END = "<|user|>", "<|answer|>", "<|end|>"
+VOCABULARY = 640
+CONTEXT = 2048
+STEPS, BATCH, LEARNING_RATE = 320, 6, 4e-3
+MAX_NEW_TOKENS = 1024
+NAMES = ("tumor", "msi", "er", "her", "grade", "subtype", "negative", "positive", "lymphocyte")
+SENTENCES = {
+    "measured": ("The {T} is {F}.", "The {T} was measured as {F}.", "{T} in this record: {F}."),
+    "observed": ("The {T} was entered as {F}.",),
+    "predicted": ("{P} for {T}: {F}.", "The {P} for the {T} is {F}."),
+    "indeterminate": ("The {T} remains {F}.",),
+    "not_assessed": ("The {T} was {F}.",),
+    "failed": ("The {T} was {F}.",),
+}
+
+
+def lines_of(rng: random.Random, count: int) -> list[Line]:
+    """Random lines of a plan, from the registry's keys."""
+    book = registry()
+    start, first = rng.randint(1, 40), rng.randint(1, 40)
+    lines = []
+    for number in range(count):
+        key = rng.choice(sorted(book.keys)).replace("*", rng.choice(NAMES))
+        row = book.find(key)
+        status = rng.choice([s for s in row.statuses if s in SENTENCES])
+        line = Line(
+            statement=f"S{start + number}",
+            finding=f"F{first + number}",
+            key=key,
+            name=row.name,
+            unit=book.units[row.unit],
+            status=status,
+        )
+        lines.append(line)
+    return lines
+
+
+def answer_of(rng: random.Random, lines: Sequence[Line]) -> str:
+    """The answer that the model is trained to give for ``lines``."""
+    statements = []
+    for line in lines:
+        text = rng.choice(SENTENCES[line.status])
+        text = text.replace("{T}", f"{{T:{line.key}}}").replace("{P}", "{T:predicted}")
+        text = text.replace("{F}", f"{{{line.finding}}}")
+        statements.append(
+            {"id": line.statement, "finding": line.finding, "key": line.key, "text": text}
+        )
+    return json.dumps({"statements": statements}, separators=(",", ":"))
+
+
+def _examples(seed: int) -> Iterator[tuple[str, str]]:
+    rng = random.Random(seed)  # noqa: S311
+    while True:
+        lines = lines_of(rng, rng.choice((1, 2, 2, 3, 4, 6)))
+        yield f"{USER}{prompt(lines)}{ANSWER}", answer_of(rng, lines) + END
+
+
+def build(folder: Path, seed: int = 0, steps: int = STEPS) -> Path:
+    """Train tokenizer and model and write them to ``folder``; an existing model is kept.
+
+    Parameters
+    ----------
+    folder : Path
+        Receives ``tokenizer.json``, ``config.json`` and ``model.safetensors``.
+    seed : int
+        Of sentences and weights.
+    steps : int
+        Of training; 0 leaves random weights.
+
+    Returns
+    -------
+    Path
+        ``folder``.
+    """
+    if (folder / "model.safetensors").is_file():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(seed)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    model = _train(tokenizer, seed, steps)
+    model.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(seed: int) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    # Digits stand alone, so that a number is copied digit by digit.
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    whole = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, whole])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[END, USER, ANSWER],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    examples = _examples(seed)
+    texts = [text for _ in range(400) for text in next(examples)]
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _llama() -> Any:
+    """Transformers, importable beside any build of torch."""
+    from pathai.encoders.torchvision_shim import import_torchvision
+
+    import_torchvision()
+    import transformers
+
+    return transformers
+
+
+def _train(tokenizer: Any, seed: int, steps: int) -> Any:
+    import torch
+
+    transformers = _llama()
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    config = transformers.LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=96,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=None,
+        eos_token_id=tokenizer.token_to_id(END),
+        pad_token_id=tokenizer.token_to_id(END),
+    )
+    model = transformers.LlamaForCausalLM(config)
+    best = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    pace = torch.optim.lr_scheduler.OneCycleLR(
+        best, max_lr=LEARNING_RATE, total_steps=max(steps, 1), pct_start=0.1
+    )
+    examples = _examples(seed + 1)
+    model.train()
+    for _ in range(steps):
+        ids, labels = _batch(tokenizer, examples)
+        loss = model(input_ids=torch.from_numpy(ids), labels=torch.from_numpy(labels)).loss
+        best.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        best.step()
+        pace.step()
+    return model.eval()
+
+
+def _batch(tokenizer: Any, examples: Iterator[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and labels, int64[BATCH, length]; the loss counts answers alone (-100 elsewhere).
+
+    Padding stands behind the answer, where causal attention never looks back from.
+    """
+    pairs = [[tokenizer.encode(part).ids for part in next(examples)] for _ in range(BATCH)]
+    length = max(len(q) + len(a) for q, a in pairs)
+    ids = np.full((BATCH, length), tokenizer.token_to_id(END), np.int64)
+    labels = np.full((BATCH, length), -100, np.int64)
+    for row, (question, answer) in enumerate(pairs):
+        end = len(question) + len(answer)
+        ids[row, :end] = question + answer
+        labels[row, len(question) : end] = answer
+    return ids, labels
+
+
+class TinyLLM:
+    """The built model with greedy decoding, free or constrained by a JSON schema."""
+
+    def __init__(self, folder: Path) -> None:
+        import llguidance
+        import torch
+        from tokenizers import Tokenizer
+
+        torch.set_num_threads(1)
+        self._guide, self._torch = llguidance, torch
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._end = self._tokenizer.token_to_id(END)
+        self._model = _llama().LlamaForCausalLM.from_pretrained(folder).eval()
+        self._ll = llguidance.LLTokenizer(str(folder / "tokenizer.json"), eos_token=self._end)
+
+    def answer(self, user: str, schema: dict[str, Any] | None, limit: int) -> tuple[str, str]:
+        """Continue a user message.
+
+        Parameters
+        ----------
+        user : str
+            The message; system messages are not read by this model.
+        schema : dict or None
+            JSON Schema that constrains every token.
+        limit : int
+            Of new tokens.
+
+        Returns
+        -------
+        text, reason
+            ``reason`` is ``stop`` or ``length``.
+        """
+        given = self._tokenizer.encode(f"{USER}{user}{ANSWER}").ids[-(CONTEXT - limit) :]
+        matcher = self._matcher(schema) if schema else None
+        made: list[int] = []
+        cache, fresh = None, given
+        with self._torch.inference_mode():
+            while len(made) < limit:
+                out = self._model(
+                    self._torch.tensor([fresh]), past_key_values=cache, use_cache=True
+                )
+                cache = out.past_key_values
+                fresh = self._next(out.logits[0, -1].numpy(), matcher)
+                if self._end in fresh:
+                    return self._tokenizer.decode(made), "stop"
+                made += fresh
+                if matcher is not None and matcher.is_stopped():
+                    return self._tokenizer.decode(made), "stop"
+        return self._tokenizer.decode(made), "length"
+
+    def _matcher(self, schema: dict[str, Any]) -> Any:
+        grammar = self._guide.LLMatcher.grammar_from_json_schema(
+            json.dumps(schema), overrides={"whitespace_flexible": False}
+        )
+        matcher = self._guide.LLMatcher(self._ll, grammar)
+        if matcher.is_error():
+            raise ValueError(matcher.get_error())
+        return matcher
+
+    def _next(self, logits: np.ndarray, matcher: Any) -> list[int]:
+        """The likeliest allowed token, and those that the grammar then forces."""
+        if matcher is None:
+            return [int(np.argmax(logits))]
+        mask = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+        allowed = np.unpackbits(mask, bitorder="little")[: len(logits)].astype(bool)
+        token = int(np.argmax(np.where(allowed, logits, -np.inf)))
+        matcher.consume_token(token)
+        if token == self._end or matcher.is_stopped():
+            return [token]
+        forced = matcher.compute_ff_tokens()
+        matcher.consume_tokens(forced)
+        return [token, *forced]
+
+
+def app(model: TinyLLM, *, honor_schema: bool = True) -> Any:
+    """The HTTP application; without ``honor_schema`` it ignores ``response_format`` silently."""
+    from fastapi import FastAPI, HTTPException
+
+    service = FastAPI(openapi_url=None)
+    one_at_a_time = threading.Lock()
+
+    @service.get("/v1/models")
+    def models() -> dict[str, Any]:
+        return {"object": "list", "data": [{"id": NAME, "object": "model"}]}
+
+    @service.post("/v1/chat/completions")
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        messages = body.get("messages") or []
+        user = next((m["content"] for m in reversed(messages) if m.get("role") == "user"), "")
+        form = body.get("response_format") or {}
+        schema = (form.get("json_schema") or {}).get("schema") if honor_schema else None
+        limit = min(int(body.get("max_tokens") or MAX_NEW_TOKENS), MAX_NEW_TOKENS)
+        try:
+            with one_at_a_time:
+                text, reason = model.answer(str(user), schema, limit)
+        except ValueError as error:
+            raise HTTPException(400, "the schema is not supported") from error
+        message = {"role": "assistant", "content": text}
+        return {
+            "id": "chatcmpl-tiny",
+            "object": "chat.completion",
+            "created": 0,
+            "model": NAME,
+            "choices": [{"index": 0, "finish_reason": reason, "message": message}],
+        }
+
+    return service
+
+
+def serve(folder: Path, port: int, *, honor_schema: bool = True) -> None:
+    """Serve on loopback until ended; the address is printed to stdout when it answers."""
+    import uvicorn
+
+    service = app(TinyLLM(build(folder)), honor_schema=honor_schema)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
+        sys.stdout.write(f"http://127.0.0.1:{listener.getsockname()[1]}/v1\n")
+        sys.stdout.flush()
+        config = uvicorn.Config(service, log_level="error", lifespan="off")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: build if needed, then serve."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--model", type=Path, help="folder of the model; kept for the next time")
+    parser.add_argument("--ignore-schema", action="store_true", help="as some servers do")
+    given = parser.parse_args(arguments)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # uvicorn hands the signal on when it has shut down; leaving by exit removes the scratch.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = given.model or Path(scratch) / NAME
+        serve(folder, given.port, honor_schema=not given.ignore_schema)
+
+
+if __name__ == "__main__":
+    main()

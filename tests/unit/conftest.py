@@ -1,0 +1,30 @@
+"""Fixtures of the unit tests."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a small finished run (config.yaml, results/, models/); treat it as read-only."""
+    from tiny_run import finish, write_tiny_run
+
+    root = tmp_path_factory.mktemp("tiny")
+    finish(write_tiny_run(root))
+    return root
+
+
+@pytest.fixture
+def tiny_copy(tiny_results: Path, tmp_path: Path) -> Callable[[], Path]:
+    """A fresh copy of the run that a test may damage."""
+
+    def copy() -> Path:
+        target = tmp_path / "run"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(tiny_results, target)
+        return target
+
+    return copy

@@ -1,0 +1,183 @@
+"""Grids in µm and the pixels of their tiles."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pathai import feed
+from pathai.errors import PathaiError
+from pathai.feed import batches, grid
+from pathai.store.pyramid import Pyramid
+from pathai.store.pyramid_writer import write_pyramid
+from pathai.store.records import SlideInfo, TissueMap
+from pathai.units import Box, Mpp, Size
+
+
+def slide(width: int, height: int, mpp: Mpp) -> SlideInfo:
+    return SlideInfo(
+        slide_id="s", sha256="0" * 64, width=width, height=height, mpp_x=mpp.x, mpp_y=mpp.y,
+        mpp_source="file", reader="openslide", level_downsamples=(1.0,), stain="H&E",
+    )  # fmt: skip
+
+
+def tissue_of(info: SlideInfo, downsample: float, fill: int = 1) -> TissueMap:
+    shape = int(np.ceil(info.height / downsample)), int(np.ceil(info.width / downsample))
+    return TissueMap(np.full(shape, fill, np.uint8), downsample, info.mpp.scaled(downsample))
+
+
+@pytest.mark.parametrize("mpp", [Mpp(0.5, 0.5), Mpp(0.2271, 0.2271), Mpp(0.499, 0.251)])
+@pytest.mark.parametrize(("tile_px", "wanted"), [(256, 0.5), (224, 0.5), (512, 0.25), (100, 1.3)])
+def test_grid_is_exact_in_um(mpp: Mpp, tile_px: int, wanted: float) -> None:
+    info = slide(20_011, 9_973, mpp)
+    tiles = grid(tissue_of(info, 16.0), info, tile_px, wanted, 0.0)
+    edge_um = tile_px * wanted
+    assert tiles.size_px0 * [mpp.x, mpp.y] == pytest.approx([edge_um, edge_um], rel=1e-6)
+    x = np.unique(tiles.xy_px0[:, 0])
+    true = np.arange(len(x)) * edge_um / mpp.x
+    assert np.abs(x - true).max() <= 0.5  # never drifts
+    count = int(np.ceil(info.width * mpp.x / edge_um - 1e-3))
+    assert len(x) == count
+    order = tiles.xy_px0[:, ::-1].tolist()
+    assert order == sorted(order)
+
+
+def test_tissue_share_is_exact_at_fractional_edges() -> None:
+    info = slide(1000, 1000, Mpp(0.5, 0.5))
+    classes = np.zeros((100, 100), np.uint8)
+    classes[:, 30:] = 1  # tissue from x = 300 on
+    classes[60:, :] = 2  # pen is not tissue
+    tissue = TissueMap(classes, 10.0, Mpp(5, 5))
+    tiles = grid(tissue, info, 256, 0.5, 0.0)
+    share = {tuple(p): float(t) for p, t in zip(tiles.xy_px0.tolist(), tiles.tissue, strict=True)}
+    assert (0, 0) not in share  # no tissue at all: never a tile
+    assert share[256, 0] == pytest.approx((512 - 300) / 256, abs=1e-3)
+    assert share[512, 512] == pytest.approx((600 - 512) / 256, abs=1e-3)
+    few = grid(tissue, info, 256, 0.5, 0.5)
+    assert [t >= 0.5 for t in few.tissue.astype(float)] == [True] * len(few)
+    assert len(few) == sum(t >= 0.5 for t in share.values())
+
+
+def test_digest_names_the_grid() -> None:
+    info = slide(3000, 3000, Mpp(0.5, 0.5))
+    tissue = tissue_of(info, 16.0)
+    one = grid(tissue, info, 256, 0.5, 0.5)
+    assert one.digest == grid(tissue, info, 256, 0.5, 0.5).digest
+    others = [grid(tissue, info, 256, 0.51, 0.5), grid(tissue, info, 224, 0.5, 0.5)]
+    tissue.classes[:40] = 0
+    others.append(grid(tissue, info, 256, 0.5, 0.5))
+    assert len({one.digest, *(o.digest for o in others)}) == 4
+
+
+def test_no_tissue_is_an_empty_grid() -> None:
+    info = slide(3000, 3000, Mpp(0.5, 0.5))
+    tiles = grid(tissue_of(info, 16.0, fill=0), info, 256, 0.5, 0.0)
+    assert len(tiles) == 0
+    assert tiles.xy_px0.shape == (0, 2)
+
+
+def test_tile_below_a_pixel_is_refused() -> None:
+    info = slide(100, 100, Mpp(5.0, 5.0))
+    with pytest.raises(PathaiError, match="E193"):
+        grid(tissue_of(info, 16.0), info, 1, 0.5, 0.0)
+
+
+@pytest.fixture(scope="module")
+def pyramid(tmp_path_factory: pytest.TempPathFactory) -> Pyramid:
+    path = tmp_path_factory.mktemp("feed") / "tiles.zarr"
+    rng = np.random.default_rng(5)
+    image = rng.integers(0, 256, (1500, 2300, 3), dtype=np.uint8)
+    info = slide(2300, 1500, Mpp(0.5, 0.5))
+
+    def read(box: Box) -> tuple[np.ndarray, np.ndarray]:
+        x, y, w, h = (int(v) for v in (box.x, box.y, box.width, box.height))
+        valid = np.ones((h, w), bool)
+        valid[max(600 - y, 0) : max(632 - y, 0), max(300 - x, 0) : max(364 - x, 0)] = False
+        return image[y : y + h, x : x + w], valid
+
+    write_pyramid(path, read, Size(2300, 1500), Mpp(0.5, 0.5), tissue_of(info, 16.0))
+    return Pyramid(path)
+
+
+@pytest.mark.parametrize(("tile_px", "mpp"), [(256, 0.5), (224, 0.5), (128, 1.0), (150, 0.81)])
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_tiles_equal_direct_reads(pyramid: Pyramid, tile_px: int, mpp: float, batch: int) -> None:
+    info = slide(2300, 1500, Mpp(0.5, 0.5))
+    tiles = grid(tissue_of(info, 16.0), info, tile_px, mpp, 0.0)
+    found = list(batches(pyramid, tiles, batch))
+    pixels = np.concatenate([p for p, _ in found])
+    valid = np.concatenate([v for _, v in found])
+    assert all(len(p) <= batch for p, _ in found)
+    assert len(pixels) == len(valid) == len(tiles)
+    for i in range(0, len(tiles), 5):
+        box = tiles.box(i)
+        assert np.array_equal(pixels[i], pyramid.read_at(box, Size(tile_px, tile_px)))
+        if mpp == 0.5:
+            assert np.array_equal(pixels[i], pyramid.read(box))
+        inside = min(box.right, 2300) - box.x, min(box.bottom, 1500) - box.y
+        share = inside[0] * inside[1] / (box.width * box.height)
+        assert valid[i] <= share + 1e-3
+
+
+def test_valid_counts_unreadable_and_outside(pyramid: Pyramid) -> None:
+    info = slide(2300, 1500, Mpp(0.5, 0.5))
+    tiles = grid(tissue_of(info, 16.0), info, 256, 0.5, 0.0)
+    valid = np.concatenate([v for _, v in batches(pyramid, tiles, 16)]).astype(float)
+    share = dict(zip(map(tuple, tiles.xy_px0.tolist()), valid, strict=True))
+    assert share[256, 512] == pytest.approx(1 - 32 * 64 / 256**2, abs=1e-3)
+    assert share[0, 0] == 1
+    assert share[2048, 0] == pytest.approx((2300 - 2048) / 256, abs=1e-3)
+
+
+def test_each_chunk_is_decoded_once(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pathai.store import pyramid as room
+
+    count = 0
+    plain = room.read_chunk
+
+    def counting(*args: object) -> object:
+        nonlocal count
+        count += 1
+        return plain(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(room, "read_chunk", counting)
+    info = slide(2300, 1500, Mpp(0.5, 0.5))
+    tiles = grid(tissue_of(info, 16.0), info, 224, 0.5, 0.0)
+    largest = 0
+    kept = feed._forget_above
+
+    def watching(cache: dict, y: float) -> None:
+        nonlocal largest
+        largest = max(largest, len(cache))
+        kept(cache, y)
+
+    monkeypatch.setattr(feed, "_forget_above", watching)
+    for _ in batches(pyramid, tiles, 8):
+        pass
+    assert count == pyramid.chunks[0]
+    assert largest <= 3 * 9  # rows of chunks that one row of tiles touches
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("mpp", [0.5, 1.0])
+def test_coordinates_are_exact_on_xyc(test_data: Path, tmp_path: Path, mpp: float) -> None:
+    """Every 8 x 8 block of the picture encodes its own place: no shift, no swapped axes."""
+    from PIL import Image
+
+    from pathai.readers import open_slide
+
+    folder = test_data / "slides" / "xyc"
+    truth = np.asarray(Image.open(folder / "XYC.png").convert("RGB"))
+    source = open_slide(folder / "XYC-half-mpp.tiff")
+    info = slide(512, 512, Mpp(0.5, 0.5))
+    tissue = tissue_of(info, 16.0)
+    write_pyramid(tmp_path / "t", source.read, Size(512, 512), Mpp(0.5, 0.5), tissue)
+    source.close()
+    tiles = grid(tissue, info, 64, mpp, 0.0)
+    step = round(mpp / 0.5)
+    found = np.concatenate([p for p, _ in batches(Pyramid(tmp_path / "t"), tiles, 9)])
+    for i, tile in enumerate(found):
+        x, y = tiles.xy_px0[i]
+        part = truth[y : y + 64 * step, x : x + 64 * step].astype(int)
+        mean = part.reshape(64, step, 64, step, 3).sum(axis=(1, 3))
+        assert np.array_equal(tile, (mean + step * step // 2) // step**2)

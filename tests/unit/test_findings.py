@@ -1,0 +1,245 @@
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from finding_cases import FAILED, OK, TILES, answer, cells, full_case, slide
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pathai.case import PredictionInput, StageState, slide_input
+from pathai.config import FindingsConfig, SheetRow
+from pathai.errors import PathaiError
+from pathai.finding import Prediction as PredictionValue
+from pathai.finding import Quantity, load_findings
+from pathai.findings import answer_key, findings_of_case, run
+from pathai.store.commit import Key, run_stage
+from pathai.store.folders import CaseFolder, SlideFolder
+from pathai.store.groups import write_cells, write_features, write_prediction
+from pathai.store.pyramid import write_tissue
+from pathai.store.records import TISSUE, Cells, Features, FeaturesAttrs, Prediction, TissueMap
+from pathai.units import Box, Mpp
+
+SKIPPED = StageState(state="skipped", code="E145")
+
+
+def by_key(case, slide_id="S1"):
+    return {f.key: f for f in case.findings if [e.slide_id for e in f.evidence] == [slide_id]}
+
+
+def test_values_are_those_of_the_stages():
+    found = by_key(findings_of_case("C1", [slide("S1")]))
+    assert found["cells.count"].value.value == 4321
+    assert float(found["cells.density_per_mm2"].value.value) == pytest.approx(4321 / 2.5)
+    assert found["tissue.area_mm2"].value.unit == "mm2"
+    assert found["tumor.probability"].value.probability == Decimal("0.9287")
+    assert found["tumor.probability"].evidence[0].boxes == TILES
+    assert "excluded_area" in found["cells.count"].flags
+    assert {found["cells.count"].id, found["cells.analyzed_area_mm2"].id} == set(
+        found["cells.density_per_mm2"].parents
+    )
+
+
+def test_order_of_the_slides_does_not_matter():
+    slides = [slide("S2"), slide("S1"), slide("S10", stain="ER")]
+    assert findings_of_case("C", slides) == findings_of_case("C", slides[::-1])
+
+
+@pytest.mark.parametrize(
+    ("stain", "key"),
+    [
+        ("H-DAB", "cells.positive_percent"),
+        ("ER", "cells.positive_percent"),
+        ("Ki-67", "ki67.positive_percent"),
+        ("KI67", "ki67.positive_percent"),
+    ],
+)
+def test_a_positive_fraction_is_named_by_its_stain(stain, key):
+    dab = cells(("negative", "positive"), (75, 25))
+    found = by_key(findings_of_case("C", [slide("S1", stain=stain, cells=dab)]))
+    value = found[key].value
+    assert (value.value, value.numerator, value.denominator) == (25, 25, 100)
+    # Wilson's interval for 25 of 100, from its formula.
+    assert float(value.low) == pytest.approx(17.5451, abs=1e-3)
+    assert float(value.high) == pytest.approx(34.3043, abs=1e-3)
+    assert {"few_nuclei", "all_nuclei"} <= set(found[key].flags)
+    assert ("not_ki67_score" in found[key].flags) == (key == "cells.positive_percent")
+    assert len([k for k in found if k.endswith("positive_percent")]) == 1
+
+
+def test_no_positive_fraction_on_hematoxylin_and_eosin():
+    case = findings_of_case("C", [slide("S1", cells=cells(("negative", "positive"), (9, 1)))])
+    fractions = [f for f in case.findings if f.key.endswith("positive_percent")]
+    assert [(f.status, f.note) for f in fractions] == [("not_assessed", "no_dab_slide")]
+    assert not [f for f in case.findings if f.key.startswith("cells.count.")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "status", "note"),
+    [
+        ({"cells": cells(("negative", "positive"), (0, 0))}, "ki67.positive_percent",
+         "indeterminate", "no_nuclei"),
+        ({"cells": cells(("nucleus",), (0,), area=0.0)}, "cells.density_per_mm2",
+         "indeterminate", "no_area"),
+        ({"cells": cells(("nucleus",), (5,))}, "ki67.positive_percent",
+         "not_assessed", "no_classes"),
+        ({"cells": None, "cells_stage": StageState()}, "ki67.positive_percent",
+         "not_assessed", "not_run"),
+        ({"cells": None, "cells_stage": SKIPPED}, "cells.count",
+         "not_assessed", "slide_skipped"),
+        ({"cells": None, "cells_stage": FAILED}, "cells.density_per_mm2",
+         "failed", "stage_failed"),
+        ({"tissue_mm2": None, "tissue_stage": FAILED}, "tissue.area_mm2",
+         "failed", "slide_failed"),
+        ({"predictions": (PredictionInput(model="tumor"),)}, "tumor.probability",
+         "not_assessed", "not_run"),
+        ({"predictions": (PredictionInput(
+            model="tumor", stage=StageState(state="failed", code="E142")),)},
+         "tumor.probability", "not_assessed", "stain_unsuitable"),
+    ],
+)  # fmt: skip
+def test_absence_has_a_status_and_a_reason(changes, key, status, note):
+    found = by_key(findings_of_case("C", [slide("S1", stain="Ki-67", **changes)]))
+    assert (found[key].status, found[key].note, found[key].value) == (status, note, None)
+
+
+def test_every_slide_says_something_of_every_expected_key():
+    case = full_case()
+    for slide_id in ("S1", "S2", "S3"):
+        expected = {"tumor.probability", "cells.count", "cells.density_per_mm2", "tissue.area_mm2"}
+        assert expected <= set(by_key(case, slide_id))
+
+
+def test_a_foreign_slide_is_marked_and_has_no_answer():
+    finding = by_key(full_case(), "S2")["tumor.probability"]
+    assert finding.status == "indeterminate"
+    assert "out_of_distribution" in finding.flags
+    assert finding.value.probability is None
+
+
+@pytest.mark.parametrize(
+    ("kept", "flag"), [(("no", "yes"), "ambiguous_set"), ((), "empty_set"), (("yes",), None)]
+)
+def test_the_conformal_set_is_flagged(kept, flag):
+    given_answer = PredictionInput(model="tumor", stage=OK, answer=answer(set=kept))
+    finding = by_key(findings_of_case("C", [slide("S1", predictions=(given_answer,))]))
+    flags = finding["tumor.probability"].flags
+    assert (flags == ()) if flag is None else (flag in flags)
+
+
+def test_names_of_models_become_keys():
+    assert answer_key("MSI-h.v2") == "msi_h_v2.probability"
+
+
+def test_two_models_with_one_key_are_refused():
+    twins = tuple(PredictionInput(model=n, stage=OK, answer=answer()) for n in ("a-b", "a_b"))
+    with pytest.raises(PathaiError, match="E200"):
+        findings_of_case("C", [slide("S1", predictions=twins)])
+
+
+def test_classes_of_nuclei_have_their_counts():
+    kinds = cells(("tumor", "lymphocyte"), (30, 12))
+    found = by_key(findings_of_case("C", [slide("S1", cells=kinds)]))
+    assert found["cells.count.lymphocyte"].value.value == 12
+    assert found["cells.count"].value.value == 42
+
+
+@given(
+    counts=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)),
+    area=st.floats(0.01, 500),
+    stain=st.sampled_from(["H&E", "Ki-67", "ER", "unknown"]),
+    chance=st.floats(0.5, 1),
+)
+def test_any_counts_give_valid_findings(counts, area, stain, chance):
+    given_answer = answer(prob=(round(1 - chance, 6), round(chance, 6)))
+    asked = (PredictionInput(model="tumor", stage=OK, answer=given_answer),)
+    dab = cells(("negative", "positive"), counts, area)
+    case = findings_of_case("C", [slide("S1", stain=stain, cells=dab, predictions=asked)])
+    assert [f.id for f in case.findings] == [f"F{i + 1}" for i in range(len(case.findings))]
+    for finding in case.findings:
+        if finding.status in ("measured", "predicted"):
+            assert isinstance(finding.value, Quantity | PredictionValue)
+
+
+def test_a_slide_without_any_result_is_read_as_not_run(tmp_path):
+    row = SheetRow(row=2, slide_id="S1", path="x.svs", case_id="C", patient_id="P")
+    read = slide_input(row, SlideFolder(tmp_path / "S1"), FindingsConfig(), "classical", ["tumor"])
+    statuses = {f.status for f in findings_of_case("C", [read]).findings}
+    assert statuses == {"measured", "not_assessed"}
+
+
+def stored_slide(folder, stain):
+    """A slide's results, written by the store's own writers."""
+    rng = np.random.default_rng(0)
+    classes = np.zeros((40, 50), np.uint8)
+    classes[10:30, 5:45] = TISSUE
+    count = 37
+    found = Cells(
+        xy_px0=rng.uniform(0, 600, (count, 2)).astype(np.float32),
+        class_=np.array([0] * 20 + [1] * 17, np.uint8),
+        prob=np.ones((count, 2), np.float16),
+        dab_od=np.zeros(count, np.float16),
+        outline_px0=np.zeros((count, 2), np.float32),
+        outline_start=np.arange(count + 1, dtype=np.int64),
+        raster=(np.zeros((4, 4), np.uint8),),
+        attrs=cells(("negative", "positive"), (20, 17)),
+    )
+    features = Features(
+        x=np.zeros((5, 3), np.float16),
+        xy_px0=np.array([[i * 100, 50] for i in range(5)], np.int32),
+        size_px0=np.array([100, 90], np.float32),
+        valid=np.ones(5, np.float16),
+        tissue=np.ones(5, np.float16),
+        attrs=FeaturesAttrs(
+            encoder="stain-stats", encoder_digest="e", grid_digest="0" * 64, tile_px=64, mpp=1.0
+        ),
+    )
+    attention = np.array([0.1, 0.4, 0.1, 0.1, 0.3], np.float32)
+    work = {
+        ("tile", ""): ("tissue.zarr", lambda p: write_tissue(
+            p, TissueMap(classes, 16.0, Mpp(8.0, 8.0)))),
+        ("features", "stain-stats"): ("stain-stats.zarr", lambda p: write_features(p, features)),
+        ("cells", "classical"): ("classical.zarr", lambda p: write_cells(p, found)),
+        ("predictions", "tumor"): ("tumor.zarr", lambda p: write_prediction(
+            p, Prediction(attention, answer()))),
+    }  # fmt: skip
+    for (stage, name), (output, write) in work.items():
+        key = Key(stage, 1, "c", (output,))
+        base = folder.base(stage, name)
+        run_stage(base, folder.slide_id, key, {}, lambda out, o=output, w=write: w(out.part(o)))
+    return SheetRow(
+        row=2, slide_id=folder.slide_id, path="x.svs", case_id="C", patient_id="P", stain=stain
+    )
+
+
+def test_run_reads_what_the_stages_wrote(tmp_path):
+    slides = {name: SlideFolder(tmp_path / "slides" / name) for name in ("S1", "S2")}
+    rows = [stored_slide(slides["S1"], "Ki-67"), stored_slide(slides["S2"], "H&E")]
+
+    def failed(out):
+        raise PathaiError("E164", "a chunk is damaged")
+
+    base = slides["S2"].base("cells", "classical")
+    run_stage(base, "S2", Key("cells", 2, "d", ("classical.zarr",)), {}, failed)
+    case = CaseFolder(tmp_path / "cases" / "C")
+    key = Key("findings", 1, "c", ("findings.json",))
+    options = {"rows": rows, "slides": slides, "detector": "classical", "models": ["tumor"]}
+    run_stage(
+        case.base("findings"), "C", key, {}, lambda out: run(
+            case, FindingsConfig(top_tiles=2), out, **options)
+    )  # fmt: skip
+    made = load_findings(case.findings.read_text("utf-8"))
+    first, second = by_key(made, "S1"), by_key(made, "S2")
+    assert first["cells.count"].value.value == 37
+    assert first["ki67.positive_percent"].value.numerator == 17
+    # 20 x 40 map pixels of 8 µm each, at 16 level-0 px.
+    assert first["tissue.area_mm2"].value.value == Decimal("0.0512")
+    assert first["tissue.area_mm2"].evidence[0].boxes == (Box(80.0, 160.0, 640.0, 320.0),)
+    assert first["tumor.probability"].evidence[0].boxes == (
+        Box(100.0, 50.0, 100.0, 90.0),
+        Box(400.0, 50.0, 100.0, 90.0),
+    )
+    assert (second["cells.count"].status, second["cells.count"].code) == ("failed", "E164")
+    assert second["tumor.probability"].status == "predicted"
+    text = case.findings.read_text("utf-8")
+    assert "x.svs" not in text
+    assert str(tmp_path) not in text

@@ -1,0 +1,15 @@
+# Shared by all rules: the plan of the run, and which receipts a stage waits for.
+import os
+from pathlib import Path
+
+from pathai.plan import Plan
+
+# relative to the run folder, so that a run may be moved without being redone
+CONFIG = os.path.relpath(workflow.configfiles[-1])
+PLAN = Plan(Path(CONFIG))
+
+
+def needs(stage):
+    """Receipts that a rule of this stage waits for; the plan knows them."""
+    path = ".pathai/receipts/{}/{}".format
+    return lambda w: [path(*need) for need in PLAN.needs(stage, w.get("batch", w.get("task")))]
