@@ -1,3 +1,3 @@
-"""pathai: whole-slide images to counted cells, predictions and a draft report. Research use only."""
+"""Whole-slide images to counted cells, predictions and a draft report. Research use only."""
 
 __version__ = "0.1.0"

@@ -1,5 +1,6 @@
 """Running steps one after the other in one process: outcomes, marks and what they cost."""
 
+import json
 import resource
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from pathai.chain import Step
 from pathai.errors import PathaiError
+from pathai.guard import close_guards
 from pathai.plan import Plan
 from pathai.store.manifest import Manifest, canonical, write_atomic
 
@@ -17,6 +19,11 @@ Say = Callable[[str], None]
 def say(text: str) -> None:
     """Text for people goes to stderr."""
     sys.stderr.write(text + "\n")
+
+
+def print_json(value: object) -> None:
+    """JSON to stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def describe(manifest: Manifest) -> list[str]:
@@ -54,6 +61,7 @@ def run_batch(plan: Plan, stage: str, name: str, steps: Iterable[Step]) -> list[
 
 def usage(stage: str, start: float) -> dict[str, float | str]:
     """Processor seconds of this process and its children since they started, and peak memory."""
+    close_guards()  # a child counts only once it has ended
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime

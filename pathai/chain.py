@@ -16,7 +16,7 @@ from pathai.errors import PathaiError
 from pathai.plan import Model, Plan
 from pathai.store.commit import Commit, Key, current, fail, manifest_path, run_stage
 from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, slug
-from pathai.store.manifest import READABLE, Manifest, canonical, read_manifest
+from pathai.store.manifest import READABLE, Manifest, canonical, hash_file, read_manifest
 from pathai.task import Task
 
 if TYPE_CHECKING:
@@ -125,9 +125,29 @@ def features_step(config: Config, folder: SlideFolder, encoder: str) -> Step:
 
     name = slug(encoder)
     section = config.features.model_copy(update={"encoders": (encoder,)})
-    key = _key("features", (f"{name}.zarr",), section)
+    key = _key("features", (f"{name}.zarr",), section, encoder_file_digest(encoder))
     base = folder.base("features", encoder)
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
+
+
+@cache
+def encoder_file_digest(name: str) -> str:
+    """SHA-256 of the file that an encoder is read from; empty for a registered one.
+
+    Raises
+    ------
+    PathaiError
+        E183 when the file is missing, E190 for an absolute path, which would enter the results.
+    """
+    file = name.partition("@")[2] if name.startswith("timm:") else name.partition(".py:")[0] + ".py"
+    if not file or (".py:" not in name and not name.startswith("timm:")):
+        return ""
+    if Path(file).is_absolute():
+        remedy = "give it relative to the run's folder"
+        raise PathaiError("E190", f"encoder {Path(file).name}: absolute path", remedy)
+    if not Path(file).is_file():
+        raise PathaiError("E183", f"encoder file {file} not found")
+    return hash_file(Path(file)).sha256
 
 
 @cache
@@ -193,7 +213,8 @@ def train_step(
 
         train(task, rows, read, section, out.part(bundle.name))
 
-    key = _key("train", (bundle.name,), section, task, labels)
+    alone = section.model_copy(update={"tasks": ()})  # another task is no reason to train again
+    key = _key("train", (bundle.name,), alone, task, labels)
     parents = {i: folder.base("features", task.encoder) for i, folder in folders.items()}
     return Step(bundle, task.name, key, parents, work, tolerant=True)
 

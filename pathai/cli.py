@@ -85,11 +85,11 @@ def run(
     retry_failed: Annotated[bool, typer.Option(help="try failed slides again")] = False,
 ) -> None:
     """Run or resume a whole cohort; arguments after -- go to Snakemake."""
-    from pathai.plan import Plan
+    from pathai import verbs
     from pathai.run import run as start
     from pathai.summary import show
 
-    plan = Plan(config or Path("config.yaml"))
+    plan = verbs.plan_of(config)
     outcome = start(
         plan,
         cores=cores,
@@ -282,7 +282,7 @@ def verify(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="encoders, heads, detectors, drafters, tasks, errors")
+        str, typer.Argument(help="encoders, heads, detectors, drafters, templates, tasks, errors")
     ],
     json: Json = False,
 ) -> None:

@@ -72,10 +72,10 @@ class TrainConfig(Section):
 
     tasks: tuple[str, ...] = Field((), description="task files, relative to this file")
     folds: int = Field(3, ge=2)
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(30, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
-    hidden: int = Field(32, ge=1)
+    hidden: int = Field(128, ge=1)
     dropout: Fraction = 0.25
     seed: int = 0
 
@@ -84,7 +84,7 @@ class PredictConfig(Section):
     """Models to apply; those trained in this run are applied by themselves."""
 
     models: tuple[str, ...] = Field((), description="bundle folders, relative to this file")
-    alpha: Fraction = Field(0.1, description="1 - coverage of the conformal set")
+    alpha: float = Field(0.1, gt=0, lt=1, description="1 - coverage of the conformal set")
     ood_percentile: float = Field(99.0, ge=0, le=100, description="beyond it a slide is foreign")
 
 

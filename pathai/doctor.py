@@ -1,5 +1,6 @@
 """``pathai doctor``: what is missing on this machine, for this configuration, and the remedy."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pathai.batch import say
+from pathai.batch import print_json, say
 from pathai.errors import PathaiError
 
 FLOORS = {"openslide-bin": (4, 0, 1, 1), "torch": (2, 10), "zarr": (3, 1, 6), "snakemake": (9,)}
@@ -118,8 +119,9 @@ def _configuration(config: Path) -> list[Check]:
     settings = plan[0].config
     attempt("sheet", lambda: plan[0].sheet, settings.sheet)
     attempt("tasks and models", lambda: (plan[0].tasks, plan[0].models), "readable")
-    for name in settings.features.encoders:
-        attempt("encoder", lambda name=name: load_encoder(name), name)  # type: ignore[misc]
+    with contextlib.chdir(plan[0].root):
+        for name in settings.features.encoders:
+            attempt("encoder", lambda name=name: load_encoder(name), name)  # type: ignore[misc]
     detector, drafter = settings.cells.detector, settings.report.drafter
     attempt("detector", lambda: DETECTORS[detector], detector)
     attempt("drafter", lambda: DRAFTERS[drafter], drafter)
@@ -133,8 +135,6 @@ def _configuration(config: Path) -> list[Check]:
 def show(checks: list[Check], *, as_json: bool) -> int:
     """Print the checks; 1 if something needed is missing."""
     if as_json:
-        from pathai.verbs import print_json
-
         print_json([c.model_dump(mode="json") for c in checks])
     else:
         for c in checks:

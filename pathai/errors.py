@@ -32,6 +32,7 @@ CODES: dict[str, Code] = {
     "E118": Code("image without tiles", "convert it to a tiled pyramid, e.g. vips tiffsave --tile"),
     "E119": Code("unsupported compression", "convert the slide to JPEG tiles"),
     "E120": Code("the reader could not open the slide", "copy the slide again or convert it"),
+    "E121": Code("some pixels are unreadable", "they are left out; copy or scan the slide again"),
     "E130": Code("mpp is missing", "give µm per pixel in column mpp of the sheet"),
     "E131": Code("mpp is implausible", "give the true µm per pixel in column mpp of the sheet"),
     "E132": Code("mpp differs between x and y", "check the scanner; give mpp in the sheet"),
@@ -61,7 +62,9 @@ CODES: dict[str, Code] = {
     "E170": Code("out of memory", "lower the batch size"),
     "E171": Code("the decoder did not answer in time", "copy the slide again; see ingest.seconds"),
     "E172": Code("the decoder crashed", "the file is damaged or hostile; scan it again"),
-    "E173": Code("the job did not finish", "raise its memory or time, then pathai run --retry-failed"),
+    "E173": Code(
+        "the job did not finish", "raise its memory or time, then pathai run --retry-failed"
+    ),
     "E175": Code("another run owns the folder", "wait for it, or end it"),
     "E176": Code("the workflow engine failed", "see the log named above, then run again"),
     # features, models

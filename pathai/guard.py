@@ -161,6 +161,12 @@ def shared(memory_mib: int | None = None) -> Guard:
     return _shared[memory_mib]
 
 
+def close_guards() -> None:
+    """End the process-wide children; the next call starts another."""
+    for guard in _shared.values():
+        guard.close()
+
+
 def serve(descriptor: int, memory_mib: int) -> None:
     """Answer calls until the parent goes away (runs in the child)."""
     _limit(memory_mib)

@@ -66,10 +66,14 @@ def find_slides(slides: Path) -> list[Path]:
 
 
 def _dicom_series(file: Path) -> str:
-    """What makes several DICOM files one slide: the quick hash that OpenSlide computes."""
-    from pathai.readers.openslide_reader import quick_identity
+    """What the files of one DICOM slide share; asked in a child process."""
+    from pathai.guard import shared
 
-    return quick_identity(file) or file.as_posix()
+    try:
+        target = "pathai.readers.openslide_reader:quick_identity"
+        return str(shared(4096).call(target, file, seconds=60)) or file.as_posix()
+    except PathaiError:
+        return file.as_posix()
 
 
 def sheet_text(found: list[Path]) -> str:

@@ -24,7 +24,7 @@ from skimage.segmentation import watershed
 
 from pathai.errors import PathaiError
 from pathai.resample import area_reduce, reduction
-from pathai.stain import F32, U8, densities, stain_matrix, white_point
+from pathai.stain import F32, U8, StainMatrix, densities, stain_matrix, white_point
 from pathai.units import Mpp
 
 WORKING_MPP = 0.5
@@ -42,10 +42,11 @@ F64 = NDArray[np.float64]
 class NucleiSettings:
     """Parameters of `find_nuclei`, lengths in µm, densities in optical density.
 
-    The defaults were chosen on every second image of DSB2018 (purple stain) and nowhere else.
+    The defaults were chosen on every second image of DSB2018 (purple stain); the smallest radius
+    also on synthetic fields, where it trades 0.004 of F1 for a count nearer to the truth.
     """
 
-    radii_um: tuple[float, ...] = (2.0, 2.6, 3.4, 4.4)
+    radii_um: tuple[float, ...] = (1.7, 2.4, 3.3, 4.4)
     response: float = 0.05
     contrast: float = 0.03
     apart_um: float = 2.0
@@ -122,7 +123,7 @@ def _check_range(mpp: Mpp) -> None:
 def find_nuclei(
     rgb: U8,
     mpp: Mpp,
-    stain: str = "H&E",
+    stain: str | StainMatrix = "H&E",
     white: ArrayLike | None = None,
     settings: NucleiSettings = DEFAULTS,
 ) -> Nuclei:
@@ -134,8 +135,8 @@ def find_nuclei(
         Image.
     mpp : Mpp
         Its µm per px.
-    stain : str
-        As in the sheet; on a DAB immunostain both stains count as nuclear.
+    stain : str or StainMatrix
+        Name as in the sheet, or vectors; on a DAB immunostain both stains count as nuclear.
     white : float[3], optional
         Intensity of unstained light; by default estimated from the image. Give the slide's
         when the image is a part of a slide.
@@ -159,7 +160,7 @@ def find_nuclei(
         image = area_reduce(rgb, factor, (0, 0), (0, 0), size)
     work = Mpp(mpp.x * factor[0], mpp.y * factor[1])
     light = white_point(image) if white is None else white
-    matrix = stain_matrix(stain)
+    matrix = stain_matrix(stain) if isinstance(stain, str) else stain
     density = densities(image, matrix, light)[:2]
     nuclear = np.clip(density[0], 0, 2.5)
     if matrix.is_dab:

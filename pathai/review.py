@@ -284,8 +284,10 @@ class ReviewSession:
         Raises
         ------
         PathaiError
-            E193 while a sentence has no decision.
+            E193 without a draft, or while a sentence has no decision.
         """
+        if self.case is not None and not self.case.draft:
+            raise PathaiError("E193", f"{self.case.case_id} has no draft", "run pathai run first")
         left = self.undecided()
         if left:
             message = f"{len(left)} sentences have no decision yet, first {left[0]}"

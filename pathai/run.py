@@ -189,7 +189,7 @@ def drop_stale_receipts(plan: Plan) -> None:
 
     Snakemake would not miss an intermediate receipt as long as the last one is there.
     """
-    dropped = set()
+    dropped: set[tuple[str, str]] = set()
     wanted = [(stage, name) for stage, names in plan.receipts().items() for name in names]
     for stage, name in wanted:
         stale = not dropped.isdisjoint(plan.needs(stage, name))

@@ -76,7 +76,7 @@ def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Path) ->
     if written.bad_fraction > 0:
         count = len(written.unreadable)
         message = f"{written.bad_fraction:.3%} of the tissue is unreadable, in {count} rectangles"
-        out.degrade("E162", message, "copy or scan the slide again; those tiles are marked")
+        out.degrade("E121", message, "copy or scan the slide again; those tiles are marked")
 
 
 def _require_tissue(tissue: TissueMap, section: TileConfig) -> None:

@@ -26,12 +26,20 @@ Read = Callable[[Box, int], tuple[Pixels, Mask]]
 BLOCK_PX = 2048
 """Edge of what is read at once, px of the level read."""
 SCORE_RANGE = (0.025, 0.04)
-"""Bounds of the threshold on density plus color: glass lies below, pale tissue above."""
+"""Bounds of the threshold on color with a little density: glass and shadows lie below."""
+GRAY = 0.12
+"""Color below this share of the density is gray: edge and shadow of the cover slip, dust."""
+PALE = 0.045
+"""Density plus color of the palest tissue that is kept where it surrounds stained tissue."""
+SEED_SHARE = 0.3
+"""Share of a pale region that must be stained."""
 HOLE_UM2 = 40_000.0
 """Holes up to this size belong to the tissue (lumina, fat)."""
+CLOSE_UM = 16.0
+"""Gaps up to twice this wide are closed."""
 SPECK_UM2 = 6_000.0
 """Tissue below this size is dust."""
-PEN_UM2 = 20_000.0
+PEN_UM2 = 10_000.0
 """Ink below this size is a colored cell or crystal."""
 BLACK_FILL = 12
 """Pixels at or below this gray level were never glass (unscanned or edge of the slide)."""
@@ -51,12 +59,15 @@ class Overview:
         Level-0 px per map px.
     mpp : Mpp
         µm per map px.
+    edge : (float, float)
+        Share of the last column and row that lies on the slide.
     """
 
     rgb: Pixels
     valid: Floats
     downsample: float
     mpp: Mpp
+    edge: tuple[float, float] = (1.0, 1.0)
 
 
 def overview(
@@ -100,7 +111,8 @@ def overview(
             columns = slice(left // factor, left // factor + mean.shape[1])
             rgb[rows, columns], valid[rows, columns] = mean, share
     total = downsample * factor
-    return Overview(rgb, valid, total, mpp.scaled(total))
+    edge = (size.width / factor - shape[1] + 1, size.height / factor - shape[0] + 1)
+    return Overview(rgb, valid, total, mpp.scaled(total), edge)
 
 
 Rectangle = tuple[int, int, int, int]
@@ -183,32 +195,52 @@ def tissue_map(view: Overview, *, sparse: bool = False) -> TissueMap:
     pen = ndimage.binary_closing(pen, iterations=1) & known & ~fill
     pen = _without_small(pen, PEN_UM2 / area)
     pen = ndimage.binary_dilation(pen, iterations=2) & known & ~fill
-    score = ndimage.gaussian_filter(_score(rgb, known & ~fill), 0.7)
-    free = known & ~fill & ~pen
-    found = free & (score > _threshold(score[free]))
+    density, color = _densities(rgb, known & ~fill)
+    density, color = (ndimage.gaussian_filter(plane, 0.7) for plane in (density, color))
+    free = known & ~fill & ~pen & (color > GRAY * density)
+    score = density / 4 + color
+    seeds = free & (score > _threshold(score[free]))
+    found = seeds | _with_seeds(free & (density + color > PALE), seeds)
     found = _without_small(found, SPECK_UM2 / area)
-    found = _without_small_holes(found, HOLE_UM2 / area) & free
+    # Fat at the border is open by a pixel or two: close it, so that it counts as a hole.
+    found |= ndimage.binary_closing(found, iterations=max(1, round(CLOSE_UM / view.mpp.mean)))
+    found = _without_small_holes(found, HOLE_UM2 / area) & known & ~fill & ~pen
     classes = np.full(known.shape, BACKGROUND, np.uint8)
     classes[found] = TISSUE
     classes[pen] = PEN
     classes[fill] = DARK
     if not sparse:
         classes[~known] = UNREADABLE
-    return TissueMap(classes, view.downsample, view.mpp)
+    return TissueMap(classes, view.downsample, view.mpp, view.edge)
 
 
-def _score(rgb: Floats, known: Mask) -> Floats:
-    """Mean optical density plus its spread over the channels, against the slide's own white."""
+def _densities(rgb: Floats, known: Mask) -> tuple[Floats, Floats]:
+    """Mean optical density, and its spread over the channels, against the slide's own white.
+
+    The edge of a cover slip, its shadow and dust are gray: they have the first, not the second.
+    """
     bright = rgb[known & (rgb.min(axis=2) > 170)]
     white = np.full(3, 245.0, np.float32)
     if len(bright) >= 50:
-        white = np.clip(np.percentile(bright, 80, axis=0), 205, 255).astype(np.float32)
-    density = -np.log10(np.clip(rgb, 1, None) / white)
-    density = np.clip(density, 0, None)
-    # Shadows of the cover slip and dust are gray: density alone counts for a quarter.
-    score = density.mean(axis=2) / 4 + (density.max(axis=2) - density.min(axis=2))
-    score[~known] = 0
-    return np.asarray(score, np.float32)
+        white = np.clip(np.percentile(bright, 85, axis=0), 205, 255).astype(np.float32)
+    density = np.clip(-np.log10(np.clip(rgb, 1, None) / white), 0, None)
+    density[~known] = 0
+    spread = density.max(axis=2) - density.min(axis=2)
+    return density.mean(axis=2).astype(np.float32), spread.astype(np.float32)
+
+
+def _with_seeds(mask: Mask, seeds: Mask) -> Mask:
+    """Connected parts of a mask of which enough are seeds: pale tissue around stained nuclei."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask)
+    share = np.bincount(labels[seeds & mask], minlength=count + 1) / np.maximum(
+        np.bincount(labels.ravel(), minlength=count + 1), 1
+    )
+    keep = share >= SEED_SHARE
+    keep[0] = False
+    kept: Mask = keep[labels]
+    return kept
 
 
 def _threshold(values: Floats) -> float:
@@ -235,7 +267,10 @@ def _ink(rgb: Floats) -> Mask:
     is_green = (green > red + 15) & (green > blue - 8) & (saturation > 0.2)
     is_blue = (blue > red + 60) & (green > red + 10) & (saturation > 0.5)
     is_blue |= (blue > red + 100) & (saturation > 0.85)
-    is_red = (red > 110) & (saturation > 0.7) & (np.abs(green - blue) < 0.22 * red)
+    # Red ink takes green and blue light alike; eosin hardly takes blue.
+    od_red, od_green, od_blue = (2.4 - np.log10(np.maximum(c, 1)) for c in (red, green, blue))
+    is_red = (red > 110) & (od_green > 0.45) & (od_blue > 0.68 * od_green)
+    is_red &= od_red < 0.4 * od_green
     is_black = (top < 90) & (top - low < 28)
     return np.asarray(is_green | is_blue | is_red | is_black, bool)
 

@@ -1,12 +1,13 @@
 """What the verbs of the command line do, beside parsing: folders, batches, output."""
 
-import json
+import os
 import sys
 from collections.abc import Iterable
+from importlib.resources import files
 from pathlib import Path
 
 from pathai import chain
-from pathai.batch import exit_code, folder_config, run_batch, run_steps, say
+from pathai.batch import exit_code, folder_config, print_json, run_batch, run_steps, say
 from pathai.chain import Step
 from pathai.config import Config, check_id, load_config, load_sheet
 from pathai.errors import CODES, PathaiError
@@ -21,8 +22,10 @@ def wrong(message: str) -> PathaiError:
 
 
 def plan_of(config: Path | None) -> Plan:
-    """The run of a configuration file, by default ``config.yaml`` here."""
-    return Plan(config or Path("config.yaml"))
+    """The run of a configuration file, by default ``config.yaml`` here; work from its folder."""
+    plan = Plan(config or Path("config.yaml"))
+    os.chdir(plan.root)  # names of encoder files are relative to it
+    return plan
 
 
 def slide_folder(path: Path) -> SlideFolder:
@@ -129,11 +132,6 @@ def verify(paths: list[Path], *, as_json: bool) -> int:
     return int(bool(faults))
 
 
-def print_json(value: object) -> None:
-    """JSON to stdout."""
-    sys.stdout.write(json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
 def list_names(what: str, *, as_json: bool) -> None:
     """Names of a registry, the shipped tasks, or the table of errors."""
     rows = _names(what)
@@ -153,13 +151,17 @@ def _names(what: str) -> list[tuple[str, str]]:
     if what == "errors":
         return [(code, f"{row.title}; {row.remedy}") for code, row in sorted(CODES.items())]
     if what == "tasks":
-        files = sorted(shipped("configs/tasks").glob("*.yaml"))
-        return [(file.stem, load_task(file).question) for file in files]
+        found = sorted(shipped("configs/tasks").glob("*.yaml"))
+        return [(file.stem, load_task(file).question) for file in found]
+    if what == "templates":
+        folder = files("pathai.drafters") / "templates"
+        names = sorted(Path(str(file)).stem for file in folder.iterdir())
+        return [(name, "sentences of a draft report") for name in names]
     if what not in ("encoders", "heads", "detectors", "drafters"):
         raise PathaiError(
             "E191",
             f"nothing to list under {what!r}",
-            "try encoders, heads, detectors, drafters, tasks, errors",
+            "try encoders, heads, detectors, drafters, templates, tasks, errors",
         )
     registry = getattr(import_module(f"pathai.{what}"), what.upper())
     return [(name, registry[name]) for name in registry.names()]

@@ -4,6 +4,7 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter
 
 from pathai.cells.blocks import detect_slide, frame
 from pathai.cells.counts import count_interval, per_mm2, square_counts
@@ -14,7 +15,7 @@ from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
 from pathai.store.groups import write_cells
 from pathai.store.pyramid import Pyramid
-from pathai.store.records import BACKGROUND, TISSUE, Cells, CellsAttrs
+from pathai.store.records import BACKGROUND, TISSUE, Cells, CellsAttrs, TissueMap
 
 RASTER_PX = 4
 """Working px per px of the class raster (2 µm at 0.5 µm/px)."""
@@ -56,13 +57,22 @@ def class_raster(found: Detections, size_px0: tuple[int, int], step_px0: float) 
     return tuple(levels)
 
 
-def overview(pyramid: Pyramid, pixels: int = 2**22) -> U8:
-    """Finest level of a pyramid with at most ``pixels`` pixels, ``uint8[h, w, 3]``."""
-    for level in range(len(pyramid.downsamples)):
-        size = pyramid.level_size(level)
-        if size.width * size.height <= pixels:
-            break
-    return pyramid.read_px(level, 0, 0, size.width, size.height)
+def sample(pyramid: Pyramid, tissue: TissueMap, level: int, windows: int = 24) -> U8:
+    """Tissue from all over a slide, ``uint8[windows * 256, 256, 3]``.
+
+    Two of three windows lie around map pixels that are evenly spaced in the list of all tissue,
+    one of three around tissue at its border, where glass shows what the light is.
+    """
+    inside = tissue.classes == TISSUE
+    rim = inside & ~minimum_filter(inside, 5, mode="constant", cval=0)
+    step = tissue.downsample / pyramid.downsamples[level]
+    parts = []
+    for mask, count in ((inside, windows - windows // 3), (rim, windows // 3)):
+        row, column = np.nonzero(mask)
+        for i in np.unique(np.linspace(0, len(row) - 1, count if len(row) else 0).astype(int)):
+            x, y = (int((v[i] + 0.5) * step) - 128 for v in (column, row))
+            parts.append(pyramid.read_px(level, x, y, 256, 256))
+    return np.concatenate(parts) if parts else np.full((1, 1, 3), 255, np.uint8)
 
 
 def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1) -> None:
@@ -90,7 +100,7 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
     level = pyramid.level_for(min(detector.mpp / slide.mpp_x, detector.mpp / slide.mpp_y))
     downsample = pyramid.downsamples[level]
     image, mpp = pyramid.dask()[level], slide.mpp.scaled(downsample)
-    fitted = detector.for_slide(overview(pyramid))
+    fitted = detector.for_slide(sample(pyramid, tissue, level))
     found = detect_slide(
         image, mpp, tissue, fitted, section.block_px, downsample=downsample, workers=workers
     )

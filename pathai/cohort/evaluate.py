@@ -254,11 +254,14 @@ def _counts(section: CohortConfig, detector: str, rows: Sequence[SlideRow]) -> d
     else:
         nothing = _not_evaluated("no training slide with a reference count in this sheet")
         figures["constant"] = figures["tissue_area"] = nothing
+    densities = np.array([c.truth / c.area for c in scored if c.area > 0])
+    spread = float(densities.std() / densities.mean()) if len(densities) else 0.0
     return {
         **about,
         "evaluated": True,
         "n_slides": len(scored),
         "n_patients": len(set(who)),
+        "reference_density_variation": round(spread, 6),
         "n_training_slides": len(trained),
         **figures,
     }

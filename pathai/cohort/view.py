@@ -121,8 +121,13 @@ def _cells(cells: CellsAttrs | None, reference: str) -> dict[str, Any] | None:
         "count": cells.count,
         "density": cells.density_per_mm2,
         "classes": classes if len(cells.classes) > 1 else (),
-        "reference": reference,
+        "reference": _grouped(reference),
     }
+
+
+def _grouped(text: str) -> str:
+    """A whole number of the sheet as the page writes numbers; other text as it is."""
+    return f"{int(text):,}" if text.isascii() and text.isdigit() else text
 
 
 def _answer(answer: PredictionAttrs | None, reference: str) -> dict[str, Any] | None:
@@ -255,7 +260,7 @@ def _count_card(found: Mapping[str, Any]) -> dict[str, Any]:
             bars.append(_absent(words, found[key]["reason"]))
             continue
         bar = _bar(words, found[key]["mape"], top, 1, main=key == "model", percent=True)
-        bars.append({**bar, "signed": f"{found[key]['signed']['value']:+.1%}"})
+        bars.append({**bar, "signed": f"{found[key]['signed']['value']:+.1%}".replace("-", "−")})
     return {
         **card,
         "column": found["column"],
@@ -282,7 +287,11 @@ def _count_words(found: Mapping[str, Any]) -> list[str]:
     others = [found[k]["mape"]["value"] for k in ("tissue_area", "constant")
               if found[k]["evaluated"]]  # fmt: skip
     if others and own["mape"]["value"] >= min(others):
-        words.append("A baseline that looks at no nucleus errs less: do not use these counts.")
+        spread = found["reference_density_variation"]
+        words.append(
+            "A baseline that looks at no nucleus does as well, so these slides do not show that "
+            f"counting adds anything; their true density varies by {spread:.0%}."
+        )
     return words
 
 

@@ -86,8 +86,8 @@ class Detector(Protocol):
         """SHA-256 of what decides the result."""
         ...
 
-    def for_slide(self, overview: NDArray[np.uint8]) -> "Detector":
-        """Return the detector fitted to a slide's light, from a coarse image ``uint8[h, w, 3]``.
+    def for_slide(self, sample: NDArray[np.uint8]) -> "Detector":
+        """Return the detector fitted to a slide, from tissue of it ``uint8[h, w, 3]``.
 
         What is estimated per slide must be estimated here: `detect` sees parts only.
         """

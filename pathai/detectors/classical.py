@@ -37,7 +37,7 @@ class Classical:
     settings : NucleiSettings
         Parameters of nuclei finding.
     background : Background, optional
-        The slide's light and haze; without it each image is taken for itself.
+        The slide's light, stain vectors and haze; without it each image is taken for itself.
 
     Raises
     ------
@@ -68,14 +68,14 @@ class Classical:
         facts = [VERSION, self.stain, self.dab_cutoff_od, asdict(self.settings)]
         return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def for_slide(self, overview: NDArray[np.uint8]) -> "Classical":
-        """Return this detector with the slide's background."""
-        return replace(self, background=slide_background(overview, stain_matrix(self.stain)))
+    def for_slide(self, sample: NDArray[np.uint8]) -> "Classical":
+        """Return this detector with the slide's light, stain vectors and haze."""
+        return replace(self, background=slide_background(sample, stain_matrix(self.stain)))
 
     def detect(self, rgb: NDArray[np.uint8], mpp: Mpp) -> Detections:
         """Nuclei of an image; see `pathai.nuclei.find_nuclei`."""
         known = self.background or slide_background(rgb, stain_matrix(self.stain))
-        found = find_nuclei(rgb, mpp, self.stain, known.white, self.settings)
+        found = find_nuclei(rgb, mpp, known.stain, known.white, self.settings)
         count, corners = found.outlines.shape[:2]
         if stain_matrix(self.stain).is_dab:
             dab = found.second_od - np.float32(known.haze)

@@ -1,5 +1,6 @@
 """Slides that OpenSlide opens: Aperio, Hamamatsu, MIRAX, Leica, Ventana, Philips, DICOM ..."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,16 @@ def _bounds(text: dict[str, str]) -> Box | None:
     if x is None or y is None or width is None or height is None:
         return None
     return Box(x, y, width, height)
+
+
+def quick_identity(path: Path) -> str:
+    """OpenSlide's quick hash: the same for every file of one DICOM series.
+
+    Empty when OpenSlide does not open the file. It covers the smallest level only, so it tells
+    slides apart but does not prove that one is intact.
+    """
+    try:
+        with openslide.OpenSlide(str(path)) as handle:
+            return str(handle.properties.get("openslide.quickhash-1", ""))
+    except (openslide.OpenSlideError, OSError):
+        return ""

@@ -311,6 +311,7 @@ def write_tissue(path: Path, tissue: TissueMap) -> None:
             "schema": SCHEMA,
             "downsample": tissue.downsample,
             "mpp": [tissue.mpp.x, tissue.mpp.y],
+            "edge": list(tissue.edge),
             "names": list(TISSUE_NAMES),
         },
     }
@@ -340,4 +341,5 @@ def read_tissue(path: Path) -> TissueMap:
         classes = np.asarray(zarr.open_array(path / "0", mode="r")[...], np.uint8)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise PathaiError("E164", f"{path.name}: {error}", "run pathai tile") from None
-    return TissueMap(classes, float(attrs["downsample"]), Mpp(*attrs["mpp"]))
+    edge = float(attrs["edge"][0]), float(attrs["edge"][1])
+    return TissueMap(classes, float(attrs["downsample"]), Mpp(*attrs["mpp"]), edge)

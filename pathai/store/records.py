@@ -67,15 +67,22 @@ class TissueMap:
         Level-0 pixels per map pixel, the same along x and y.
     mpp : Mpp
         µm per *map* pixel.
+    edge : (float, float)
+        Share of the last column and of the last row that lies on the slide.
     """
 
     classes: NDArray[np.uint8]
     downsample: float
     mpp: Mpp
+    edge: tuple[float, float] = (1.0, 1.0)
 
     def area_mm2(self, value: int) -> float:
-        """Area of one class in mm²."""
-        return float((self.classes == value).sum()) * self.mpp.x * self.mpp.y / 1e6
+        """Area of one class in mm², without what lies beyond the slide's edge."""
+        found = self.classes == value
+        columns = found.sum(axis=0).astype(np.float64)
+        columns -= found[-1:].sum(axis=0) * (1 - self.edge[1])
+        columns[-1:] *= self.edge[0]
+        return float(columns.sum()) * self.mpp.x * self.mpp.y / 1e6
 
 
 class FeaturesAttrs(Record):

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
+import re
 import shutil
+import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,6 +16,7 @@ from tiny_run import CONFIG, HOSTILE, SLIDES, TRAINED, finish, write_tiny_run
 from pathai.cohort.evaluate import evaluate
 from pathai.cohort.gather import slide_rows
 from pathai.cohort.tables import failures_tsv
+from pathai.cohort.view import html as html_of
 from pathai.plan import Plan
 from pathai.store.manifest import read_manifest
 from pathai.verify import verify
@@ -143,7 +148,7 @@ def test_the_area_baseline_takes_its_direction_from_training(tiny_results):
     for row in slide_rows(plan):
         large = (row.row.labels["tumor"] == "yes") != (row.row.slide_id in TRAINED)
         areas = {"tissue": 2.0 if large else 1.0} if row.areas_mm2 else {}
-        rows.append(row.__class__(**{**row.__dict__, "areas_mm2": areas}))
+        rows.append(replace(row, areas_mm2=areas))
     area = evaluate(plan, rows)["tasks"]["tumor"]["tissue_area"]
     assert area["larger_is_positive"] is False
     assert area["auroc_training"] == 0.0
@@ -200,6 +205,21 @@ def test_a_damaged_model_is_not_evaluated(tiny_copy):
     root = tiny_copy()
     (root / "models" / "tumor" / "model.safetensors").write_bytes(b"x")
     assert "E182" in remake(root)["tasks"]["tumor"]["reason"]
+
+
+def test_counts_that_do_no_better_than_a_baseline_are_called_so(tiny_results):
+    """Three times too many nuclei: the page must say that the counts are of no use here."""
+    plan = Plan(tiny_results / "config.yaml")
+    rows = []
+    for row in slide_rows(plan):
+        cells = row.cells
+        if cells is not None:
+            count = cells.count.model_copy(update={"value": 3 * cells.count.value})
+            cells = cells.model_copy(update={"count": count})
+        rows.append(replace(row, cells=cells))
+    page = html_of(plan, rows, [], {**evaluate(plan, rows), "slides": {}})
+    assert "these slides do not show that counting adds anything" in page
+    assert "too many" in page
 
 
 # --- robust, safe, deterministic -------------------------------------------------------------
@@ -269,3 +289,50 @@ def test_cost_is_a_record_outside_of_the_digest(tiny_copy):
     assert set(manifest.records) == {"run.json"}
     assert "run.json" not in manifest.files
     assert verify(root / "results").ok
+
+
+# --- in a browser ----------------------------------------------------------------------------
+
+
+def opened(path, tmp_path):
+    """The page's DOM after its scripts ran in headless Chromium."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium is missing")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    options += ["--disable-component-update", "--disable-sync", "--no-first-run", "--dump-dom"]
+    command = [browser, *options, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
+@pytest.mark.browser
+def test_the_policy_lets_the_page_run_its_own_script(folder, html, tmp_path):
+    assert 'id="filters" hidden' in html  # without script: the whole table, no dead controls
+    shown = opened(folder / "index.html", tmp_path)
+    assert 'id="filters" hidden' not in shown
+    assert "12 slides</span>" in shown
+
+
+@pytest.mark.browser
+def test_sort_and_filter(html, tmp_path):
+    # A copy without the policy, driven by a script of the test.
+    drive = """<script>
+      document.querySelectorAll("#table th button")[3].click();
+      document.querySelectorAll("#table th button")[3].click();
+      document.getElementById("status").value = "ok";
+      document.getElementById("find").value = "held E";
+      document.getElementById("find").dispatchEvent(new Event("input"));
+    </script>"""
+    copy = tmp_path / "copy.html"
+    free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
+    copy.write_text(free.replace("</body>", f"{drive}</body>"))
+    shown = opened(copy, tmp_path)
+    rows = re.findall(r'<tr id="slide-(\w+)"[^>]*?( hidden="")?>', shown)
+    order = [name for name, _ in rows]
+    nuclei = {s[0]: round(1.1 * float(s[4])) for s in SLIDES if s[6] not in ("failed", "skipped")}
+    measured = [nuclei[name] for name in order if name in nuclei]
+    assert measured == sorted(measured, reverse=True)
+    assert set(order[-2:]) == {"F1", "N1"}  # nothing measured comes last, whichever way
+    assert {name for name, hidden in rows if not hidden} == {"E1", "E2", "E3", "E5", "E6"}
+    assert "5 of 12 slides" in shown

@@ -136,7 +136,7 @@ def test_any_changed_byte_of_a_manifest_is_found(tmp_path):
     raw = path.read_bytes()
     for at in range(len(raw)):
         path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
-        with pytest.raises(PathaiError, match="E16[45]"):
+        with pytest.raises(PathaiError, match=r"E16[45]"):
             read_manifest(path)
 
 

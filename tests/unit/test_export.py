@@ -227,7 +227,7 @@ def test_what_failed_is_not_exported_as_nothing(tiny_results, tmp_path, name, co
 def test_wrong_calls(slide, tmp_path):
     with pytest.raises(PathaiError, match="E191"):
         export(slide, "shapefile", tmp_path / "x")
-    with pytest.raises(PathaiError, match="E191.*classical"):
+    with pytest.raises(PathaiError, match=r"E191.*classical"):
         export(slide, "csv", tmp_path / "x", detector="other")
     with pytest.raises(PathaiError, match="E193"):
         export(slide, "csv", slide.path / "cells.csv")
@@ -238,7 +238,7 @@ def test_several_detectors_must_be_named(tiny_copy):
     assert detector_of(slide) == "classical"
     manifest = (slide.base("cells") / f"classical{SUFFIX}").read_bytes()
     (slide.base("cells") / f"other{SUFFIX}").write_bytes(manifest)
-    with pytest.raises(PathaiError, match="E191.*classical, other"):
+    with pytest.raises(PathaiError, match=r"E191.*classical, other"):
         detector_of(slide)
     assert detector_of(slide, "other") == "other"
 

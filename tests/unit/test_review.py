@@ -86,7 +86,7 @@ def test_the_same_decision_twice_is_one_event(opened):
 
 
 def test_next_unreviewed_goes_round_and_skips_reviewed_cases(tmp_path):
-    cases = [Case(f"C{i}") for i in range(4)]
+    cases = [Case(f"C{i}", "f", "d") for i in range(4)]
     one = session(tmp_path, *cases)
     assert one.next_unreviewed() == "C0"
     assert one.next_unreviewed(-1) == "C3"
@@ -157,6 +157,11 @@ def test_no_case_and_no_statement(tmp_path, opened):
         opened.edit("S0", "  ")
     with refused("E193"):
         session(tmp_path / "other").accept("S0")
+    undrafted = session(tmp_path, Case("C09"))
+    undrafted.open("C09")
+    with refused("E193"):
+        undrafted.mark_reviewed()
+    undrafted.close()
 
 
 # --- the log ---------------------------------------------------------------------------------

@@ -116,3 +116,23 @@ def test_unknown_or_parallel_stains_are_refused() -> None:
     twice = StainMatrix("twice", ("a", "b", "residual"), ((0.6, 0.7, 0.3), (0.6, 0.7, 0.3)))
     with pytest.raises(PathaiError, match=r"E142"):
         _ = twice.matrix
+
+
+def two_stains(matrix: StainMatrix) -> np.ndarray:
+    rng = np.random.default_rng(6)
+    density = np.zeros((3, 90, 90))
+    nuclei = rng.random((90, 90)) < 0.3
+    density[0] = np.where(nuclei, 0.7, 0.03) * rng.uniform(0.8, 1.2, (90, 90))
+    density[1] = np.where(nuclei, 0.05, 0.4) * rng.uniform(0.8, 1.2, (90, 90))
+    density[:, :6] = 0
+    return compose(density, matrix, (244, 243, 245))
+
+
+def test_a_slides_own_vectors_are_used_only_if_they_are_hematoxylin_and_eosin() -> None:
+    scanner = StainMatrix("scanner", ("h", "e", "residual"), ((0.60, 0.71, 0.36), (0.2, 0.82, 0.5)))
+    found = slide_background(two_stains(scanner), STAINS["H&E"])
+    assert (found.stain.matrix[:2] * scanner.matrix[:2]).sum(axis=1).min() > 0.995
+    assert found.haze == 0
+    purple = StainMatrix("purple", ("a", "b", "residual"), ((0.6, 0.79, 0.09), (0.36, 0.93, 0.05)))
+    assert slide_background(two_stains(purple), STAINS["H&E"]).stain is STAINS["H&E"]
+    assert slide_background(two_stains(scanner), STAINS["H-DAB"]).stain is STAINS["H-DAB"]

@@ -131,7 +131,7 @@ def test_one_bad_tile_degrades_and_is_marked(tmp_path: Path, good: Path, image: 
     spoil(good, [2 * 6 + 2])  # x 512, y 512: inside the tissue
     folder, manifest = stage(tmp_path, good, TileConfig(min_tissue_mm2=0.01, max_bad_fraction=0.5))
     assert manifest.status == "degraded"
-    assert manifest.problems[0].code == "E162"
+    assert manifest.problems[0].code == "E121"
     assert "tissue is unreadable" in manifest.problems[0].message
     tiles = folder.open_tiles()
     assert tiles.valid(Box(512, 512, 256, 256)) == 0

@@ -195,3 +195,36 @@ def test_real_pen_strokes_are_pen(test_data: Path, name: str) -> None:
     mask = np.asarray(Image.open(test_data / "qc" / f"{name}_mask.png").convert("L")) > 0
     one = Overview(rgb, np.ones(mask.shape, np.float32), 16.0, Mpp(8.0, 8.0))
     assert (tissue_map(one).classes[mask] == PEN).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("stain", "artefact", "cover", "spill"),
+    [("H&E", "", 0.97, 0.08), ("Ki-67", "", 0.85, 0.03), ("H&E", "pen", 0.95, 0.08)],
+)
+def test_synthetic_slides_are_covered(
+    tmp_path: Path, stain: str, artefact: str, cover: float, spill: float
+) -> None:
+    from pathai.readers import open_slide
+    from pathai.testing.synthetic import Recipe, write_slide
+
+    names = (artefact,) if artefact else ()
+    recipe = Recipe(seed=104, width=1500, height=1300, stain=stain, artefacts=names)
+    truth = write_slide(tmp_path / "made.svs", recipe)
+    slide = open_slide(tmp_path / "made.svs")
+    facts = slide.facts
+    levels = list(zip(facts.level_dimensions, facts.level_downsamples, strict=True))
+    assert facts.mpp is not None
+    found = tissue_map(overview(slide.read, levels, facts.mpp, 8.0))
+    slide.close()
+    step = found.downsample / truth.map_downsample
+    rows, columns = (
+        np.minimum(((np.arange(n) + 0.5) * step).astype(int), limit - 1)
+        for n, limit in zip(found.classes.shape, truth.tissue.shape, strict=True)
+    )
+    tissue = truth.tissue[np.ix_(rows, columns)]
+    ink = truth.artefact("pen")[np.ix_(rows, columns)]
+    mine = found.classes == TISSUE
+    assert mine[tissue & ~ink].mean() >= cover
+    assert (mine & ~tissue & ~ink).sum() <= spill * tissue.sum()
+    if ink.any():
+        assert (found.classes[ink] == PEN).mean() >= 0.9

@@ -29,7 +29,7 @@ from pathai.train.fitting import (
 )
 
 DIM = 12
-QUICK = TrainConfig(epochs=8, hidden=16)
+QUICK = TrainConfig(epochs=4, hidden=16)
 TASK = Task(
     name="tumor",
     question="Is there tumor?",
@@ -151,7 +151,7 @@ def test_conformal_scores_take_the_oddest_slide_of_a_patient() -> None:
 
 
 def test_bundle_is_complete_and_the_same_twice(tmp_path: Path) -> None:
-    rows, store = sheet(12)
+    rows, store = sheet(8)
     metrics = train(TASK, rows, store.get, QUICK, tmp_path / "a")
     torch.rand(3)  # the state of the global generator must not matter
     train(TASK, rows[::-1], store.get, QUICK, tmp_path / "b")

@@ -30,7 +30,10 @@ def snakemake(folder, *arguments):
         cwd=folder,
         capture_output=True,
         text=True,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
     )
 
 
@@ -75,6 +78,11 @@ def test_the_wheel_carries_workflow_and_configs(tmp_path):
     built = subprocess.run([sys.executable, "-m", "pip", *wheel], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     inside = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
-    for name in ("Snakefile", "workflows/rules/slides.smk", "configs/config.yaml", "envs/pathai.yaml"):
+    for name in (
+        "Snakefile",
+        "workflows/rules/slides.smk",
+        "configs/config.yaml",
+        "envs/pathai.yaml",
+    ):
         assert f"pathai/_shipped/{name}" in inside
     assert "pathai/viewer/napari.yaml" in inside
