@@ -54,12 +54,12 @@ class Habit:
         rng = stream(recipe.seed, "habit")
         return cls(
             tissue_share=float(rng.uniform(0.42, 0.66)),
-            fat_share=float(max(0.0, rng.uniform(-0.05, 0.16))),
-            gland_gap_um=float(rng.uniform(4, 24)),
+            fat_share=float(max(0.0, rng.uniform(-0.1, 0.32))),
+            gland_gap_um=float(rng.uniform(4, 60)),
             gland_um=float(rng.uniform(29, 46)),
             goblets=float(max(0.0, rng.uniform(-0.6, 0.7))),
-            stroma_per_mm2=float(rng.uniform(1100, 2300)),
-            infiltrate=float(rng.gamma(2.0, 0.6)),
+            stroma_per_mm2=float(rng.uniform(600, 3000)),
+            infiltrate=float(rng.gamma(1.2, 1.2)),
             collagen=float(rng.uniform(0.7, 1.1)),
             tumor_share=float(rng.uniform(0.13, 0.36)),
             tumor_kind=float(rng.uniform()),
