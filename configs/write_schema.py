@@ -1,10 +1,11 @@
-"""Write config.schema.json from the configuration's models (for editors)."""
+"""Write the JSON Schemas of configuration and sheet from their models (for editors and peers)."""
 
 import json
 from pathlib import Path
 
-from pathai.config import json_schema
+from pathai.config import json_schema, sheet_schema
 
 if __name__ == "__main__":
-    text = json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
-    Path(__file__).with_name("config.schema.json").write_text(text)
+    for name, schema in {"config": json_schema(), "slides": sheet_schema()}.items():
+        text = json.dumps(schema, indent=2, sort_keys=True) + "\n"
+        Path(__file__).with_name(f"{name}.schema.json").write_text(text)

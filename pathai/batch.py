@@ -11,6 +11,7 @@ from pathai.chain import Step
 from pathai.errors import PathaiError
 from pathai.guard import close_guards
 from pathai.plan import Plan
+from pathai.processes import identity
 from pathai.store.manifest import Manifest, canonical, write_atomic
 
 Say = Callable[[str], None]
@@ -39,7 +40,7 @@ def run_steps(plan: Plan | None, steps: Iterable[Step]) -> list[Manifest]:
         mark = step.mark(plan) if plan else None
         if mark:
             mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            mark.write_text(identity())
         made.append(step.run())
         if mark:
             mark.unlink()

@@ -308,6 +308,9 @@ def main() -> None:
         if debug:
             raise
         sys.exit(complain(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("pathai: interrupted; pathai run resumes\n")
+        sys.exit(130)
     # The one broad except of the command line: a person gets one line, not a traceback.
     except Exception as error:
         from pathai.batch import complain

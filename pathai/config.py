@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pathai.errors import PathaiError
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+OPTIONAL_ID = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -220,22 +221,33 @@ def json_schema() -> dict[str, Any]:
     return Config.model_json_schema()
 
 
+def sheet_schema() -> dict[str, Any]:
+    """JSON Schema of one row of the sheet, as text cells by column; other columns are labels."""
+    schema = SheetRow.model_json_schema()
+    own = {k: v for k, v in schema["properties"].items() if k in COLUMNS}
+    own["mpp"] = {"type": "string", "pattern": r"^\s*([0-9.]+([eE][+-]?[0-9]+)?)?\s*$"} | {
+        "description": own["mpp"]["description"]
+    }
+    other = {"type": "string"}
+    return {**schema, "properties": own, "required": [*REQUIRED], "additionalProperties": other}
+
+
 class SheetRow(BaseModel):
     """One slide. ``path`` never leaves the machine's own files; ids must not identify a person."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    row: int
-    slide_id: str
-    path: str = Field(min_length=1)
-    case_id: str
-    patient_id: str
-    specimen_id: str = ""
-    block_id: str = ""
-    laterality: Literal["", "left", "right", "midline"] = ""
-    stain: str = "H&E"
-    site: str = ""
-    mpp: float | None = Field(None, gt=0)
-    labels: dict[str, str] = {}
+    row: int = Field(description="line of the sheet, 1 is the header")
+    slide_id: str = Field(pattern=ID_PATTERN, description="names the slide everywhere")
+    path: str = Field(min_length=1, description="the slide file; relative to the sheet's folder")
+    case_id: str = Field(pattern=ID_PATTERN, description="one report per case")
+    patient_id: str = Field(pattern=ID_PATTERN, description="patients never straddle folds")
+    specimen_id: str = Field("", pattern=OPTIONAL_ID, description="part of the case")
+    block_id: str = Field("", pattern=OPTIONAL_ID, description="paraffin block")
+    laterality: Literal["", "left", "right", "midline"] = Field("", description="side")
+    stain: str = Field("H&E", description="H&E, H-DAB, Ki-67 and others; decides the detector")
+    site: str = Field("", description="where the slide was made or scanned")
+    mpp: float | None = Field(None, gt=0, description="µm per pixel, where the file has none")
+    labels: dict[str, str] = Field({}, description="every other column")
 
     @field_validator("mpp", mode="before")
     @classmethod

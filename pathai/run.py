@@ -17,6 +17,7 @@ import pathai
 from pathai import chain
 from pathai.errors import PathaiError
 from pathai.plan import Plan
+from pathai.processes import alive, die_with_parent, end, identity, read
 from pathai.progress import follow
 from pathai.store.commit import manifest_path, remove
 from pathai.store.manifest import Manifest, read_manifest, storage_error
@@ -57,7 +58,7 @@ def owned(plan: Plan) -> Iterator[None]:
     lock = plan.state / "lock"
     try:
         plan.state.mkdir(parents=True, exist_ok=True)
-        if lock.exists() and not _alive(lock.read_text()):
+        if lock.exists() and not alive(lock.read_text()):
             lock.unlink()
         handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
@@ -66,26 +67,11 @@ def owned(plan: Plan) -> Iterator[None]:
     except OSError as error:
         raise storage_error(error) from None
     try:
-        os.write(handle, f"{os.getpid()}\n{_started(os.getpid())}\n".encode())
+        os.write(handle, identity().encode())
         os.close(handle)
         yield
     finally:
         lock.unlink(missing_ok=True)
-
-
-def _started(pid: int) -> str:
-    """When a process started, so that a reused id is not taken for its former owner."""
-    import psutil
-
-    try:
-        return f"{psutil.Process(pid).create_time():.2f}"
-    except psutil.NoSuchProcess:
-        return ""
-
-
-def _alive(text: str) -> bool:
-    pid, started = [*text.split("\n"), "", ""][:2]
-    return pid.isdigit() and bool(started) and _started(int(pid)) == started
 
 
 def run(
@@ -128,10 +114,13 @@ def run(
         command = _command(plan, cores, profile, dry, arguments)
         up_to_date = _settled(plan)
         for _ in range(MAX_ROUNDS):
-            _clear_marks(plan)
+            end_orphans(plan)
             returned = _start(plan, command, quiet=not (dry or arguments))
             if returned == 0 or dry:
                 break
+            if returned < 0:
+                end_orphans(plan)
+                raise PathaiError("E176", f"Snakemake was killed (signal {-returned})", "run again")
             if not record_killed(plan):
                 log = "logs/ and .snakemake/log"
                 raise PathaiError("E176", f"Snakemake ended with {returned}; see {log}")
@@ -143,7 +132,13 @@ def run(
 def _start(plan: Plan, command: list[str], *, quiet: bool) -> int:
     """Run Snakemake; show either its own output or pathai's lines of progress."""
     full = [*command, "--quiet", "all"] if quiet else command
-    with subprocess.Popen(full, cwd=plan.root, env=_environment()) as process:
+    bound = die_with_parent if sys.platform == "linux" else None
+    with subprocess.Popen(  # nothing runs threads here, so a hook before exec is safe
+        full,
+        cwd=plan.root,
+        env=_environment(),
+        preexec_fn=bound,
+    ) as process:
         return follow(plan, process) if quiet else process.wait()
 
 
@@ -210,7 +205,10 @@ def forget_failures(plan: Plan) -> None:
             path.unlink()
 
 
-def _clear_marks(plan: Plan) -> None:
+def end_orphans(plan: Plan) -> None:
+    """End jobs that outlived their scheduler, so that nothing has two writers."""
+    for mark in sorted(plan.state.glob("running/*/*")):
+        end(read(mark))
     remove(plan.state / "running")
 
 

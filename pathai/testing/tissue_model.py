@@ -54,7 +54,7 @@ class Habit:
         rng = stream(recipe.seed, "habit")
         return cls(
             tissue_share=float(rng.uniform(0.42, 0.66)),
-            fat_share=float(max(0.0, rng.uniform(-0.1, 0.32))),
+            fat_share=float(max(0.0, rng.uniform(-0.05, 0.16))),
             gland_gap_um=float(rng.uniform(4, 60)),
             gland_um=float(rng.uniform(29, 46)),
             goblets=float(max(0.0, rng.uniform(-0.6, 0.7))),

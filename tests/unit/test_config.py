@@ -4,7 +4,14 @@ import time
 import pytest
 from jsonschema import Draft202012Validator
 
-from pathai.config import Config, json_schema, load_config, load_sheet, read_yaml
+from pathai.config import (
+    Config,
+    json_schema,
+    load_config,
+    load_sheet,
+    read_yaml,
+    sheet_schema,
+)
 from pathai.errors import PathaiError
 from pathai.run import shipped
 from pathai.task import load_task
@@ -63,9 +70,30 @@ def test_shipped_configuration_states_the_defaults():
     Draft202012Validator(json_schema()).validate(data)
 
 
-def test_shipped_schema_is_fresh():
-    stored = json.loads(shipped("configs/config.schema.json").read_text())
-    assert stored == json_schema(), "run: python configs/write_schema.py"
+@pytest.mark.parametrize(("name", "made"), [("config", json_schema), ("slides", sheet_schema)])
+def test_shipped_schemas_are_fresh(name, made):
+    stored = json.loads(shipped(f"configs/{name}.schema.json").read_text())
+    assert stored == made(), "run: python configs/write_schema.py"
+
+
+@pytest.mark.parametrize(
+    ("cells", "valid"),
+    [
+        ({"slide_id": "S1", "path": "a.svs", "case_id": "C", "patient_id": "P", "x": "yes"}, True),
+        ({"slide_id": "../x", "path": "a.svs", "case_id": "C", "patient_id": "P"}, False),
+        ({"slide_id": "S1", "path": "", "case_id": "C", "patient_id": "P"}, False),
+        ({"slide_id": "S1", "path": "a", "case_id": "C", "patient_id": "P", "mpp": "0,5"}, False),
+        ({"slide_id": "S1", "path": "a", "case_id": "C", "patient_id": "P", "mpp": ""}, True),
+        ({"slide_id": "S1", "path": "a.svs", "case_id": "C"}, False),
+    ],
+)
+def test_sheet_schema_and_sheet_agree(tmp_path, cells, valid):
+    assert Draft202012Validator(sheet_schema()).is_valid(cells) == valid
+    text = "\t".join(cells) + "\n" + "\t".join(cells.values()) + "\n"
+    if valid:
+        load_sheet(sheet(tmp_path, text))
+    else:
+        complaint(load_sheet, sheet(tmp_path, text))
 
 
 def test_shipped_tasks_load():

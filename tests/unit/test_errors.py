@@ -8,7 +8,8 @@ from pathai.errors import CODES, PathaiError
 def test_every_code_has_a_title_and_a_remedy_in_one_line():
     for code, row in CODES.items():
         assert re.fullmatch(r"E\d{3}", code)
-        assert row.title and row.remedy
+        assert row.title
+        assert row.remedy
         assert "\n" not in row.title + row.remedy
 
 

@@ -11,10 +11,11 @@ import pathai
 
 PACKAGE = Path(pathai.__file__).parent
 ROOMS = ("readers", "encoders", "heads", "detectors", "drafters")
-LIGHT = (
-    "cli batch run verify ingest tiling cells findings cohort export report.draft review plan case "
-    "store.folders store.groups store.pyramid feed tissue nuclei detectors.classical"
-).split()
+LIGHT = [
+    *("cli", "batch", "run", "plan", "verify", "ingest", "tiling", "cells", "findings", "cohort"),
+    *("export", "report.draft", "review", "case", "feed", "tissue", "nuclei"),
+    *("store.folders", "store.groups", "store.pyramid", "detectors.classical"),
+]
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -57,7 +57,8 @@ def test_every_value_in_a_shell_line_is_quoted():
         for line in file.read_text().splitlines():
             if "pathai " in line and "{" in line:
                 fields = [part.split("}")[0] for part in line.split("{")[1:]]
-                assert fields and all(field.endswith(":q") for field in fields), line
+                assert fields, line
+                assert all(field.endswith(":q") for field in fields), line
 
 
 def test_the_conda_environment_pins_this_version():
