@@ -73,7 +73,7 @@ def mixed(slides, tmp_path_factory):
 
 
 def test_exit_code_is_1_and_the_table_is_printed(mixed):
-    folder, done = mixed
+    _, done = mixed
     assert done.returncode == 1
     for slide_id, (status, code) in EXPECTED.items():
         lines = [line for line in done.stderr.splitlines() if f"{slide_id}:" in line]
