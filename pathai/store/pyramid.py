@@ -339,7 +339,7 @@ def read_tissue(path: Path) -> TissueMap:
     attrs = _attributes(path, "run pathai tile")
     try:
         classes = np.asarray(zarr.open_array(path / "0", mode="r")[...], np.uint8)
+        edge = float(attrs["edge"][0]), float(attrs["edge"][1])
+        return TissueMap(classes, float(attrs["downsample"]), Mpp(*attrs["mpp"]), edge)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise PathaiError("E164", f"{path.name}: {error}", "run pathai tile") from None
-    edge = float(attrs["edge"][0]), float(attrs["edge"][1])
-    return TissueMap(classes, float(attrs["downsample"]), Mpp(*attrs["mpp"]), edge)

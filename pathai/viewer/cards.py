@@ -1,0 +1,272 @@
+"""Parts of the dock: worklist, cards of sentences, overlay switches, and how they look."""
+
+from collections.abc import Sequence
+from html import escape
+
+from qtpy.QtCore import QEvent, QRectF, Qt, Signal
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPen
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QFrame,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from pathai.review import Decision, Row
+from pathai.viewer import keys, palette
+from pathai.viewer.presenter import Review
+from pathai.viewer.runs import Sentence
+
+INK, PALE, LINE, GROUND = "#1f2328", "#5a636e", "#d5d9de", "#f4f5f7"
+
+
+_STYLE = f"""
+#pathai {{ background: {GROUND}; }}
+#pathai QWidget {{ color: {INK}; font-size: 13px; background: transparent; }}
+#pathai [role="banner"] {{ background: #fff3c4; color: #5c4400; font-weight: 600;
+    padding: 5px 8px; border: 1px solid #e8cf7a; border-radius: 4px; }}
+#pathai [role="title"] {{ font-size: 19px; font-weight: 600; }}
+#pathai [role="facts"], #pathai [role="hint"], #pathai [role="section"] {{ color: {PALE}; }}
+#pathai [role="heading"] {{ font-weight: 600; }}
+#pathai [role="section"] {{ font-weight: 600; padding-top: 4px; }}
+#pathai [role="hint"] {{ font-size: 11px; }}
+#pathai [role="message"] {{ background: #ffe9df; color: #7a2f00; padding: 6px 8px;
+    border: 1px solid #f0b89c; border-radius: 4px; }}
+#pathai QScrollArea {{ border: none; }}
+#pathai QPushButton {{ background: white; border: 1px solid {LINE}; border-radius: 4px;
+    padding: 7px 6px; }}
+#pathai QPushButton:hover {{ border-color: {palette.BLUE}; }}
+#pathai QPushButton:disabled {{ color: #a0a7af; background: {GROUND}; }}
+#pathai QPushButton#done:enabled {{ background: {palette.BLUE}; color: white;
+    font-weight: 600; }}
+#pathai QTableWidget {{ background: white; border: 1px solid {LINE}; border-radius: 4px;
+    selection-background-color: #dcebf7; selection-color: {INK}; }}
+#pathai QTableWidget::item:selected {{ background: #dcebf7; color: {INK}; }}
+#pathai QComboBox {{ background: white; border: 1px solid {LINE}; border-radius: 4px;
+    padding: 4px 8px; }}
+#pathai [role="card"] {{ background: white; border: 1px solid {LINE}; border-radius: 5px; }}
+#pathai [role="card"][chosen="true"] {{ border: 2px solid {palette.BLUE};
+    background: #eaf3fb; }}
+#pathai [role="note"], #pathai [role="chip"], #pathai [role="verdict"] {{ font-size: 12px; }}
+#pathai [role="note"] {{ color: {PALE}; }}
+#pathai [role="chip"] {{ color: {palette.BLUE}; }}
+#pathai [role="verdict"] {{ font-weight: 600; }}
+"""
+
+
+def style() -> str:
+    """Style sheet of the dock: dark words on light ground in any theme of napari."""
+    return _STYLE
+
+
+def label(text: str, role: str) -> QLabel:
+    """A label that wraps, with a role of the style sheet."""
+    made = QLabel(text)
+    made.setProperty("role", role)
+    made.setWordWrap(True)
+    made.setVisible(bool(text) or role != "message")
+    return made
+
+
+class Worklist(QTableWidget):  # type: ignore[misc]
+    """Cases of the run with their status; a click opens one."""
+
+    chosen = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__(0, 4)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.verticalHeader().hide()
+        self.horizontalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(26)
+        self.setShowGrid(False)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
+        self.cellClicked.connect(lambda row, _: self.chosen.emit(self.item(row, 1).text()))
+        self.setToolTip(f"{keys.tip('next')}. {keys.tip('previous')}")
+
+    def show_rows(self, rows: Sequence[Row], current: str) -> None:
+        """Show the list as it is now."""
+        self.setRowCount(len(rows))
+        for number, row in enumerate(rows):
+            sign, color = palette.STATUS[row.status]
+            status = "log is broken" if row.problem else str(row.status)
+            status += " – draft has changed" if row.outdated and row.status != "reviewed" else ""
+            done = f"{row.decided} of {row.statements}" if row.statements else "no draft"
+            for column, text in enumerate((sign, row.case_id, status, done)):
+                item = QTableWidgetItem(text)
+                item.setToolTip(row.problem or "A click opens the case")
+                if column == 0:
+                    item.setForeground(QColor(color))
+                self.setItem(number, column, item)
+            if row.case_id == current:
+                self.selectRow(number)
+
+
+class Card(QFrame):  # type: ignore[misc]
+    """One sentence: what became of it, and where it stands."""
+
+    chosen = Signal(str, int)
+
+    def __init__(self, sentence: Sentence) -> None:
+        super().__init__()
+        self.sentence = sentence
+        self._place = -1
+        self.words = sentence.text
+        self.setProperty("role", "card")
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.verdict = label("", "verdict")
+        self.verdict.setWordWrap(False)
+        self.text = label(escape(sentence.text), "text")
+        self.chip = label(_chip(sentence, -1), "chip")
+        self.chip.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.setToolTip("A click goes to the evidence; again, to its next place")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(10, 7, 10, 7)
+        column.setSpacing(3)
+        column.addWidget(self.text)
+        for note in sentence.notes:
+            column.addWidget(label(escape(note), "note"))
+        foot = QHBoxLayout()
+        foot.addWidget(self.verdict)
+        foot.addWidget(self.chip, stretch=1)
+        column.addLayout(foot)
+
+    def show_state(self, decision: Decision | None, place: int) -> None:
+        """Show the decision with sign, word and color.
+
+        Parameters
+        ----------
+        decision : Decision or None
+            On this sentence.
+        place : int
+            Which of its places is in view; -1 unless this sentence is the selected one.
+        """
+        selected = place >= 0
+        sign, color, word = palette.VERDICTS[decision.verdict if decision else ""]
+        self.words = decision.text if decision else self.sentence.text
+        self.verdict.setText(f"<span style='color:{color}'>{sign} {word}</span>")
+        gone = decision is not None and decision.verdict == "rejected"
+        words = escape(self.words)
+        self.text.setText(f"<s style='color:{PALE}'>{words}</s>" if gone else words)
+        self._place = place
+        self.chip.setText(_chip(self.sentence, place))
+        if self.property("chosen") != selected:
+            self.setProperty("chosen", selected)
+            self.style().unpolish(self)
+            self.style().polish(self)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Go to the evidence, with every further click to its next place."""
+        if event.button() == Qt.MouseButton.LeftButton:
+            self.chosen.emit(self.sentence.id, self._place + 1)
+
+
+def _chip(sentence: Sentence, place: int) -> str:
+    slides = [e.slide_id for e in sentence.evidence]
+    where = slides[0] if len(slides) == 1 else f"{len(slides)} slides"
+    places = sentence.places
+    if places > 1 and place >= 0:
+        return f"▣ {where}, place {place % places + 1} of {places}"
+    if not places:
+        return f"▣ {where}, whole slide" if len(slides) == 1 else f"▣ {where}"
+    return f"▣ {where}, {places} place{'s' * (places > 1)}"
+
+
+class Swatch(QWidget):  # type: ignore[misc]
+    """A small field of color."""
+
+    def __init__(self, color: str, outline: bool = False) -> None:
+        super().__init__()
+        self.color, self.outline = QColor(color), outline
+        self.setFixedSize(14, 14)
+
+    def paintEvent(self, event: QEvent) -> None:
+        """Fill, or outline only."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        field = QRectF(2, 2, 10, 10)
+        if self.outline:
+            painter.setPen(QPen(self.color, 2))
+            painter.drawRect(field)
+        else:
+            painter.fillRect(field, self.color)
+        painter.end()
+
+
+_FAMILIES = (
+    ("nuclei", ""),
+    ("attention", palette.GREEN),
+    ("tissue", palette.TISSUE[1]),
+    ("evidence", palette.EVIDENCE),
+)
+"""Switch and color; nuclei have a color per class, in the legend below."""
+
+
+class OverlayRow(QWidget):  # type: ignore[misc]
+    """Switches of the overlays with their colors, and the magnification."""
+
+    toggled = Signal(str, bool)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes: dict[str, QCheckBox] = {}
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        column.addLayout(row)
+        below = QHBoxLayout()
+        column.addLayout(below)
+        self.legend = label("", "facts")
+        below.addWidget(self.legend, stretch=1)
+        for family, color in _FAMILIES:
+            box = QCheckBox(family)
+            box.setChecked(True)
+            box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            box.setToolTip(f"Show {family}. {keys.tip('hide')}")
+            box.clicked.connect(lambda on, family=family: self.toggled.emit(family, on))
+            if color:
+                row.addWidget(Swatch(color, outline=family != "attention"))
+            row.addWidget(box)
+            self.boxes[family] = box
+        row.addStretch(1)
+        self.magnification = QLabel("")
+        tips = (keys.tip(name) for name in ("fit", "20x", "40x"))
+        self.magnification.setToolTip("Magnification on a microscope. " + ", ".join(tips))
+        below.addWidget(self.magnification)
+
+    def show_state(self, review: Review) -> None:
+        """Show which overlays are on."""
+        for family, box in self.boxes.items():
+            box.setChecked(review.overlays.get(family, True) and not review.hidden)
+        self.legend.setText(_legend(review))
+        self.show_magnification(review.magnification)
+
+    def show_magnification(self, value: float) -> None:
+        """Show the zoom as a microscope's magnification."""
+        self.magnification.setText(f"<b>{value:.1f}×</b>" if value < 10 else f"<b>{value:.0f}×</b>")
+
+
+def _legend(review: Review) -> str:
+    """Classes of nuclei on the slide with their colors and counts."""
+    cells = review.slide.cells.attrs if review.slide and review.slide.cells else None
+    if cells is None:
+        return ""
+    colors = palette.cell_colors(cells.classes)
+    parts = [
+        f"<span style='color:{colors[name]}'>■</span> {escape(name)} {count:,}"
+        for name, count in zip(cells.classes, cells.class_counts, strict=True)
+    ]
+    return "Nuclei:  " + "  ·  ".join(parts)

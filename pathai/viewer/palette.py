@@ -1,0 +1,50 @@
+"""Colors of the review window; every pair differs in lightness or is told apart by a sign too.
+
+References
+----------
+Okabe M, Ito K. Color Universal Design: how to make figures that are color-blind friendly. 2008.
+"""
+
+from collections.abc import Sequence
+
+BLUE, SKY, GREEN, YELLOW = "#0072b2", "#56b4e9", "#009e73", "#f0e442"
+CYAN = "#18c4f0"
+ORANGE, VERMILION, PURPLE, BLACK = "#e69f00", "#d55e00", "#cc79a7", "#000000"
+
+CELLS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
+"""Classes of nuclei without a color of their own, in order."""
+NAMED_CELLS = {"nucleus": CYAN, "negative": BLUE, "positive": YELLOW}
+"""Cyan on purple nuclei; blue on pale and yellow on brown ones: each differs in lightness too."""
+TISSUE = {1: "#404040", 2: PURPLE, 3: BLACK, 4: VERMILION}
+"""By value of the tissue map: tissue, pen, dark, unreadable."""
+EVIDENCE = "#0050c8"
+ATTENTION = (
+    (0.00, (0.94, 0.89, 0.26, 0.00)),
+    (0.35, (0.94, 0.89, 0.26, 0.10)),
+    (0.70, (0.60, 0.87, 0.25, 0.60)),
+    (1.00, (0.00, 0.62, 0.45, 0.90)),
+)
+"""From clear over yellow to green, which tissue in H&E or DAB never is: position, RGBA."""
+
+VERDICTS = {
+    "": ("○", "#8a8a8a", "no decision yet"),
+    "accepted": ("✓", BLUE, "accepted"),
+    "rejected": ("✕", VERMILION, "rejected"),
+    "edited": ("✎", PURPLE, "edited"),
+}
+"""Sign, color and word of what became of a sentence."""
+STATUS = {
+    "unread": ("○", "#8a8a8a"),
+    "in review": ("◐", ORANGE),
+    "reviewed": ("●", BLUE),
+}
+"""Sign and color of a case's status."""
+
+
+def cell_colors(classes: Sequence[str]) -> dict[str, str]:
+    """A color for each class of nuclei."""
+    free = [c for c in CELLS if c not in {NAMED_CELLS.get(name) for name in classes}]
+    found = {}
+    for name in classes:
+        found[name] = NAMED_CELLS.get(name) or (free.pop(0) if free else BLACK)
+    return found

@@ -1,0 +1,383 @@
+"""What the review does with a viewer; knows napari's model but no Qt.
+
+The dock shows this state and calls these methods; keys and commands call the same methods.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Layer
+from psygnal import Signal
+
+from pathai.errors import PathaiError
+from pathai.review import Decision, ReviewSession
+from pathai.units import Box
+from pathai.viewer import layers
+from pathai.viewer.runs import CaseView, Run, Sentence
+from pathai.viewer.slide import Slide, open_slide
+
+MICRONS_AT_1X = 10.0
+"""A microscope's 40x is 0.25 µm per pixel, 20x is 0.5: magnification times µm per pixel."""
+CLOSE = 1.0
+"""Screen pixels per µm (10x) from which nuclei are outlines with centers, not areas."""
+MARGIN = 1.6
+"""How much more than the evidence is shown around it."""
+MIN_FIELD_UM = 400.0
+"""A field is never narrower than this after a jump, so that the reader keeps the context."""
+AROUND = 1.3
+"""Outlines are drawn for this much more than the view, so that a small move shows no gap."""
+EDGE_PX = 3.0
+FAINT = {"attention": (0.6, 0.2), "tissue": (0.5, 0.15)}
+"""Opacity far and close: what is coarse must not cover the morphology."""
+
+
+class Review:
+    """One reader's review in one viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Shows the slide.
+    run : Run
+        What there is to review.
+    reader : str
+        Id of the reader.
+
+    Raises
+    ------
+    PathaiError
+        E193 if the reader's id cannot name a log.
+    """
+
+    changed = Signal()
+    """Something that the dock shows has changed."""
+    told = Signal(str)
+    """A message for the reader."""
+
+    def __init__(self, viewer: ViewerModel, run: Run, reader: str) -> None:
+        self.viewer, self.run = viewer, run
+        self.session = ReviewSession(
+            run.reviews, reader, [case.record for case in run.cases.values()]
+        )
+        self.slide: Slide | None = None
+        self.selected, self.place = "", 0
+        self.hidden = False
+        self._close = False
+        self.overlays: dict[str, bool] = {}
+        viewer.scene.camera.events.zoom.connect(self._on_zoom)
+
+    # --- where we are ---------------------------------------------------------------------
+
+    @property
+    def case(self) -> CaseView | None:
+        """The open case."""
+        return self.run.cases[self.session.case.case_id] if self.session.case else None
+
+    def decision(self, statement: str) -> Decision | None:
+        """What the reader decided on a sentence of the open case."""
+        return self.session.state.decisions.get(statement)
+
+    def sentence(self, statement: str) -> Sentence | None:
+        """A sentence of the open case."""
+        return (
+            next((s for s in self.case.sentences if s.id == statement), None) if self.case else None
+        )
+
+    def layer(self, kind: str) -> Layer | None:
+        """Our layer of this name, if it is shown."""
+        return next((one for one in self.viewer.layers if one.name == kind), None)
+
+    # --- cases and slides -----------------------------------------------------------------
+
+    def open_case(self, case_id: str) -> None:
+        """Open a case and show its first slide that has pixels."""
+        if self._refused(lambda: self.session.open(case_id)):
+            return
+        self.selected = ""
+        case = self.run.cases[case_id]
+        shown = [row.slide_id for row in case.rows if self.run.has_pixels(row.slide_id)]
+        if shown:
+            self.show_slide(shown[0])
+        else:
+            self._clear()
+            self.told.emit(f"{case_id}: no slide of this case could be processed")
+        self.changed.emit()
+
+    def next_case(self, step: int = 1) -> None:
+        """Open the next (-1: previous) case that is not reviewed."""
+        case_id = self.session.next_unreviewed(step)
+        if case_id is None:
+            self.told.emit("Every other case is reviewed.")
+        else:
+            self.open_case(case_id)
+
+    def show_slide(self, slide_id: str) -> None:
+        """Show a slide of the open case in place of the one before."""
+        try:
+            slide = open_slide(self.run.slide(slide_id), self.run.detector, self.run.tasks)
+        except PathaiError as error:
+            self._clear()
+            self.told.emit(str(error.about(slide_id)))
+            self.changed.emit()
+            return
+        self._clear()
+        self.slide = slide
+        for data, options, kind in slide.layers():
+            self._add(data, options, kind)
+        if slide.cells is not None:
+            none, everything = np.zeros(0, np.intp), Box(0, 0, 1, 1)
+            self._add(*layers.outlines_layer(slide.cells, slide.mpp, none, everything))
+            self._add(*layers.centers_layer(slide.cells, slide.mpp, none))
+        self._add(*layers.evidence_layer())
+        for note in slide.notes:
+            self.told.emit(note)
+        self.viewer.layers.selection.active = self.layer("slide")
+        self._close = False
+        self.fit()
+        self._on_zoom()
+        self.changed.emit()
+
+    def _add(self, data: object, options: dict[str, object], kind: str) -> None:
+        layer = self.viewer.add_layer(Layer.create(data, options, kind))
+        layer.metadata["pathai"] = True
+        layer.editable = False
+        if layer.name == "tissue":
+            layer.contour = 1  # an option of the layer, but not of its constructor
+        layer.visible = self._wanted(layer)
+
+    def _clear(self) -> None:
+        """Remove our layers; what else the reader opened stays."""
+        self.slide = None
+        with self.viewer.layers.batched_update():  # else napari collects garbage for each of them
+            for layer in [one for one in self.viewer.layers if one.metadata.get("pathai")]:
+                self.viewer.layers.remove(layer)
+
+    # --- the camera -----------------------------------------------------------------------
+
+    def fit(self) -> None:
+        """Show the whole slide."""
+        shown = self.layer("slide")
+        if shown is not None:
+            self.viewer.fit_to_view(layers=[shown])
+
+    def magnify(self, magnification: float) -> None:
+        """Zoom as a microscope would: 20x shows 0.5 µm per screen pixel."""
+        self.viewer.scene.camera.zoom = magnification / MICRONS_AT_1X
+
+    @property
+    def magnification(self) -> float:
+        """What the zoom is on a microscope."""
+        return float(self.viewer.scene.camera.zoom) * MICRONS_AT_1X
+
+    def fly(self, box: Box) -> None:
+        """Bring a box of level-0 px into view, with some of what lies around it."""
+        if self.slide is None:
+            return
+        corners = layers.box_um(box, self.slide.mpp)
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        extent = np.maximum((high - low) * MARGIN, MIN_FIELD_UM)
+        camera = self.viewer.scene.camera
+        camera.center = tuple((low + high) / 2)
+        camera.zoom = float(np.min(np.asarray(self.viewer.canvas.size, float) / extent))
+
+    def field(self) -> Box:
+        """What the canvas shows, level-0 px of the slide."""
+        if self.slide is None:
+            return Box(0, 0, 0, 0)
+        camera, mpp = self.viewer.scene.camera, self.slide.mpp
+        height, width = (float(v) / camera.zoom for v in self.viewer.canvas.size)
+        y, x = camera.center[-2:]
+        left, top = (x - width / 2) / mpp.x, (y - height / 2) / mpp.y
+        return Box(left, top, width / mpp.x, height / mpp.y)
+
+    def refresh_view(self) -> None:
+        """Outline the nuclei in view when close; to be called when the camera has come to rest."""
+        raster, lines = self.layer("nuclei"), self.layer("nuclei, outlines")
+        points, slide = self.layer("nuclei, centers"), self.slide
+        if slide is None or slide.cells is None or not (raster and lines and points):
+            return
+        wanted = self._wanted(raster)
+        field = _larger(self.field(), AROUND)
+        near = wanted and self.viewer.scene.camera.zoom >= CLOSE
+        rows = layers.in_field(slide.cells, field) if near else np.zeros(0, np.intp)
+        near &= len(rows) <= layers.TOO_MANY
+        raster.visible, lines.visible = wanted and not near, near
+        if not near:
+            points.data = np.zeros((0, 2))
+            return
+        picture, options, _ = layers.outlines_layer(slide.cells, slide.mpp, rows, field)
+        lines.data = picture
+        lines.scale, lines.translate = options["scale"], options["translate"]
+        centers, options, _ = layers.centers_layer(slide.cells, slide.mpp, rows)
+        points.data = centers
+        if len(rows):
+            for name in ("size", "face_color", "border_color", "border_width"):
+                setattr(points, name, options[name])
+
+    def _on_zoom(self) -> None:
+        zoom, evidence = self.viewer.scene.camera.zoom, self.layer("evidence")
+        for layer in self.viewer.layers if (zoom >= CLOSE) != self._close else ():
+            if layer.metadata.get("pathai") and _family(layer.name) in FAINT:
+                layer.opacity = FAINT[_family(layer.name)][zoom >= CLOSE]
+        self._close = bool(zoom >= CLOSE)
+        if evidence is not None and len(evidence.data):
+            evidence.edge_width = EDGE_PX / zoom
+
+    # --- overlays -------------------------------------------------------------------------
+
+    def toggle_overlays(self) -> None:
+        """Hide everything but the slide, or show it again."""
+        self.hidden = not self.hidden
+        self._show_overlays()
+
+    def show_overlay(self, family: str, shown: bool) -> None:
+        """Show or hide ``tissue``, ``attention``, ``nuclei`` or ``evidence``."""
+        self.overlays[family] = shown
+        self._show_overlays()
+
+    def _show_overlays(self) -> None:
+        for layer in self.viewer.layers:
+            if layer.metadata.get("pathai"):
+                layer.visible = self._wanted(layer)
+        self.refresh_view()
+        self.changed.emit()
+
+    def _wanted(self, layer: Layer) -> bool:
+        family = _family(layer.name)
+        return family == "slide" or (self.overlays.get(family, True) and not self.hidden)
+
+    # --- sentences ------------------------------------------------------------------------
+
+    def select(self, statement: str, place: int = 0) -> None:
+        """Choose a sentence and go to where it stands.
+
+        Parameters
+        ----------
+        statement : str
+            Its id.
+        place : int
+            Which of its boxes to go to, round and round.
+        """
+        sentence = self.sentence(statement)
+        if sentence is None:
+            return
+        self.selected, self.place = statement, place
+        places = [(e.slide_id, box) for e in sentence.evidence for box in e.boxes]
+        if places:
+            slide_id, box = places[place % len(places)]
+            self._go_to_slide(slide_id)
+            self._show_evidence(sentence)
+            self.fly(box)
+        elif sentence.evidence:
+            own = {e.slide_id for e in sentence.evidence}
+            if self.slide is None or self.slide.slide_id not in own:
+                self._go_to_slide(sentence.evidence[0].slide_id)
+            self._show_evidence(sentence)
+            self.fit()
+        self.refresh_view()
+        self.changed.emit()
+
+    def _go_to_slide(self, slide_id: str) -> None:
+        if self.slide is None or self.slide.slide_id != slide_id:
+            if self.run.has_pixels(slide_id):
+                self.show_slide(slide_id)
+            else:
+                self.told.emit(f"{slide_id} has no pixels to show")
+
+    def _show_evidence(self, sentence: Sentence) -> None:
+        shapes = self.layer("evidence")
+        if shapes is None or self.slide is None:
+            return
+        shapes.data = []
+        boxes = [
+            layers.box_um(box, self.slide.mpp)
+            for e in sentence.evidence
+            if e.slide_id == self.slide.slide_id
+            for box in e.boxes
+        ]
+        if boxes:
+            look = layers.evidence_layer()[1]
+            shapes.add(
+                boxes,
+                shape_type="rectangle",
+                edge_color=look["edge_color"],
+                face_color=look["face_color"],
+                edge_width=EDGE_PX / self.viewer.scene.camera.zoom,
+            )
+            shapes.selected_data = set()
+
+    # --- decisions ------------------------------------------------------------------------
+
+    def accept(self) -> None:
+        """Accept the selected sentence and go to the next one without a decision."""
+        self._decide(lambda: self.session.accept(self.selected))
+
+    def reject(self) -> None:
+        """Reject the selected sentence and go to the next one without a decision."""
+        self._decide(lambda: self.session.reject(self.selected))
+
+    def edit(self, text: str) -> None:
+        """Replace the words of the selected sentence."""
+        self._decide(lambda: self.session.edit(self.selected, text))
+
+    def _decide(self, act: Callable[[], None]) -> None:
+        """Without a selection the first key press selects: nobody decides on what is not marked."""
+        if not self.selected:
+            self._select_next()
+            return
+        if not self._refused(act):
+            self._select_next()
+            self.changed.emit()
+
+    def _select_next(self) -> None:
+        """The next sentence without a decision, after the selected one or from the top."""
+        ids = [s.id for s in self.case.sentences] if self.case else []
+        left = self.session.undecided()
+        here = ids.index(self.selected) if self.selected in ids else -1
+        after = [i for i in ids[here + 1 :] if i in left] or list(left)
+        if after:
+            self.select(after[0])
+
+    def mark_reviewed(self) -> None:
+        """Say that the case is done, and open the next one."""
+        if not self._refused(self.session.mark_reviewed):
+            self.changed.emit()
+
+    def undo(self) -> None:
+        """Take the last decision on this case back and show where it was."""
+        found: list[str | None] = []
+        if self._refused(lambda: found.append(self.session.undo())):
+            return
+        if found[0] is None:
+            self.told.emit("Nothing to undo in this case.")
+        elif found[0] != "case":
+            self.select(found[0])
+        self.changed.emit()
+
+    def _refused(self, act: Callable[[], object]) -> bool:
+        """Do it; a refusal is told to the reader, and nothing has changed."""
+        try:
+            act()
+        except PathaiError as error:
+            self.told.emit(str(error))
+            self.changed.emit()
+            return True
+        return False
+
+    def close(self) -> None:
+        """Let go of the viewer and of the open case's log."""
+        self.viewer.scene.camera.events.zoom.disconnect(self._on_zoom)
+        self.session.close()
+
+
+def _family(name: str) -> str:
+    """``attention: tumor`` and ``nuclei, centers`` belong to ``attention`` and ``nuclei``."""
+    return name.split(":")[0].split(",")[0]
+
+
+def _larger(box: Box, factor: float) -> Box:
+    """A box about the same center."""
+    width, height = box.width * factor, box.height * factor
+    left, top = box.x - (width - box.width) / 2, box.y - (height - box.height) / 2
+    return Box(left, top, width, height)

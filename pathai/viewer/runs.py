@@ -1,0 +1,159 @@
+"""A run as the reviewer sees it: cases, their slides, and the sentences with their evidence."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pathai import review
+from pathai.config import SheetRow
+from pathai.errors import PathaiError
+from pathai.finding import CaseFindings, Evidence, load_findings
+from pathai.plan import Plan
+from pathai.report.records import Draft
+from pathai.store.folders import CaseFolder, SlideFolder
+
+CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A statement of the draft with the places that it stands on.
+
+    ``section`` is the title under which it is printed; ``notes`` are the fixed sentences that
+    belong to it. A box-less evidence means the whole slide.
+    """
+
+    id: str
+    section: str
+    text: str
+    notes: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def places(self) -> int:
+        """How many boxes the sentence stands on."""
+        return sum(len(e.boxes) for e in self.evidence)
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """One case: its rows of the sheet, and its draft if there is one."""
+
+    record: review.Case
+    rows: tuple[SheetRow, ...]
+    sentences: tuple[Sentence, ...] = ()
+    watermark: str = ""
+    problem: str = ""
+
+    @property
+    def case_id(self) -> str:
+        """The lab's id of the case."""
+        return self.record.case_id
+
+    def row(self, slide_id: str) -> SheetRow:
+        """Row of one of the case's slides."""
+        return next(row for row in self.rows if row.slide_id == slide_id)
+
+
+class Run:
+    """Everything that can be reviewed in a run folder.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder, its ``config.yaml`` or its results.
+    reviews : Path, optional
+        Where the logs lie, instead of the run's own folder for them.
+
+    Raises
+    ------
+    PathaiError
+        E212 if there is no run, or no slide of it has pixels yet; E190 if reviews would lie
+        among the results.
+    """
+
+    def __init__(self, path: Path, reviews: Path | None = None) -> None:
+        self.plan = Plan(find_config(path))
+        results, self.reviews = self.plan.results, reviews or self.plan.reviews
+        if self.reviews.absolute().is_relative_to(results.path.absolute()):
+            message = "reviews lie among the results, where a new run could remove them"
+            raise PathaiError("E190", message, "choose another folder in key reviews")
+        self.cases = {
+            case_id: _case(case_id, rows, results.case(case_id))
+            for case_id, rows in self.plan.sheet.cases().items()
+        }
+        if not any(self.has_pixels(row.slide_id) for row in self.plan.sheet.rows):
+            raise PathaiError("E212", f"no slide in {self.plan.root.name} has been processed yet")
+
+    def slide(self, slide_id: str) -> SlideFolder:
+        """Results of a slide."""
+        return self.plan.results.slide(slide_id)
+
+    def has_pixels(self, slide_id: str) -> bool:
+        """Whether there is anything to look at."""
+        return self.slide(slide_id).tiles.exists()
+
+    @property
+    def detector(self) -> str:
+        """Whose nuclei the findings count."""
+        return self.plan.config.cells.detector
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Models that were applied."""
+        return tuple(model.name for model in self.plan.models)
+
+
+def find_config(path: Path) -> Path:
+    """The run's configuration file for anything that a user may point at (E212 if none)."""
+    path = path.absolute()
+    for found in (path, path / CONFIG, path.parent / CONFIG):
+        if found.is_file() and found.suffix in (".yaml", ".yml"):
+            return found
+    raise PathaiError("E212", f"no run at {path.name}", "give the folder that holds config.yaml")
+
+
+def names_of(folder: SlideFolder) -> tuple[str, tuple[str, ...]]:
+    """Detector and models of the run that a slide's folder belongs to; empty outside of a run."""
+    config = folder.path.absolute().parents[2] / CONFIG
+    if not config.is_file():
+        return "", ()
+    plan = Plan(config)
+    return plan.config.cells.detector, tuple(model.name for model in plan.models)
+
+
+def _case(case_id: str, rows: tuple[SheetRow, ...], folder: CaseFolder) -> CaseView:
+    """A case with its draft; a draft that cannot be shown is a problem, not the end."""
+    empty = review.Case(case_id)
+    if not folder.draft("json").exists():
+        return CaseView(empty, rows, problem="no draft yet: run pathai run")
+    try:
+        draft, findings = _read(folder)
+    except PathaiError as error:
+        return CaseView(empty, rows, problem=str(error))
+    sentences = tuple(
+        Sentence(s.id, section.title, s.rendered, s.notes, _evidence(findings, s.finding))
+        for section in draft.sections
+        for s in section.statements
+    )
+    told = tuple(review.Statement(s.id, s.text) for s in sentences)
+    record = review.Case(case_id, draft.findings_digest, draft.digest, told)
+    return CaseView(record, rows, sentences, draft.watermark)
+
+
+def _read(folder: CaseFolder) -> tuple[Draft, CaseFindings]:
+    try:
+        draft = Draft.model_validate_json(folder.draft("json").read_bytes())
+        findings = load_findings(folder.findings.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError):
+        raise PathaiError("E164", f"draft of {folder.case_id} is damaged") from None
+    if draft.findings_digest != findings.digest:
+        message = f"draft of {folder.case_id} was made from other findings"
+        raise PathaiError("E166", message)
+    return draft, findings
+
+
+def _evidence(findings: CaseFindings, finding_id: str) -> tuple[Evidence, ...]:
+    finding = findings.finding(finding_id)
+    return finding.evidence if finding else ()
