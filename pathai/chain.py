@@ -150,6 +150,15 @@ def encoder_file_digest(name: str) -> str:
     return hash_file(Path(file)).sha256
 
 
+def check_encoder_name(name: str) -> None:
+    """Refuse an unknown encoder (E191) or one whose file is missing (E183)."""
+    from pathai.encoders import ENCODERS
+
+    if not name.startswith("timm:") and ".py:" not in name:
+        ENCODERS[name]
+    encoder_file_digest(name)
+
+
 @cache
 def _encoder(name: str) -> Any:
     """Encoders are loaded once per process, for all slides of a batch."""

@@ -106,7 +106,7 @@ def run(
         E154, E190, E192 for sheet, configuration and tasks; E160 when results cannot be written;
         E175 when another run owns the folder; E176 when Snakemake itself failed.
     """
-    plan.sheet, plan.models  # noqa: B018  (validate everything before any work)
+    check_everything(plan)
     with owned(plan):
         if retry_failed and not dry:
             forget_failures(plan)
@@ -127,6 +127,18 @@ def run(
         if dry:
             return Outcome((), up_to_date)
         return Outcome(tuple(problems(plan)), up_to_date)
+
+
+def check_everything(plan: Plan) -> None:
+    """Say before any work what would otherwise fail slide by slide."""
+    from pathai.detectors import DETECTORS
+    from pathai.drafters import DRAFTERS
+
+    plan.sheet, plan.models  # noqa: B018  (reading them validates them)
+    for name in plan.config.features.encoders:
+        chain.check_encoder_name(name)
+    DETECTORS[plan.config.cells.detector]
+    DRAFTERS.load(plan.config.report.drafter)(plan.config.report)
 
 
 def _start(plan: Plan, command: list[str], *, quiet: bool) -> int:
