@@ -1,6 +1,7 @@
 """Fixtures and gates that every test shares."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,16 @@ def test_data() -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A browser takes its time."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests that draw need a display."""
+    """Tests that draw need a display, tests of pages a browser."""
     if item.get_closest_marker("gui") and not os.environ.get("DISPLAY"):
         absent("no display; run under xvfb-run")
+    if item.get_closest_marker("browser") and not shutil.which("chromium"):
+        absent("chromium is not installed")

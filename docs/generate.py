@@ -1,0 +1,313 @@
+"""Write the generated parts of the documentation: `python docs/generate.py`.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->` on a page; what it says is
+taken from the program, so that nothing is typed twice. A test fails while a part is stale.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+DOCS = Path(__file__).resolve().parent
+BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+SAID = {
+    "schema_version": "version of this file's layout",
+    "sheet": "the sheet, one row per slide",
+    "results": "folder of the results",
+    "models": "folder of the models trained here",
+    "reviews": "folder of a person's decisions; no step writes there",
+    "tile.seconds": "wall clock per slide",
+    "tile.memory_mib": "address space of the child",
+    "features.encoders": "encoders to run; `pathai list encoders`",
+    "features.batch": "tiles at a time; lower it when memory is short",
+    "cells.detector": "detector to run; `pathai list detectors`",
+    "train.folds": "parts of the cross-validation; fewer when a class has fewer patients",
+    "train.epochs": "how often each slide is shown",
+    "train.learning_rate": "step size of the optimizer",
+    "train.weight_decay": "pull of the weights toward 0",
+    "train.hidden": "width of hidden layers",
+    "train.dropout": "share of hidden units dropped in training",
+    "train.seed": "start of all random numbers",
+    "report.template": "sentences of the draft; `pathai list templates`",
+    "report.drafter": "who phrases the draft; `pathai list drafters`",
+    "report.llm": "a local language model, for drafter `openai-compatible`",
+    "report.llm.base_url": "address of the server, on this machine",
+    "report.llm.model": "name of the model on the server",
+    "report.llm.seconds": "time for the whole draft of a case",
+    "report.language": "language of the draft",
+    "cohort.title": "title of the cohort page",
+    "run.slides_per_job": "slides per job; more start less often",
+    "task.name": "names the model and its results",
+    "task.question": "the question, as a person reads it",
+    "task.kind": "kind of answer",
+    "task.unit": "what is scored: one label per patient, or per slide",
+    "task.encoder": "encoder whose features are used",
+    "task.head": "how tiles become an answer; `pathai list heads`",
+    "task.stains": "stains of the sheet that the model is for; others get no answer",
+    "task.limits": "sentences for the model's card",
+    "task.train_on": "sheet column: value of the slides to train on; without it, all",
+}
+"""What a key means, where its model has no description of its own (never both)."""
+
+STATUSES = {"background": "glass, or not tissue", "tissue": "what is analyzed",
+            "pen": "marker ink", "dark": "black fill of the scanner",
+            "unreadable": "pixels that could not be read"}  # fmt: skip
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in r) + " |" for r in lines)
+
+
+# --- settings --------------------------------------------------------------------------------
+
+
+def _kind(annotation: Any) -> str:
+    """A type as a person reads it."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    if getattr(annotation, "__args__", None) and "Annotated" in text:
+        return _kind(annotation.__args__[0])
+    if "Literal" in text:
+        return " or ".join(repr(v) if v != "" else "empty" for v in annotation.__args__)
+    text = text.replace("typing.", "").replace("NoneType", "None")
+    words = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false",
+             "tuple[str, ...]": "list of text", "tuple[str, str]": "two texts",
+             "dict[str, str]": "column: value", "float | None": "number"}  # fmt: skip
+    if "LlmConfig" in text:
+        return "section"
+    return words[text]
+
+
+def _default(field: Any) -> str:
+    if field.default_factory is not None:
+        return "none"
+    if field.default is PydanticUndefined:
+        return "required"
+    value = field.default
+    if value is None or value in ("", (), {}):
+        return "none"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(value)}]`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def described(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str, str]]:
+    """Key, type, default and meaning of each field of a section."""
+    rows = []
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{name}"
+        if (key in SAID) == bool(field.description):
+            raise SystemExit(f"{key}: say what it means, in its model or in SAID, not in both")
+        said = field.description or SAID[key]
+        rows.append((f"`{key}`", _kind(field.annotation), _default(field), said))
+    return rows
+
+
+def configuration() -> str:
+    """Every key of the configuration, a table per section."""
+    from pathai.config import Config, LlmConfig, Section
+
+    head = ("key", "type", "default", "means")
+    sections = {
+        name: field.annotation
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+    plain = {n: f for n, f in Config.model_fields.items() if n not in sections}
+    top = type("Top", (), {"model_fields": plain})
+    parts = ["## The run", table(head, described(top, ""))]  # type: ignore[arg-type]
+    for name, model in sections.items():
+        rows = described(model, f"{name}.")
+        if name == "report":
+            rows += described(LlmConfig, "report.llm.")
+        parts += [f"## {name}", (model.__doc__ or "").strip(), table(head, rows)]
+    return "\n\n".join(parts)
+
+
+def task() -> str:
+    """Every key of a task file."""
+    from pathai.task import Task
+
+    rows = described(Task, "task.")
+    return table(
+        ("key", "type", "default", "means"), [(k.replace("task.", ""), *rest) for k, *rest in rows]
+    )
+
+
+def sheet() -> str:
+    """Columns of the sheet."""
+    from pathai.config import COLUMNS, REQUIRED, SheetRow
+
+    rows = []
+    for name in COLUMNS:
+        field = SheetRow.model_fields[name]
+        kind = _kind(field.annotation)
+        needed = "yes" if name in REQUIRED else "no"
+        rows.append((f"`{name}`", needed, kind, _default(field), field.description or ""))
+    shown = [(n, q, k, "" if d == "required" else d, s) for n, q, k, d, s in rows]
+    return table(("column", "required", "type", "if empty", "means"), shown)
+
+
+def stains() -> str:
+    """Words of column stain, by what they mean."""
+    from pathai.stain import IMMUNOSTAINS, STAINS
+
+    names = [name for name in STAINS if not STAINS[name].is_dab]
+    brown = [name for name in STAINS if STAINS[name].is_dab] + list(IMMUNOSTAINS)
+    rows = [(", ".join(f"`{n}`" for n in names), "hematoxylin and eosin"),
+            (", ".join(f"`{n}`" for n in brown), "hematoxylin and DAB")]  # fmt: skip
+    return table(("stain", "means"), rows)
+
+
+# --- lists of the program --------------------------------------------------------------------
+
+
+def verbs() -> str:
+    """Every command with its first line of help."""
+    from typer.main import get_command
+
+    from pathai.cli import app
+
+    rows = []
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found = {f"{name} {k}": v for k, v in inner.items()} if inner else {name: command}
+        rows += [(f"`pathai {k}`", v.get_short_help_str(200)) for k, v in found.items()]
+    return table(("command", "does"), rows)
+
+
+def errors() -> str:
+    """The table of error codes."""
+    from pathai.errors import CODES
+
+    rows = [(f"`{code}`", row.title, row.remedy) for code, row in sorted(CODES.items())]
+    return _linked(table(("code", "what is wrong", "what to do"), rows))
+
+
+def _linked(text: str) -> str:
+    """Pages named in a text as links."""
+    return re.sub(r"docs/([a-z-]+)\.md", r"[\1](\1.md)", text)
+
+
+def findings() -> str:
+    """The registry of findings."""
+    from pathai.finding import registry
+
+    book = registry()
+    rows = []
+    for key, row in book.keys.items():
+        unit = book.units[row.unit] or {"prediction": "probability"}.get(row.type, "number")
+        name = row.name.replace("{name}", "*")
+        statuses = ", ".join(s.replace("_", " ") for s in row.statuses)
+        rows.append((f"`{key}`", name, unit, statuses))
+    return table(("key", "what it is", "unit", "status"), rows)
+
+
+def flags() -> str:
+    """Sentences beside a value."""
+    from pathai.finding import registry
+
+    return "\n".join(f"- {text}" for text in (*registry().flags.values(), *registry().notes.values()))
+
+
+def llm() -> str:
+    """What can go wrong with a language model, in the draft's words."""
+    from pathai.drafters.base import FLAGS
+
+    return "\n".join(f"- {text}" for text in FLAGS.values())
+
+
+def keys() -> str:
+    """Keys of the review."""
+    from pathai.viewer.keys import KEYS
+
+    return table(("key", "does"), [(f"++{k.shown}++", k.title) for k in KEYS.values()]).replace(
+        "++", "**"
+    )
+
+
+# --- the store -------------------------------------------------------------------------------
+
+_PARAMETER = re.compile(r"^    (\w+) : (.+)\n((?:        .+\n)+)", re.MULTILINE)
+
+
+def _arrays(record: type, stored: dict[str, tuple[str, int]]) -> str:
+    """Arrays of a group: types from the store, meaning from the record's docstring."""
+    said = {n: (kind, text) for n, kind, text in _PARAMETER.findall((record.__doc__ or "") + "\n")}
+    rows = []
+    for name, (dtype, axes) in stored.items():
+        kind, text = said[name]
+        if not kind.startswith(f"{dtype}[") or kind.count(",") + 1 != axes:
+            raise SystemExit(f"{record.__name__}.{name}: {kind} is not {dtype} of {axes} axes")
+        rows.append((f"`{name}`", f"`{kind}`", _plain(text)))
+    if "raster" in said:
+        rows.append(("`raster/<level>`", "`uint8[h, w]`", _plain(said["raster"][1])))
+    return table(("array", "type", "holds"), rows)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).replace("``", "`")
+
+
+def features() -> str:
+    """Arrays of features."""
+    from pathai.store import groups
+    from pathai.store.records import Features
+
+    return _arrays(Features, groups._FEATURES)
+
+
+def cells() -> str:
+    """Arrays of cells."""
+    from pathai.store import groups
+    from pathai.store.records import Cells
+
+    return _arrays(Cells, groups._CELLS)
+
+
+def prediction() -> str:
+    """Arrays of a prediction."""
+    from pathai.store.records import Prediction
+
+    return _arrays(Prediction, {"attention": ("float32", 1)})
+
+
+def tissue() -> str:
+    """Classes of the tissue map."""
+    from pathai.store.records import TISSUE_NAMES
+
+    rows = [(str(value), name, STATUSES[name]) for value, name in enumerate(TISSUE_NAMES)]
+    return table(("value", "class", "means"), rows)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    part.__name__: part
+    for part in (configuration, task, sheet, stains, verbs, errors, findings, flags, llm, keys,
+                 features, cells, prediction, tissue)
+}  # fmt: skip
+"""Name of a part to what writes it."""
+
+
+def renewed(text: str) -> str:
+    """A page with all its generated parts written anew."""
+    return BLOCK.sub(lambda m: f"{m[1]}\n{PARTS[m[2]]()}\n\n{m[3]}", text)
+
+
+def pages() -> list[Path]:
+    """Every page."""
+    return sorted(DOCS.glob("*.md"))
+
+
+if __name__ == "__main__":
+    for page in pages():
+        old = page.read_text("utf-8")
+        new = renewed(old)
+        if new != old:
+            page.write_text(new, "utf-8")
+            print(f"wrote {page.name}")
