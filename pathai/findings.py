@@ -28,7 +28,7 @@ from pathai.finding import (
 from pathai.store.commit import Commit
 from pathai.store.folders import CaseFolder, SlideFolder
 from pathai.store.manifest import canonical
-from pathai.store.records import CellsAttrs
+from pathai.store.records import CellsAttrs, Interval
 from pathai.units import Box
 
 FEW_NUCLEI = 500
@@ -190,7 +190,7 @@ def _cells(slide: SlideInput) -> list[_Draft]:
         return _Draft(key, "measured", by, value, flags, boxes=boxes)
 
     drafts = [_positive(slide, cells, method, flags)] if dab else []
-    drafts.append(plain_line("cells.count", sum(cells.class_counts), "{nuclei}", method))
+    drafts.append(_with_interval("cells.count", "{nuclei}", cells.count, method, flags, boxes))
     drafts.append(_density(cells, method, flags, boxes))
     for label, number in zip(cells.classes, cells.class_counts, strict=True):
         # Positive and negative mean something on an immunostain alone.
@@ -207,11 +207,21 @@ def _density(
     key, parents = "cells.density_per_mm2", ("cells.count", "cells.analyzed_area_mm2")
     if cells.analysed_mm2 <= 0:
         return _Draft(key, "indeterminate", method, note="no_area", parents=parents)
-    value = Quantity(
-        unit="1/mm2", **cells.density_per_mm2.model_dump(include={"value", "low", "high", "level"})
-    )
-    flags = (*flags, "counting_interval")
-    return _Draft(key, "measured", method, value, flags, boxes=boxes, parents=parents)
+    draft = _with_interval(key, "1/mm2", cells.density_per_mm2, method, flags, boxes)
+    return draft._replace(parents=parents)
+
+
+def _with_interval(
+    key: str,
+    unit: str,
+    found: Interval,
+    method: Method,
+    flags: tuple[str, ...],
+    boxes: tuple[Box, ...],
+) -> _Draft:
+    numbers = found.model_dump(include={"value", "low", "high", "level"})
+    value = Quantity(unit=unit, **numbers)
+    return _Draft(key, "measured", method, value, (*flags, "counting_interval"), boxes=boxes)
 
 
 def _positive_key(stain: str) -> str:

@@ -112,7 +112,9 @@ def test_every_number_in_a_template_draft_is_the_findings_number(given_slide):
     usable = given_slide.cells_stage.usable
     counts = given_slide.cells.class_counts
     if usable:
-        assert numbers(said["cells.count"]) == [sum(counts)]
+        printed, level, low, high = numbers(said["cells.count"])
+        assert (printed, level) == (sum(counts), 95)
+        assert low <= printed <= high
         if given_slide.stain in ("Ki-67", "H-DAB"):
             assert numbers(said["cells.count.positive"]) == [counts[1]]
         density = numbers(said["cells.density_per_mm2"])
