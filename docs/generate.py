@@ -62,7 +62,9 @@ STATUSES = {"background": "glass, or not tissue", "tissue": "what is analyzed",
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in r) + " |" for r in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in r) + " |" for r in lines
+    )
 
 
 # --- settings --------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ def configuration() -> str:
     }
     plain = {n: f for n, f in Config.model_fields.items() if n not in sections}
     top = type("Top", (), {"model_fields": plain})
-    parts = ["## The run", table(head, described(top, ""))]  # type: ignore[arg-type]
+    parts = ["## The run", table(head, described(top, ""))]
     for name, model in sections.items():
         rows = described(model, f"{name}.")
         if name == "report":
@@ -175,7 +177,7 @@ def verbs() -> str:
     from pathai.cli import app
 
     rows = []
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in get_command(app).commands.items():
         inner = getattr(command, "commands", None)
         found = {f"{name} {k}": v for k, v in inner.items()} if inner else {name: command}
         rows += [(f"`pathai {k}`", v.get_short_help_str(200)) for k, v in found.items()]
@@ -213,7 +215,9 @@ def flags() -> str:
     """Sentences beside a value."""
     from pathai.finding import registry
 
-    return "\n".join(f"- {text}" for text in (*registry().flags.values(), *registry().notes.values()))
+    return "\n".join(
+        f"- {text}" for text in (*registry().flags.values(), *registry().notes.values())
+    )
 
 
 def llm() -> str:

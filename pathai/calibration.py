@@ -54,7 +54,7 @@ def fit_temperature(
     labels: ArrayLike,
     offset: ArrayLike = 0.0,
     *,
-    prior_sd: float = 1.0,
+    prior_sd: float = 3.0,
     min_to_sharpen: int = 20,
 ) -> float:
     """Temperature T that makes ``calibrate(logits, T, offset)`` honest.
