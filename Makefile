@@ -41,6 +41,7 @@ check: venv
 
 ## make docs       the documentation site into site/
 docs: venv
+	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ## make pictures   the pictures of README and docs, from a demo run

@@ -243,13 +243,15 @@ _PARAMETER = re.compile(r"^    (\w+) : (.+)\n((?:        .+\n)+)", re.MULTILINE)
 
 def _arrays(record: type, stored: dict[str, tuple[str, int]]) -> str:
     """Arrays of a group: types from the store, meaning from the record's docstring."""
+    from pathai.store import groups
+
     said = {n: (kind, text) for n, kind, text in _PARAMETER.findall((record.__doc__ or "") + "\n")}
     rows = []
     for name, (dtype, axes) in stored.items():
         kind, text = said[name]
         if not kind.startswith(f"{dtype}[") or kind.count(",") + 1 != axes:
             raise SystemExit(f"{record.__name__}.{name}: {kind} is not {dtype} of {axes} axes")
-        rows.append((f"`{name}`", f"`{kind}`", _plain(text)))
+        rows.append((f"`{groups._stored(name)}`", f"`{kind}`", _plain(text)))
     if "raster" in said:
         rows.append(("`raster/<level>`", "`uint8[h, w]`", _plain(said["raster"][1])))
     return table(("array", "type", "holds"), rows)

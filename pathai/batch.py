@@ -41,12 +41,20 @@ def run_steps(plan: Plan | None, steps: Iterable[Step]) -> list[Manifest]:
         if mark:
             mark.parent.mkdir(parents=True, exist_ok=True)
             mark.write_text(identity())
-        made.append(step.run())
-        if mark:
-            mark.unlink()
+        try:
+            made.append(step.run())
+        except PathaiError:  # not of this slide: it stops the batch, and is no killed job
+            _unmark(mark)
+            raise
+        _unmark(mark)
         for line in describe(made[-1]):
             say(line)
     return made
+
+
+def _unmark(mark: Path | None) -> None:
+    if mark:
+        mark.unlink()
 
 
 def run_batch(plan: Plan, stage: str, name: str, steps: Iterable[Step]) -> list[Manifest]:

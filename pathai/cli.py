@@ -40,6 +40,9 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="show tracebacks; any verb takes it")
+    ] = False,
 ) -> None: ...
 
 
@@ -211,10 +214,13 @@ def train(
     sheet: Annotated[Path | None, typer.Option(help="sheet with labels")] = None,
     results: Annotated[Path | None, typer.Option(help="results with features")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="folder of the model")] = None,
+    batch: Batch = "",
 ) -> None:
     """Train a model per task, cross-validated by patient."""
     from pathai import verbs
 
+    if batch:
+        raise typer.Exit(verbs.batch("train", config, batch))
     if config is not None:
         raise typer.Exit(verbs.train_tasks(config, name))
     if task is None or sheet is None or results is None or out is None:
@@ -260,12 +266,13 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="a slide's folder")],
     format: Annotated[str, typer.Option(help="geojson, csv, geoparquet, ome-zarr")],
     out: Annotated[Path, typer.Option("-o", "--out", help="file or folder to write")],
+    detector: Annotated[str, typer.Option(help="whose cells, when there are several")] = "",
     overwrite: Annotated[bool, typer.Option(help="replace an existing one")] = False,
 ) -> None:
     """Write a slide's cells, tissue and tiles for other programs."""
     from pathai import verbs
 
-    verbs.export(folder, format, out, overwrite)
+    verbs.export(folder, format, out, detector, overwrite)
 
 
 @app.command()

@@ -244,7 +244,9 @@ class SheetRow(BaseModel):
     specimen_id: str = Field("", pattern=OPTIONAL_ID, description="part of the case")
     block_id: str = Field("", pattern=OPTIONAL_ID, description="paraffin block")
     laterality: Literal["", "left", "right", "midline"] = Field("", description="side")
-    stain: str = Field("H&E", description="H&E, H-DAB, Ki-67 and others; decides the detector")
+    stain: str = Field(
+        "H&E", description="H&E, H-DAB, Ki-67 and others; decides stain vectors and classes"
+    )
     site: str = Field("", description="where the slide was made or scanned")
     mpp: float | None = Field(None, gt=0, description="µm per pixel, where the file has none")
     labels: dict[str, str] = Field({}, description="every other column")

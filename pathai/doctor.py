@@ -73,7 +73,7 @@ def _optional(name: str, extra: str, use: str) -> Check:
 def _disk(config: Path | None) -> Check:
     folder = config.absolute().parent if config else Path.cwd()
     free = shutil.disk_usage(folder).free / 2**30
-    remedy = "" if free > 5 else "free space; a slide needs about its own size again"
+    remedy = "" if free > 5 else "free space; a slide may need several times its own size"
     return Check(name="disk", ok=free > 5, needed=True, found=f"{free:.0f} GiB free", remedy=remedy)
 
 

@@ -19,7 +19,10 @@ CODES: dict[str, Code] = {
     "E101": Code("empty file", "copy the slide again from the scanner"),
     "E102": Code("file not found", "correct column path of the sheet"),
     "E103": Code("a folder, not a file", "give the slide file itself in column path"),
-    "E104": Code("not a slide", "give a whole-slide image; see docs/slides.md for the formats"),
+    "E104": Code(
+        "not a slide",
+        "give a whole-slide image: SVS, NDPI, MRXS, SCN, BIF, DICOM, OME-TIFF, tiled TIFF",
+    ),
     "E105": Code("no permission to read the file", "allow this user to read it"),
     "E110": Code("truncated file", "copy the slide again; its declared end lies past its size"),
     "E111": Code("file still changing", "wait until the copy has finished, then run again"),
@@ -50,7 +53,7 @@ CODES: dict[str, Code] = {
     "E150": Code("control character in an id", "use letters, digits, dot, dash, underscore"),
     "E151": Code("unsafe id", "use letters, digits, dot, dash, underscore; at most 64"),
     "E152": Code("id appears twice", "give every slide an id of its own"),
-    "E154": Code("sheet is not readable", "see docs/sheet.md for the columns"),
+    "E154": Code("sheet is not readable", "save it as tab-separated UTF-8 with a header row"),
     # results and machine
     "E160": Code("cannot write to the results folder", "choose a folder that this user may write"),
     "E161": Code("no space left", "free space or choose another disk, then run again"),
@@ -73,9 +76,11 @@ CODES: dict[str, Code] = {
     "E182": Code("weights or model bundle damaged", "copy the bundle or weights again"),
     "E183": Code("weights are missing", "give a local safetensors file"),
     "E184": Code("training data do not allow the task", "see the message; correct sheet or task"),
-    "E190": Code("configuration is wrong", "correct the named key; see configs/config.yaml"),
+    "E190": Code(
+        "configuration is wrong", "correct the named key; pathai init writes a commented file"
+    ),
     "E191": Code("unknown name", "run pathai list for the names"),
-    "E192": Code("task file is wrong", "correct the named key; see configs/tasks/"),
+    "E192": Code("task file is wrong", "correct the named key; pathai init writes an example"),
     "E193": Code("the call is wrong", "see --help"),
     "E194": Code("something is missing on this machine", "run pathai doctor"),
     # report and review

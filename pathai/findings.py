@@ -196,7 +196,7 @@ def _cells(slide: SlideInput) -> list[_Draft]:
         # Positive and negative mean something on an immunostain alone.
         if len(cells.classes) > 1 and (dab or label not in ("negative", "positive")):
             drafts.append(plain_line(f"cells.count.{_word(label)}", number, "{nuclei}", method))
-    drafts.append(plain_line("cells.analyzed_area_mm2", cells.analysed_mm2, "mm2", area))
+    drafts.append(plain_line("cells.analyzed_area_mm2", cells.analyzed_mm2, "mm2", area))
     drafts.append(plain_line("cells.excluded_area_mm2", cells.excluded_mm2, "mm2", area))
     return drafts
 
@@ -205,7 +205,7 @@ def _density(
     cells: CellsAttrs, method: Method, flags: tuple[str, ...], boxes: tuple[Box, ...]
 ) -> _Draft:
     key, parents = "cells.density_per_mm2", ("cells.count", "cells.analyzed_area_mm2")
-    if cells.analysed_mm2 <= 0:
+    if cells.analyzed_mm2 <= 0:
         return _Draft(key, "indeterminate", method, note="no_area", parents=parents)
     draft = _with_interval(key, "1/mm2", cells.density_per_mm2, method, flags, boxes)
     return draft._replace(parents=parents)

@@ -40,6 +40,15 @@ def given_model(folder: Path) -> Model:
     return Model(folder, read_bundle(folder).spec.task)
 
 
+def check_columns(task: Task, sheet: Sheet) -> None:
+    """Refuse a task whose label or training columns the sheet does not have (E192)."""
+    known = {column for row in sheet.rows for column in row.labels}
+    for column in (task.label, *sorted(task.train_on)):
+        if column not in known:
+            message = f"task {task.name}: {sheet.name} has no column {column!r}"
+            raise PathaiError("E192", message, "add the column or correct the task")
+
+
 class Plan:
     """One run, read from its configuration file.
 
@@ -87,6 +96,7 @@ class Plan:
             if task.encoder not in self.config.features.encoders:
                 message = f"task {task.name} needs encoder {task.encoder}"
                 raise PathaiError("E192", message, "add it to features.encoders")
+            check_columns(task, self.sheet)
         if len({task.name for task in tasks}) < len(tasks):
             raise PathaiError("E192", "two tasks have the same name", "rename one")
         return {task.name: task for task in tasks}
@@ -95,6 +105,10 @@ class Plan:
     def models(self) -> tuple[Model, ...]:
         """Bundles to apply: given ones, then those trained here."""
         models = [given_model(self.root / path) for path in self.config.predict.models]
+        for model in models:
+            if model.task.encoder not in self.config.features.encoders:
+                message = f"model {model.name} needs encoder {model.task.encoder}"
+                raise PathaiError("E190", message, "add it to features.encoders")
         models += [Model(self.model_folder(name), task) for name, task in self.tasks.items()]
         names = [model.name for model in models]
         doubled = sorted({name for name in names if names.count(name) > 1})

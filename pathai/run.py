@@ -236,7 +236,7 @@ def record_killed(plan: Plan) -> int:
                     log = f"logs/{stage}/{name}.log"
                     message = f"the {step.key.stage} job did not finish; see {log}"
                     step.fail(PathaiError("E173", message))
-                    count += 1
+                    count += step.manifest() is not None
     return count
 
 

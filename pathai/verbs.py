@@ -11,7 +11,7 @@ from pathai.batch import exit_code, folder_config, print_json, run_batch, run_st
 from pathai.chain import Step
 from pathai.config import Config, check_id, load_config, load_sheet
 from pathai.errors import CODES, PathaiError
-from pathai.plan import Plan
+from pathai.plan import Plan, check_columns
 from pathai.store.folders import ResultsFolder, SlideFolder
 from pathai.task import load_task
 
@@ -78,17 +78,20 @@ def train_tasks(config: Path, name: str) -> int:
     plan = plan_of(config)
     if name and name not in plan.tasks:
         raise PathaiError("E191", f"no task {name!r}", f"try {', '.join(plan.tasks)}")
-    for task in [name] if name else list(plan.tasks):
-        run_batch(plan, "train", task, [chain.plan_train_step(plan, task)])
-    return 0
+    names = [name] if name else list(plan.tasks)
+    return exit_code(
+        made
+        for task in names
+        for made in run_batch(plan, "train", task, [chain.plan_train_step(plan, task)])
+    )
 
 
 def train_one(task: Path, sheet: Path, results: Path, out: Path) -> int:
     """Train a task outside of a run's configuration."""
-    section = Config().train
+    asked, rows = load_task(task), load_sheet(sheet)
+    check_columns(asked, rows)
     folder = ResultsFolder(results.absolute())
-    step = chain.train_step(section, load_task(task), load_sheet(sheet), folder, out.absolute())
-    return steps([step])
+    return steps([chain.train_step(Config().train, asked, rows, folder, out.absolute())])
 
 
 def draft_cases(config: Path | None, cases: list[str]) -> int:
@@ -109,11 +112,11 @@ def review(results: Path, reader: str) -> None:
     open_viewer(results, reader)
 
 
-def export(folder: Path, format: str, out: Path, overwrite: bool) -> None:
+def export(folder: Path, format: str, out: Path, detector: str, overwrite: bool) -> None:
     """Write one export."""
     from pathai.export import export as write
 
-    write(slide_folder(folder), format, out, overwrite=overwrite)
+    write(slide_folder(folder), format, out, detector=detector, overwrite=overwrite)
     say(f"wrote {out}")
 
 

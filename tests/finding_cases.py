@@ -21,7 +21,7 @@ def cells(classes: tuple[str, ...], counts: tuple[int, ...], area: float = 2.5) 
         detector="classical",
         detector_digest="ab" * 32,
         classes=classes,
-        analysed_mm2=area,
+        analyzed_mm2=area,
         excluded_mm2=0.1,
         count=Interval(value=total, low=low, high=high),
         density_per_mm2=Interval(value=density[0], low=density[1], high=density[2]),

@@ -144,7 +144,7 @@ def _cells(truth, tissue: TissueMap, stain: str) -> Cells:
     counts = tuple(int((kind == i).sum()) for i in range(len(classes)))
     half = 2 * n**0.5
     attrs = CellsAttrs(
-        detector="classical", detector_digest="0" * 64, classes=classes, analysed_mm2=area,
+        detector="classical", detector_digest="0" * 64, classes=classes, analyzed_mm2=area,
         excluded_mm2=0.0, count=Interval(value=n, low=n - half, high=n + half),
         density_per_mm2=Interval(value=n / area, low=(n - half) / area, high=(n + half) / area),
         class_counts=counts, raster_downsample0=1.0,

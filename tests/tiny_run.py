@@ -214,7 +214,7 @@ def _cells(rng: np.random.Generator, truth: int, area: float) -> Cells:
         detector="classical",
         detector_digest="d",
         classes=("negative", "positive"),
-        analysed_mm2=area,
+        analyzed_mm2=area,
         excluded_mm2=0.0,
         count=count,
         density_per_mm2=density,

@@ -111,7 +111,7 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
         detector=section.detector,
         detector_digest=detector.digest,
         classes=detector.classes,
-        analysed_mm2=area,
+        analyzed_mm2=area,
         excluded_mm2=sum(
             tissue.area_mm2(int(v))
             for v in np.unique(tissue.classes)

@@ -32,7 +32,7 @@ def slides_tsv(rows: Sequence[SlideRow], models: Sequence[str]) -> str:
     header = ["slide_id", "case_id", "patient_id", "stain", "site", "status", "code"]
     header += ["mpp_x", "mpp_y", "mpp_source", "tissue_mm2", "pen_mm2", "dark_mm2"]
     header += ["unreadable_mm2", "flags", "nuclei", "nuclei_low", "nuclei_high", "nuclei_level"]
-    header += ["analysed_mm2", "nuclei_per_mm2", "nuclei_per_mm2_low", "nuclei_per_mm2_high"]
+    header += ["analyzed_mm2", "nuclei_per_mm2", "nuclei_per_mm2_low", "nuclei_per_mm2_high"]
     header += [f"nuclei_{name}" for name in classes]
     for model in models:
         header += [f"{model}_{column}" for column in _ANSWER_COLUMNS]
@@ -55,7 +55,7 @@ def _slide_cells(row: SlideRow, classes: Sequence[str], models: Sequence[str]) -
     else:
         count, density = cells.count, cells.density_per_mm2
         out += [_g(v) for v in (count.value, count.low, count.high, count.level)]
-        out += [_g(v) for v in (cells.analysed_mm2, density.value, density.low, density.high)]
+        out += [_g(v) for v in (cells.analyzed_mm2, density.value, density.low, density.high)]
         by_class = dict(zip(cells.classes, cells.class_counts, strict=True))
         out += [str(by_class[name]) if name in by_class else "" for name in classes]
     for model in models:

@@ -129,7 +129,7 @@ def title_text(section: PlannedSection) -> str:
     if not section.slide_id:
         return "Case"
     words = [f"Slide {section.slide_id}", section.stain, section.specimen_id]
-    words += [section.laterality, section.site]
+    words += [section.laterality, f"site {section.site}" if section.site else ""]
     return " · ".join(word for word in words if word)
 
 

@@ -97,15 +97,20 @@ def read_features(path: Path) -> Features:
 
 def write_cells(path: Path, cells: Cells) -> None:
     """Write ``cells/<detector>.zarr`` with its class raster."""
-    arrays = {name: getattr(cells, name) for name in _CELLS}
+    arrays = {_stored(name): getattr(cells, name) for name in _CELLS}
     rasters = {f"raster/{i}": level for i, level in enumerate(cells.raster)}
     write_group(path, {**arrays, **rasters}, cells.attrs.model_dump(mode="json"))
+
+
+def _stored(name: str) -> str:
+    """Name of an array on disk: ``class_`` is called so for Python's sake only."""
+    return name.rstrip("_")
 
 
 def read_cells(path: Path) -> Cells:
     """Read and check ``cells/<detector>.zarr``."""
     group = _open(path, "run pathai cells")
-    arrays = {name: _array(group, name, *kind) for name, kind in _CELLS.items()}
+    arrays = {name: _array(group, _stored(name), *kind) for name, kind in _CELLS.items()}
     _same_rows({name: len(arrays[name]) for name in ("xy_px0", "class_", "prob", "dab_od")})
     rasters = group["raster"]
     count = len(list(rasters.array_keys()))  # type: ignore[union-attr]

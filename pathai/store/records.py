@@ -138,7 +138,7 @@ class CellsAttrs(Record):
     detector: str
     detector_digest: str
     classes: tuple[str, ...]
-    analysed_mm2: float
+    analyzed_mm2: float
     excluded_mm2: float
     count: Interval
     density_per_mm2: Interval

@@ -340,7 +340,7 @@ class Review:
             self.select(after[0])
 
     def mark_reviewed(self) -> None:
-        """Say that the case is done, and open the next one."""
+        """Say that the case is done."""
         if not self._refused(self.session.mark_reviewed):
             self.changed.emit()
 

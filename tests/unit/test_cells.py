@@ -43,14 +43,14 @@ def test_only_tissue_is_counted_and_areas_are_stated(folder: SlideFolder) -> Non
     cells, tissue = cells_of(folder), folder.read_tissue()
     assert len(cells.xy_px0) > 300
     px_mm2 = (16 * 0.5) ** 2 / 1e6
-    assert cells.attrs.analysed_mm2 == pytest.approx((tissue.classes == 1).sum() * px_mm2)
+    assert cells.attrs.analyzed_mm2 == pytest.approx((tissue.classes == 1).sum() * px_mm2)
     assert cells.attrs.excluded_mm2 == pytest.approx((20 * 15 + 17 * 15) * px_mm2)
     column, row = (cells.xy_px0 / 16).astype(int).T
     assert (tissue.classes[row, column] == 1).mean() > 0.98  # the anchor decides, not the centroid
     assert sum(cells.attrs.class_counts) == len(cells.xy_px0) == cells.attrs.count.value
     assert cells.attrs.classes == ("nucleus",)
     density = cells.attrs.density_per_mm2
-    assert density.value == pytest.approx(len(cells.xy_px0) / cells.attrs.analysed_mm2)
+    assert density.value == pytest.approx(len(cells.xy_px0) / cells.attrs.analyzed_mm2)
     assert density.low < density.value < density.high
     assert cells.attrs.count.covers == COVERS
     assert not np.isin(cells.dab_od, 0, invert=True).any()

@@ -125,3 +125,33 @@ def test_what_the_configuration_names_is_looked_up_before_any_work(tmp_path, tex
     assert code in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_a_model_whose_encoder_is_not_run_is_refused_before_any_work(demo, tmp_path):
+    """It used to be tried again a thousand times."""
+    (tmp_path / "slides.tsv").write_text("slide_id\tpath\tcase_id\tpatient_id\nS1\tx.svs\tC\tP\n")
+    models = f"predict: {{models: ['{demo / 'models' / 'tumor'}']}}\n"
+    (tmp_path / "config.yaml").write_text(models + "features: {encoders: []}\n")
+    done = pathai("run", "--config", tmp_path / "config.yaml")
+    assert done.returncode == 2
+    assert "features.encoders" in done.stderr
+
+
+def test_a_task_whose_column_is_missing_names_it(demo):
+    text = (demo / "slides.tsv").read_text().replace("\tsplit\t", "\tpart\t")
+    (demo / "slides.tsv").write_text(text)
+    done = pathai("run", "--config", demo / "config.yaml")
+    assert done.returncode == 2
+    assert "'split'" in done.stderr
+
+
+def test_training_that_cannot_be_done_is_a_failure_of_the_call(demo):
+    lines = (demo / "slides.tsv").read_text().splitlines()
+    column = lines[0].split("\t").index("tumor")
+    one_class = [line.split("\t") for line in lines[1:]]
+    for cells in one_class:
+        cells[column] = "no"
+    (demo / "slides.tsv").write_text("\n".join([lines[0], *map("\t".join, one_class)]) + "\n")
+    done = pathai("train", "--config", demo / "config.yaml")
+    assert done.returncode == 1
+    assert "E184" in done.stderr

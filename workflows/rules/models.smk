@@ -16,4 +16,4 @@ rule train:
     params:
         config=CONFIG,
     shell:
-        "pathai train --config {params.config:q} --name {wildcards.task:q} 2>> {log:q}"
+        "pathai train --config {params.config:q} --batch {wildcards.task:q} 2>> {log:q}"
