@@ -1,5 +1,6 @@
 """Running steps one after the other in one process: outcomes, marks and what they cost."""
 
+import contextlib
 import json
 import resource
 import sys
@@ -63,7 +64,16 @@ def run_batch(plan: Plan, stage: str, name: str, steps: Iterable[Step]) -> list[
     if all(step.manifest() for step in steps):
         return run_steps(None, steps)
     start = time.perf_counter()
-    made = run_steps(plan, steps)
+    worker = plan.state / "workers" / f"{stage}-{name}"
+    write_atomic(worker, identity().encode())
+    try:
+        made = run_steps(plan, steps)
+    except PathaiError as error:
+        told = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        with contextlib.suppress(PathaiError):  # a full disk may refuse even this
+            write_atomic(plan.state / "error.json", canonical(told))
+        raise
+    worker.unlink(missing_ok=True)
     write_atomic(plan.state / "usage" / f"{stage}-{name}.json", canonical(usage(stage, start)))
     return made
 
@@ -86,9 +96,11 @@ def usage(stage: str, start: float) -> dict[str, float | str]:
 
 def folder_config(folder: Path) -> Path | None:
     """The configuration of the run that a slide's folder belongs to."""
-    for parent in list(folder.absolute().parents)[:4]:
-        if (parent / "config.yaml").is_file():
-            return parent / "config.yaml"
+    for parent in list(folder.absolute().parents)[:5]:
+        noted = parent / ".pathai" / "config"
+        name = noted.read_text() if noted.is_file() else "config.yaml"
+        if (parent / name).is_file():
+            return parent / name
     return None
 
 

@@ -92,10 +92,7 @@ def fit_temperature(
     shift = np.asarray(offset, float)
     if len(y) == 0:
         return 1.0
-    n_classes = z.shape[1]
-    count = np.bincount(y, minlength=n_classes)[y].astype(float)
-    target = np.repeat((1 / (count + 2) / max(n_classes - 1, 1))[:, None], n_classes, axis=1)
-    target[np.arange(len(y)), y] = (count + 1) / (count + 2)
+    target = _platt_targets(y, z.shape[1])
 
     def loss(log_t: float) -> float:
         scaled = z / math.exp(log_t) + shift
@@ -111,6 +108,14 @@ def fit_temperature(
         a, b = high - shrink * (high - low), low + shrink * (high - low)
         low, high = (low, b) if loss(a) <= loss(b) else (a, high)
     return math.exp((low + high) / 2)
+
+
+def _platt_targets(y: NDArray[np.int64], n_classes: int) -> FloatArray:
+    """Targets float64[n, C] that shrink from certainty by the size of the own class."""
+    count = np.bincount(y, minlength=n_classes)[y].astype(float)
+    target = np.repeat((1 / (count + 2) / max(n_classes - 1, 1))[:, None], n_classes, axis=1)
+    target[np.arange(len(y)), y] = (count + 1) / (count + 2)
+    return target
 
 
 def conformal_p(reference: Sequence[ArrayLike], prob: ArrayLike) -> list[float]:

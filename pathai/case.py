@@ -99,13 +99,7 @@ def _state(folder: SlideFolder, stage: str, name: str = "") -> StageState:
 
 def _tissue_of(folder: SlideFolder) -> tuple[float, Box | None]:
     tissue = folder.read_tissue()
-    rows, columns = (np.flatnonzero((tissue.classes == TISSUE).any(axis=a)) for a in (1, 0))
-    if not len(rows):
-        return 0.0, None
-    scale = tissue.downsample
-    x, y = columns[0] * scale, rows[0] * scale
-    width, height = (columns[-1] + 1) * scale - x, (rows[-1] + 1) * scale - y
-    return tissue.area_mm2(TISSUE), Box(float(x), float(y), float(width), float(height))
+    return tissue.area_mm2(TISSUE), tissue.box(TISSUE)
 
 
 def _answer(folder: SlideFolder, model: str, top_tiles: int) -> PredictionInput:

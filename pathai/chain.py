@@ -88,6 +88,18 @@ def file_identity(path: Path) -> dict[str, int]:
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
+def last_identity(folder: SlideFolder) -> dict[str, int]:
+    """What a slide that cannot be reached now was when it was read; empty if it never was.
+
+    An unmounted share must not cost the results that were made from it.
+    """
+    try:
+        manifest = read_manifest(manifest_path(folder.base("ingest")))
+    except PathaiError:
+        return {}
+    return manifest.source if manifest.status in READABLE else {}
+
+
 def ingest_step(
     config: Config, folder: SlideFolder, path: Path, mpp: float | None, stain: str
 ) -> Step:
@@ -98,7 +110,8 @@ def ingest_step(
 
         run(folder, config.ingest, out, path=path, mpp=mpp, stain=stain)
 
-    key = _key("ingest", ("slide.json",), config.ingest, mpp, stain, source=file_identity(path))
+    source = file_identity(path) or last_identity(folder)
+    key = _key("ingest", ("slide.json",), config.ingest, mpp, stain, source=source)
     return Step(folder.base("ingest"), folder.slide_id, key, {}, work)
 
 
@@ -217,10 +230,13 @@ def train_step(
         usable = manifest.status in READABLE
         return folders[slide_id].read_features(task.encoder) if usable else None
 
+    def content(slide_id: str) -> str:
+        return folders[slide_id].read_slide().sha256
+
     def work(out: Commit) -> None:
         from pathai.train import train
 
-        train(task, rows, read, section, out.part(bundle.name))
+        train(task, rows, read, content, section, out.part(bundle.name))
 
     alone = section.model_copy(update={"tasks": ()})  # another task is no reason to train again
     key = _key("train", (bundle.name,), alone, task, labels)
@@ -299,7 +315,7 @@ def cohort_step(plan: Plan) -> Step:
         run(plan, out)
 
     outputs = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json")
-    key = _key("cohort", outputs, plan.config.cohort, rows, made)
+    key = _key("cohort", outputs, plan.config.cohort, rows, made, plan.leftovers())
     return Step(plan.results.cohort / "cohort", "cohort", key, {}, work)
 
 

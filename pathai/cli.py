@@ -86,6 +86,7 @@ def run(
     profile: Annotated[str, typer.Option(help="Snakemake profile: local, or a folder")] = "",
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="only show the jobs")] = False,
     retry_failed: Annotated[bool, typer.Option(help="try failed slides again")] = False,
+    check: Annotated[bool, typer.Option(help="read every byte; redo what is damaged")] = False,
 ) -> None:
     """Run or resume a whole cohort; arguments after -- go to Snakemake."""
     from pathai import verbs
@@ -99,6 +100,7 @@ def run(
         profile=profile,
         dry=dry_run,
         retry_failed=retry_failed,
+        check=check,
         arguments=tuple(context.args),
     )
     raise typer.Exit(0 if dry_run else show(plan, outcome))
@@ -120,6 +122,8 @@ def ingest(
         raise typer.Exit(verbs.batch("ingest", config, batch))
     if slide is None or out is None:
         raise verbs.wrong("ingest needs SLIDE and -o DIR")
+    if mpp is not None and not 0 < mpp < float("inf"):
+        raise verbs.wrong(f"--mpp {mpp}: give a positive number")
     folder = verbs.slide_folder(out)
     step = chain.ingest_step(verbs.settings(out, config), folder, slide.absolute(), mpp, stain)
     raise typer.Exit(verbs.steps([step]))
@@ -157,6 +161,7 @@ def features(
 
     if batch:
         raise typer.Exit(verbs.batch("features", config, batch))
+    chain.check_encoder_name(encoder)
     made = [
         chain.features_step(verbs.settings(f.path, config), f, encoder)
         for f in verbs.slide_folders(folders)
@@ -176,6 +181,7 @@ def cells(
 
     if batch:
         raise typer.Exit(verbs.batch("cells", config, batch))
+    verbs.check_detector(detector)
     made = [
         chain.cells_step(verbs.settings(f.path, config), f, detector)
         for f in verbs.slide_folders(folders)

@@ -23,7 +23,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A frozen part of the configuration; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def digest(self) -> str:
         """SHA-256 over every field, so that no option can be forgotten."""
@@ -174,7 +174,9 @@ def read_yaml(path: Path, code: str) -> Any:
         return yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  (a SafeLoader)
     except FileNotFoundError:
         raise PathaiError(code, f"{path.name} not found", "give an existing file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise PathaiError(code, f"{path.name}: {error.strerror}", "give a readable file") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise PathaiError(code, f"{path.name}: {error}", "correct the file") from None
 
 
@@ -248,7 +250,9 @@ class SheetRow(BaseModel):
         "H&E", description="H&E, H-DAB, Ki-67 and others; decides stain vectors and classes"
     )
     site: str = Field("", description="where the slide was made or scanned")
-    mpp: float | None = Field(None, gt=0, description="µm per pixel, where the file has none")
+    mpp: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="µm per pixel, where the file has none"
+    )
     labels: dict[str, str] = Field({}, description="every other column")
 
     @field_validator("mpp", mode="before")
@@ -262,7 +266,7 @@ REQUIRED = ("slide_id", "path", "case_id", "patient_id")
 _IDS = ("slide_id", "case_id", "patient_id", "specimen_id", "block_id")
 
 
-def check_id(value: str, column: str, row: int, file: str) -> None:
+def check_id(value: str, where: str) -> None:
     """Refuse an id that could leave the results folder or reach a shell.
 
     Raises
@@ -270,7 +274,8 @@ def check_id(value: str, column: str, row: int, file: str) -> None:
     PathaiError
         E150 for control characters, E151 for anything outside ``ID_PATTERN`` or with ``..``.
     """
-    where = f"{file}, row {row}, column {column}"
+    if not value:
+        raise PathaiError("E154", f"{where}: empty", "give an id")
     if any(ord(c) < 32 or ord(c) == 127 for c in value):
         raise PathaiError("E150", f"{where}: control character in {value!r}")
     if not re.fullmatch(ID_PATTERN, value) or ".." in value:
@@ -320,7 +325,10 @@ def load_sheet(path: Path) -> Sheet:
         lines = path.read_text("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise PathaiError("E154", f"{path.name} not found", "pathai init writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        message = f"{path.name}: {error.strerror}"
+        raise PathaiError("E154", message, "give a readable file") from None
+    except UnicodeDecodeError as error:
         raise PathaiError("E154", f"{path.name}: {error}", "save it as UTF-8") from None
     header = lines[0].split("\t") if lines else []
     _check_header(header, path.name)
@@ -349,6 +357,8 @@ def _check_header(header: list[str], file: str) -> None:
     if missing:
         message = f"{file}, row 1: missing column {', '.join(missing)}"
         raise PathaiError("E154", message, f"the first row must name {', '.join(REQUIRED)}")
+    if any(not name.strip() for name in header):
+        raise PathaiError("E154", f"{file}, row 1: a column without a name", "name or remove it")
     doubled = sorted({name for name in header if header.count(name) > 1})
     if doubled:
         raise PathaiError("E154", f"{file}, row 1: column {doubled[0]!r} twice", "rename one")
@@ -362,7 +372,10 @@ def _parse_row(line: str, header: list[str], number: int, file: str) -> SheetRow
     values = dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))
     for column in _IDS:
         if values.get(column) or column in REQUIRED:
-            check_id(values[column], column, number, file)
+            check_id(values[column], f"{file}, row {number}, column {column}")
+    if "://" in values["path"]:
+        message = f"{file}, row {number}, column path: remote slides are not read"
+        raise PathaiError("E154", message, "copy the slide to a disk and give its path")
     known = {k: v for k, v in values.items() if k in COLUMNS and (v or k in REQUIRED)}
     labels = {k: v for k, v in values.items() if k not in COLUMNS}
     try:

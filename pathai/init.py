@@ -29,7 +29,7 @@ def init(folder: Path, slides: Path | None) -> None:
     Raises
     ------
     PathaiError
-        E193 when the folder already holds a run, E102 or E103 when there are no slides to list.
+        E193 when the folder already holds a run, or the slides' folder is not there.
     """
     for name in ("config.yaml", "slides.tsv"):
         if (folder / name).exists():
@@ -51,7 +51,7 @@ def init(folder: Path, slides: Path | None) -> None:
 def find_slides(slides: Path) -> list[Path]:
     """Slide files below a folder, sorted; one per DICOM series folder."""
     if not slides.exists():
-        raise PathaiError("E102", f"folder {slides.name} not found", "give your slides' folder")
+        raise PathaiError("E193", f"folder {slides.name} not found", "give your slides' folder")
     if not slides.is_dir():
         raise PathaiError("E193", f"{slides.name} is a file", "give the folder that holds it")
     files = sorted(p for p in slides.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)

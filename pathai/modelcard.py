@@ -35,14 +35,7 @@ def model_card(spec: dict[str, Any], metrics: dict[str, Any]) -> str:
     .. [1] Mitchell et al., "Model cards for model reporting", FAT* 2019, arXiv:1810.03993.
     """
     task, found = spec["task"], metrics["out_of_fold"]
-    baselines = metrics["baselines"]
     limits = "".join(f"- {limit}\n" for limit in task["limits"]) or "- none were stated\n"
-    folds = "".join(
-        f"| {i} | {fold['n']} | {fold['n_positive']} | "
-        f"{'not defined' if fold['auroc'] is None else format(fold['auroc'], '.2f')} | "
-        f"{fold['brier']:.3f} |\n"
-        for i, fold in enumerate(metrics["folds"], start=1)
-    )
     return f"""{_front_matter(task["name"], found)}
 # {task["name"]}
 
@@ -67,7 +60,40 @@ gross differences only.
 Out of fold: each of {metrics["n_patients"]} patients ({metrics["n_slides"]} slides) was scored by a
 model that never saw the patient. Nothing was selected on these patients. Unit: {metrics["unit"]}.
 
-| measure | value |
+{_tables(metrics)}
+The shipped model was refitted on all these patients with the same settings; it has no test set of
+its own in this folder.
+
+{_making(spec)}
+
+## License
+
+Set by the owner of the training data. The encoder's own license applies as well.
+"""
+
+
+def _making(spec: dict[str, Any]) -> str:
+    """What the weights came from."""
+    return f"""## How it was made
+
+Head `{spec["head"]}` on {spec["dim"]} features per tile, mean of {spec["members"]} networks,
+{spec["settings"]["epochs"]} epochs, seed {spec["settings"]["seed"]}. Temperature
+{spec["temperature"]:.3f}. Prediction sets are class-conditional, from
+{" and ".join(str(len(scores)) for scores in spec["conformal"])} patients of the classes.
+Training data: SHA-256 `{spec["data"]["digest"]}`; ids and
+SHA-256 of the slides are kept as salted hashes only."""
+
+
+def _tables(metrics: dict[str, Any]) -> str:
+    """Figures of all patients, and of each fold."""
+    found, baselines = metrics["out_of_fold"], metrics["baselines"]
+    folds = "".join(
+        f"| {i} | {fold['n']} | {fold['n_positive']} | "
+        f"{'not defined' if fold['auroc'] is None else format(fold['auroc'], '.2f')} | "
+        f"{fold['brier']:.3f} |\n"
+        for i, fold in enumerate(metrics["folds"], start=1)
+    )
+    return f"""| measure | value |
 |---|---|
 | AUROC | {_range(found["auroc"])} |
 | AUROC, patient bootstrap | {_range(found["auroc_bootstrap"])} |
@@ -80,22 +106,7 @@ model that never saw the patient. Nothing was selected on these patients. Unit: 
 
 | fold | n | positive | AUROC | Brier |
 |---|---|---|---|---|
-{folds}
-The shipped model was refitted on all these patients with the same settings; it has no test set of
-its own in this folder.
-
-## How it was made
-
-Head `{spec["head"]}` on {spec["dim"]} features per tile, mean of {spec["members"]} networks,
-{spec["settings"]["epochs"]} epochs, seed {spec["settings"]["seed"]}. Temperature
-{spec["temperature"]:.3f}. Prediction sets are class-conditional, from
-{" and ".join(str(len(scores)) for scores in spec["conformal"])} patients of the classes.
-Training data: SHA-256 `{spec["data"]["digest"]}`; ids are kept as salted hashes only.
-
-## License
-
-Set by the owner of the training data. The encoder's own license applies as well.
-"""
+{folds}"""
 
 
 def _front_matter(name: str, found: dict[str, Any]) -> str:

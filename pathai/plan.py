@@ -62,6 +62,10 @@ class Plan:
         self.config_path = config_path.absolute()
         self.root = self.config_path.parent
         self.config: Config = load_config(self.config_path)
+        for name in ("results", "models", "reviews"):
+            if self.root.is_relative_to((self.root / getattr(self.config, name)).resolve()):
+                message = f"{self.config_path.name}: {name} must be a folder of its own"
+                raise PathaiError("E190", message, f"give a name such as {name}")
 
     @cached_property
     def sheet(self) -> Sheet:
@@ -135,6 +139,15 @@ class Plan:
         size = self.config.run.slides_per_job
         found = [tuple(members[i : i + size]) for i in range(0, len(members), size)]
         return {f"{i:04d}-{_short('|'.join(group))}": group for i, group in enumerate(found)}
+
+    def leftovers(self) -> tuple[tuple[str, str], ...]:
+        """Slides and cases (kind, id) that have results but no row in the sheet."""
+        slides = {row.slide_id for row in self.sheet.rows}
+        cases = self.sheet.cases()
+        return (
+            *(("slide", i) for i in self.results.slide_ids() if i not in slides),
+            *(("case", i) for i in self.results.case_ids() if i not in cases),
+        )
 
     def needs(self, stage: str, name: str) -> list[tuple[str, str]]:
         """Receipts (stage, name) that must be there before this one is worked on."""

@@ -83,8 +83,9 @@ class Model:
         Returns
         -------
         Prediction
-            Abstained, with a reason and without label, probability and set, when there is no
-            tile, when the slide is foreign, or when it is typical of no class.
+            Abstained, with a reason and without label and set, when there is no tile, when the
+            slide is foreign, or when it is typical of no class. The probabilities are kept as
+            the model's raw output, which is no answer.
 
         Raises
         ------
@@ -99,16 +100,17 @@ class Model:
         logits, attention = self.network(*collate([x]))
         weight = _sums_to_one(attention[0].double().numpy())
         percentile = self.reference.percentile(self.network.summary(x).double().numpy())
-        if percentile > section.ood_percentile:
-            return self._prediction(features, section, weight, percentile, reason=FOREIGN)
         prob = calibrate(logits[0].double().numpy(), self.spec.temperature, self.spec.log_prior)
+        raw = tuple(prob.tolist())
+        if percentile > section.ood_percentile:
+            return self._prediction(features, section, weight, percentile, raw, reason=FOREIGN)
         p_values = conformal_p(self.spec.conformal, prob)
         kept = tuple(
             c for c, p in zip(self.spec.task.classes, p_values, strict=True) if p > section.alpha
         )
         if not kept:
-            return self._prediction(features, section, weight, percentile, reason=NEITHER)
-        return self._prediction(features, section, weight, percentile, tuple(prob.tolist()), kept)
+            return self._prediction(features, section, weight, percentile, raw, reason=NEITHER)
+        return self._prediction(features, section, weight, percentile, raw, kept)
 
     def _check(self, features: Features) -> None:
         made, spec = features.attrs, self.spec
@@ -139,7 +141,7 @@ class Model:
             task=task.name,
             question=task.question,
             classes=task.classes,
-            label=task.classes[int(np.argmax(prob))] if prob else "",
+            label="" if reason else task.classes[int(np.argmax(prob))],
             prob=tuple(round(p, 6) for p in prob),
             set=kept,
             alpha=section.alpha,

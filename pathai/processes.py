@@ -1,6 +1,8 @@
 """Processes that may outlive each other: who is alive, and ending one's own orphans."""
 
 import os
+import platform
+from hashlib import sha256
 from pathlib import Path
 
 import psutil
@@ -9,24 +11,37 @@ PR_SET_PDEATHSIG = 1
 SIGKILL = 9
 
 
-def identity(pid: int | None = None) -> str:
-    """Process id and start time, so that a reused id is not taken for its former owner."""
-    number = os.getpid() if pid is None else pid
-    return f"{number}\n{_started(number)}\n"
+def identity() -> str:
+    """Process id, start time and machine: a reused id is not taken for its former owner."""
+    pid = os.getpid()
+    return f"{pid}\n{_started(pid)}\n{machine()}\n"
+
+
+def machine() -> str:
+    """Stands for the machine's name, which stays out of files."""
+    return sha256(platform.node().encode()).hexdigest()[:16]
+
+
+def elsewhere(text: str) -> bool:
+    """Whether a stored identity is of another machine."""
+    return [*text.split("\n"), "", "", ""][2] not in ("", machine())
 
 
 def _started(pid: int) -> str:
     try:
-        return f"{psutil.Process(pid).create_time():.2f}"
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:  # ended, its parent has not looked yet
+            return ""
+        return f"{process.create_time():.2f}"
     except psutil.NoSuchProcess:
         return ""
 
 
 def alive(text: str) -> int | None:
-    """Process id of a stored identity that is still running, else None."""
+    """Process id of a stored identity that is still running here, else None."""
     pid, started = [*text.split("\n"), "", ""][:2]
-    running = pid.isdigit() and bool(started) and _started(int(pid)) == started
-    return int(pid) if running else None
+    known = pid.isdigit() and bool(started) and not elsewhere(text)
+    return int(pid) if known and _started(int(pid)) == started else None
 
 
 def end(text: str) -> None:
@@ -38,7 +53,7 @@ def end(text: str) -> None:
         process = psutil.Process(pid)
         process.kill()
         process.wait(timeout=30)
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
         return
 
 

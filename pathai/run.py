@@ -5,6 +5,7 @@ current manifests are dropped; after it, slides whose job was killed beyond its 
 ``failed`` manifest and the rest goes on.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -17,10 +18,16 @@ import pathai
 from pathai import chain
 from pathai.errors import PathaiError
 from pathai.plan import Plan
-from pathai.processes import alive, die_with_parent, end, identity, read
+from pathai.processes import alive, die_with_parent, elsewhere, end, identity, read
 from pathai.progress import follow
 from pathai.store.commit import manifest_path, remove
-from pathai.store.manifest import Manifest, read_manifest, storage_error
+from pathai.store.manifest import (
+    Manifest,
+    intact,
+    read_manifest,
+    storage_error,
+    write_atomic,
+)
 
 MAX_ROUNDS = 1000
 """Each round records at least one killed slide, so this is a bound on them."""
@@ -58,11 +65,11 @@ def owned(plan: Plan) -> Iterator[None]:
     lock = plan.state / "lock"
     try:
         plan.state.mkdir(parents=True, exist_ok=True)
-        if lock.exists() and not alive(lock.read_text()):
-            lock.unlink()
+        if lock.exists():
+            _take_over(lock)
         handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        owner = lock.read_text().split("\n")[0]
+        owner = read(lock).split("\n")[0]
         raise PathaiError("E175", f"another run owns this folder (process {owner})") from None
     except OSError as error:
         raise storage_error(error) from None
@@ -74,6 +81,18 @@ def owned(plan: Plan) -> Iterator[None]:
         lock.unlink(missing_ok=True)
 
 
+def _take_over(lock: Path) -> None:
+    """Remove the lock of a dead run; one of another machine cannot be judged from here."""
+    text = read(lock)
+    if elsewhere(text):
+        owner = text.split("\n")[0]
+        message = f"a run on another machine owns this folder (process {owner} there)"
+        remedy = "if that run is dead, remove .pathai/lock in the run's folder"
+        raise PathaiError("E175", message, remedy)
+    if alive(text) is None:
+        lock.unlink(missing_ok=True)
+
+
 def run(
     plan: Plan,
     *,
@@ -81,6 +100,7 @@ def run(
     profile: str = "",
     dry: bool = False,
     retry_failed: bool = False,
+    check: bool = False,
     arguments: tuple[str, ...] = (),
 ) -> Outcome:
     """Run or resume everything that is not current.
@@ -97,6 +117,8 @@ def run(
         Only show what would be done.
     retry_failed : bool
         Forget failures first, so that they are tried again.
+    check : bool
+        Read every byte of the results first, and make again what is damaged.
     arguments : tuple of str
         Passed to Snakemake as they are.
 
@@ -110,6 +132,9 @@ def run(
     with owned(plan):
         if retry_failed and not dry:
             forget_failures(plan)
+        if check and not dry:
+            forget_damaged(plan)
+        note_config(plan)
         drop_stale_receipts(plan)
         command = _command(plan, cores, profile, dry, arguments)
         up_to_date = _settled(plan)
@@ -121,6 +146,7 @@ def run(
             if returned < 0:
                 end_orphans(plan)
                 raise PathaiError("E176", f"Snakemake was killed (signal {-returned})", "run again")
+            raise_machine_error(plan)
             if not record_killed(plan):
                 log = "logs/ and .snakemake/log"
                 raise PathaiError("E176", f"Snakemake ended with {returned}; see {log}")
@@ -163,6 +189,10 @@ def _command(
     plan: Plan, cores: int | None, profile: str, dry: bool, arguments: tuple[str, ...]
 ) -> list[str]:
     own = shipped(f"workflows/profiles/{profile}")
+    if profile and not own.is_dir() and not Path(profile).is_dir():
+        near = sorted(p.name for p in shipped("workflows/profiles").iterdir())
+        message, remedy = f"no profile {profile!r}", f"try {', '.join(near)}, or give a folder"
+        raise PathaiError("E193", message, remedy)
     return [
         sys.executable,
         "-m",
@@ -217,11 +247,36 @@ def forget_failures(plan: Plan) -> None:
             path.unlink()
 
 
+def forget_damaged(plan: Plan) -> None:
+    """Remove manifests whose files are not, byte by byte, what was written."""
+    for step in chain.all_steps(plan):
+        manifest = step.manifest()
+        if manifest is not None and not intact(step.base.parent, manifest):
+            manifest_path(step.base).unlink()
+
+
+def note_config(plan: Plan) -> None:
+    """Note the configuration's name, so that single verbs in this folder use it too."""
+    write_atomic(plan.state / "config", plan.config_path.name.encode())
+
+
+def raise_machine_error(plan: Plan) -> None:
+    """Raise what stopped a job and has nothing to do with its slide, such as a full disk."""
+    note = plan.state / "error.json"
+    if note.exists():
+        told = json.loads(note.read_bytes())
+        note.unlink()
+        raise PathaiError(told["code"], told["message"], told["remedy"])
+
+
 def end_orphans(plan: Plan) -> None:
     """End jobs that outlived their scheduler, so that nothing has two writers."""
-    for mark in sorted(plan.state.glob("running/*/*")):
-        end(read(mark))
-    remove(plan.state / "running")
+    for folder in ("workers", "running"):
+        for mark in sorted((plan.state / folder).rglob("*")):
+            if mark.is_file():
+                end(read(mark))
+        remove(plan.state / folder)
+    (plan.state / "error.json").unlink(missing_ok=True)
 
 
 def record_killed(plan: Plan) -> int:
@@ -246,7 +301,8 @@ def problems(plan: Plan) -> Iterator[Manifest]:
     for step in chain.all_steps(plan):
         path = manifest_path(step.base)
         manifest = read_manifest(path) if path.exists() else None
-        if manifest is None or manifest.status == "ok" or step.subject in seen:
+        if manifest is None or manifest.status == "ok" or manifest.not_applicable:
             continue
-        seen.add(step.subject)
-        yield manifest
+        if step.subject not in seen:
+            seen.add(step.subject)
+            yield manifest

@@ -175,8 +175,6 @@ def bootstrap_interval(
     .. [3] Hesterberg, "What teachers should know about the bootstrap", The American
        Statistician 69:371-386, 2015 (section 5.3: expanded percentile interval).
     """
-    from scipy.special import ndtr, stdtrit
-
     value = float(statistic(np.arange(len(groups))))
     names, place = np.unique(np.asarray(groups, str), return_inverse=True)
     if len(names) < 2:
@@ -195,10 +193,16 @@ def bootstrap_interval(
     draws = draws[np.isfinite(draws)]
     if draws.size == 0 or np.ptp(draws) <= 1e-12 * max(1.0, abs(value)):
         return Estimate(value, math.nan, math.nan)
-    n = len(names)
-    tail = float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2)))
+    tail = _expanded_tail(len(names), level)
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
+
+
+def _expanded_tail(n: int, level: float) -> float:
+    """Quantile below the interval, as low as makes the percentiles of ``n`` patients honest."""
+    from scipy.special import ndtr, stdtrit
+
+    return float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2)))
 
 
 def grouped_folds(groups: Sequence[str], labels: ArrayLike, k: int, seed: int) -> NDArray[np.intp]:
@@ -260,7 +264,8 @@ def binary_metrics(
         Ready for JSON. ``auroc`` has Newcombe's interval with patients (not slides) counted, so
         it stays honest for few patients and for an AUROC of 1; ``auroc_bootstrap`` and ``brier``
         have patient-level bootstrap intervals; ``sensitivity`` and ``specificity`` are at
-        probability 0.5 with Wilson's interval.
+        probability 0.5, with Wilson's interval where each patient is one unit and with a
+        patient-level bootstrap interval (none where all units agree) where not.
     """
     y, p = np.asarray(labels, bool), np.asarray(prob, float)
     who = np.asarray(groups, str)
@@ -269,8 +274,17 @@ def binary_metrics(
     squared = (p - y) ** 2
     hit = (p > 0.5) == y
 
+    def share(of: NDArray[np.bool_]) -> dict[str, float | None]:
+        right, patients = hit[of], who[of]
+        if len(np.unique(patients)) == len(patients):
+            return wilson(int(right.sum()), len(right)).as_json()
+        return bootstrap_interval(
+            lambda i: float(right[i].mean()), patients.tolist(), seed=seed
+        ).as_json()
+
     def resample(statistic: Callable[[NDArray[np.intp]], float]) -> dict[str, float | None]:
-        return bootstrap_interval(statistic, who.tolist(), strata=y, seed=seed).as_json()
+        kind = np.isin(who, who[y])  # with any positive unit; that is y where one label rules
+        return bootstrap_interval(statistic, who.tolist(), strata=kind, seed=seed).as_json()
 
     return {
         "n": len(y),
@@ -279,8 +293,8 @@ def binary_metrics(
         "auroc": Estimate(auc, *auroc_interval(auc, n_pos, n_neg)).as_json(),
         "auroc_bootstrap": resample(lambda i: auroc(y[i], p[i])),
         "brier": resample(lambda i: float(squared[i].mean())),
-        "sensitivity": wilson(int(hit[y].sum()), int(y.sum())).as_json(),
-        "specificity": wilson(int(hit[~y].sum()), int((~y).sum())).as_json(),
+        "sensitivity": share(y),
+        "specificity": share(~y),
     }
 
 

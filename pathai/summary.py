@@ -11,6 +11,11 @@ def show(plan: Plan, outcome: Outcome) -> int:
         problem = manifest.problems[0]
         row = _row(plan, manifest.subject)
         say(f"{manifest.status:<9} {row}{problem.code} {problem.message}; {problem.remedy}")
+    away = [row.slide_id for row in plan.sheet.rows if not plan.sheet.path(row).exists()]
+    kept = [slide_id for slide_id in away if plan.results.slide(slide_id).slide_json.exists()]
+    if kept:
+        named = ", ".join(kept[:5]) + (" ..." if len(kept) > 5 else "")
+        say(f"kept      {len(kept)} slides cannot be reached now ({named}); their results stay")
     if outcome.up_to_date:
         say("Everything is up to date.")
     page = plan.results.cohort / "index.html"

@@ -12,6 +12,8 @@ from pathai.chain import Step
 from pathai.config import Config, check_id, load_config, load_sheet
 from pathai.errors import CODES, PathaiError
 from pathai.plan import Plan, check_columns
+from pathai.run import owned
+from pathai.store.commit import manifest_path
 from pathai.store.folders import ResultsFolder, SlideFolder
 from pathai.task import load_task
 
@@ -31,7 +33,9 @@ def plan_of(config: Path | None) -> Plan:
 def slide_folder(path: Path) -> SlideFolder:
     """A slide's folder; its name is the slide's id."""
     path = path.absolute()
-    check_id(path.name, "slide_id", 0, "DIR")
+    check_id(path.name, "folder DIR")
+    if path.is_file():
+        raise wrong(f"{path.name} is a file; give the slide's folder")
     return SlideFolder(path)
 
 
@@ -39,7 +43,19 @@ def slide_folders(paths: list[Path] | None) -> list[SlideFolder]:
     """At least one slide folder."""
     if not paths:
         raise wrong("give the folder of a slide, results/slides/<slide_id>")
-    return [slide_folder(path) for path in paths]
+    found = [slide_folder(path) for path in paths]
+    for folder in found:
+        if not manifest_path(folder.base("ingest")).exists():
+            raise wrong(f"{folder.slide_id}: no slide here; run pathai ingest first")
+    return found
+
+
+def check_detector(name: str) -> None:
+    """Refuse an unknown detector (E191) before a folder is looked at."""
+    from pathai.detectors import DETECTORS
+
+    if name:
+        DETECTORS[name]
 
 
 def settings(folder: Path, config: Path | None) -> Config:
@@ -61,7 +77,12 @@ def slide_file(folder: SlideFolder, slide: Path | None, config: Path | None) -> 
 
 def steps(made: Iterable[Step]) -> int:
     """Run steps of single folders; a slide that failed, or failed before, gives 1."""
-    return exit_code(run_steps(None, made))
+    made = list(made)
+    config = folder_config(made[0].base) if made else None
+    if config is None:
+        return exit_code(run_steps(None, made))
+    with owned(Plan(config)):
+        return exit_code(run_steps(None, made))
 
 
 def batch(stage: str, config: Path | None, name: str) -> int:
@@ -116,7 +137,7 @@ def export(folder: Path, format: str, out: Path, detector: str, overwrite: bool)
     """Write one export."""
     from pathai.export import export as write
 
-    write(slide_folder(folder), format, out, detector=detector, overwrite=overwrite)
+    write(slide_folders([folder])[0], format, out, detector=detector, overwrite=overwrite)
     say(f"wrote {out}")
 
 

@@ -78,8 +78,11 @@ def verify(path: Path) -> Report:
         found = sorted(_walk(str(path), ""))
     except OSError as error:
         raise PathaiError("E162", f"{path.name or path}: {error.strerror}") from None
-    if not found:
-        raise PathaiError("E193", f"{path.name or path} is empty", "give a results folder")
+    if not any(name.endswith((SUFFIX, "SHA256SUMS")) for name in found):
+        raise PathaiError("E193", f"{path.name or path} holds no results", "give a results folder")
+    if any((path / name).exists() for name in ("config.yaml", ".pathai")):
+        message = f"{path.name or path} is the folder of a run"
+        raise PathaiError("E193", message, "give its results or models folder")
     check = _Check(path, found)
     check.manifests()
     check.bundles()
@@ -214,7 +217,7 @@ class _Check:
             if any(part.endswith(".part") for part in name.split("/")):
                 self.fault(name, "E164", "is left over from a job that was ended", _AGAIN)
             else:
-                remedy = "remove it, or restore the manifest that listed it"
+                remedy = "move it away, or restore the manifest that listed it"
                 self.fault(name, "E164", "is listed by no manifest", remedy)
 
     def parents(self) -> None:
@@ -256,7 +259,7 @@ class _Check:
         return f"{home.removeprefix('./')}{label}{SUFFIX}" if certain else name
 
 
-_AGAIN = "run pathai run to make it again"
+_AGAIN = "pathai run --check makes it again"
 
 
 def _place(manifest: Manifest, parent: str) -> tuple[str, str]:

@@ -50,9 +50,14 @@ def answer(**changes: Any) -> PredictionAttrs:
 
 
 def foreign() -> PredictionAttrs:
-    """What predict stores for a slide unlike its training slides."""
+    """What predict stores for a slide unlike its training slides; ``prob`` is no answer."""
     return answer(
-        label="", prob=(), set=(), ood_percentile=100, out_of_distribution=True, abstained=True
+        label="",
+        prob=(0.3318, 0.6682),
+        set=(),
+        ood_percentile=100,
+        out_of_distribution=True,
+        abstained=True,
     )
 
 

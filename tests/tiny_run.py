@@ -1,7 +1,10 @@
 """A small finished run, written by the store's own writers: every status, model and artefact."""
 
+import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +68,11 @@ train_on: {split: train}
 """
 
 
+def content(slide_id: str) -> str:
+    """SHA-256 of a slide's imagined file."""
+    return sha256(slide_id.encode()).hexdigest()
+
+
 def write_tiny_run(root: Path, config: str = CONFIG) -> Plan:
     """The whole run but the cohort's page; see `finish`."""
     root.mkdir(parents=True, exist_ok=True)
@@ -94,6 +102,14 @@ def finish(plan: Plan, config_digest: str = "c") -> Manifest:
     return run_stage(base, "cohort", key, {}, lambda out: make_page(plan, out))
 
 
+def remake(root: Path, config: str = CONFIG) -> dict[str, Any]:
+    """Make the page again under another configuration; its metrics."""
+    (root / "config.yaml").write_text(config)
+    finish(Plan(root / "config.yaml"), f"again {config}")
+    found: dict[str, Any] = json.loads((root / "results" / "cohort" / "metrics.json").read_text())
+    return found
+
+
 def _do(
     base: Path,
     subject: str,
@@ -119,7 +135,7 @@ def _write_slide(folder: SlideFolder, index: int, slide: tuple[str, ...]) -> Non
             raise PathaiError("E110", "declared end lies 812 bytes past the end of the file")
         info = SlideInfo(
             slide_id=slide_id,
-            sha256="0" * 64,
+            sha256=content(slide_id),
             width=SIZE.width,
             height=SIZE.height,
             mpp_x=MPP.x,
@@ -251,6 +267,7 @@ def _train(plan: Plan) -> None:
             salt="salt",
             slides=tuple(sorted(hash_id("salt", s) for s in TRAINED)),
             patients=tuple(sorted(hash_id("salt", p) for p in patients)),
+            contents=tuple(sorted(hash_id("salt", content(s)) for s in TRAINED)),
         ),
     )
     arrays = {"model.weight": np.arange(8, dtype=np.float32)}
@@ -273,7 +290,7 @@ def _predict(folder: SlideFolder, index: int, slide: tuple[str, ...]) -> None:
         question="Does the slide show tumor?",
         classes=("no", "yes"),
         label="" if foreign else ("yes" if p > 0.5 else "no"),
-        prob=() if foreign else (1 - p, p),
+        prob=(1 - p, p),
         set=() if foreign else kept,
         alpha=0.1,
         ood_percentile=99.9 if foreign else 40.0,

@@ -18,11 +18,33 @@ from pathai.config import CohortConfig
 from pathai.errors import PathaiError
 from pathai.plan import Model, Plan
 from pathai.stats import Estimate, RelativeError, auroc, binary_metrics, relative_error
-from pathai.store.bundle import ModelSpec, hash_id, read_bundle
+from pathai.store.bundle import ModelSpec, TrainingData, read_bundle
 
 SEED = 0
 _COLUMNS = ("slide_id", "case_id", "patient_id", "stain", "site", "laterality")
 """Columns beside the labels that may choose the slides to score."""
+
+
+class _Training:
+    """Which slides of the sheet a model was trained on, under whatever name.
+
+    A slide is known by its content. Names count only for a model of this run: ids of unrelated
+    runs collide, as both may number their patients from 1.
+    """
+
+    def __init__(self, data: TrainingData, here: bool, rows: Sequence[SlideRow]) -> None:
+        self._data, self._here = data, here
+        self._patients = {row.row.patient_id for row in rows if self.slide(row)}
+
+    def slide(self, row: SlideRow) -> bool:
+        """Whether the model was trained on this very file."""
+        return row.info is not None and self._data.has_content(row.info.sha256)
+
+    def patient(self, row: SlideRow) -> bool:
+        """Whether it was trained on the patient, by this sheet or by a name of this run."""
+        sheet = row.row
+        named = self._here and self._data.has_id(sheet.slide_id, sheet.patient_id)
+        return named or sheet.patient_id in self._patients
 
 
 @dataclass(frozen=True)
@@ -54,7 +76,10 @@ def evaluate(plan: Plan, rows: Sequence[SlideRow]) -> dict[str, Any]:
     section = plan.config.cohort
     return {
         "evaluate_on": dict(sorted(section.evaluate_on.items())),
-        "tasks": {model.name: _task(model, section, rows) for model in plan.models},
+        "tasks": {
+            model.name: _task(model, section, rows, here=_trained_here(plan, model))
+            for model in plan.models
+        },
         "counts": _counts(section, plan.config.cells.detector, rows),
     }
 
@@ -66,6 +91,10 @@ def held_out(section: CohortConfig, row: SlideRow) -> bool:
     return bool(wanted) and all(columns.get(c) == v for c, v in wanted.items())
 
 
+def _trained_here(plan: Plan, model: Model) -> bool:
+    return model.folder.resolve() == plan.model_folder(model.name).resolve()
+
+
 def _not_evaluated(reason: str) -> dict[str, Any]:
     return {"evaluated": False, "reason": reason}
 
@@ -73,7 +102,9 @@ def _not_evaluated(reason: str) -> dict[str, Any]:
 # --- predictions -----------------------------------------------------------------------------
 
 
-def _task(model: Model, section: CohortConfig, rows: Sequence[SlideRow]) -> dict[str, Any]:
+def _task(
+    model: Model, section: CohortConfig, rows: Sequence[SlideRow], *, here: bool
+) -> dict[str, Any]:
     if not section.evaluate_on:
         return _not_evaluated("cohort.evaluate_on names no slides to score")
     chosen = [row for row in rows if held_out(section, row)]
@@ -84,9 +115,10 @@ def _task(model: Model, section: CohortConfig, rows: Sequence[SlideRow]) -> dict
     except PathaiError as error:
         return _not_evaluated(f"there is no usable model ({error.code}: {error.message})")
     left_out: Counter[str] = Counter()
+    training = _Training(spec.data, here, rows)
     scored = []
     for row in chosen:
-        reason = _unusable(model.name, spec, row)
+        reason = _unusable(model.name, spec, training, row)
         if reason:
             left_out[reason] += 1
         else:
@@ -98,6 +130,7 @@ def _task(model: Model, section: CohortConfig, rows: Sequence[SlideRow]) -> dict
         "label": spec.task.label,
         "classes": list(spec.task.classes),
         "unit": spec.task.unit,
+        "trained_here": here,
         "left_out": dict(sorted(left_out.items())),
     }
     positive = sum(u.positive for u in units)
@@ -111,19 +144,22 @@ def _task(model: Model, section: CohortConfig, rows: Sequence[SlideRow]) -> dict
         "n_slides": sum(u.slides for u in units),
         "n_patients": len(set(who)),
         "n_positive_patients": len({u.patient for u in units if u.positive}),
+        "n_negative_patients": len({u.patient for u in units if not u.positive}),
         "model": binary_metrics(y, [u.prob for u in units], who, SEED),
-        **_baselines(spec, rows, units),
+        **_baselines(spec, training, rows, units),
     }
 
 
-def _unusable(model: str, spec: ModelSpec, row: SlideRow) -> str:
+def _unusable(model: str, spec: ModelSpec, training: _Training, row: SlideRow) -> str:
     """Why a slide cannot be scored, or nothing."""
-    salt, data = spec.data.salt, spec.data
-    seen = hash_id(salt, row.row.slide_id) in data.slides
-    if seen or hash_id(salt, row.row.patient_id) in data.patients:
+    if training.slide(row):
+        return "the model was trained on the slide"
+    if training.patient(row):
         return "the model was trained on the patient"
     if row.row.labels.get(spec.task.label, "") not in spec.task.classes:
         return "no label"
+    if model in row.not_applicable:
+        return "not applicable: other stain"
     answer = row.answers.get(model)
     if answer is None:
         return "failed or skipped"
@@ -167,7 +203,9 @@ def _by_patient(single: Sequence[_Unit], left_out: Counter[str]) -> list[_Unit]:
     return found
 
 
-def _baselines(spec: ModelSpec, rows: Sequence[SlideRow], units: Sequence[_Unit]) -> dict[str, Any]:
+def _baselines(
+    spec: ModelSpec, training: _Training, rows: Sequence[SlideRow], units: Sequence[_Unit]
+) -> dict[str, Any]:
     y, who = [u.positive for u in units], [u.patient for u in units]
     trained = [
         _Unit(
@@ -178,7 +216,7 @@ def _baselines(spec: ModelSpec, rows: Sequence[SlideRow], units: Sequence[_Unit]
             1,
         )
         for row in rows
-        if hash_id(spec.data.salt, row.row.slide_id) in spec.data.slides
+        if training.slide(row)
         and row.row.labels.get(spec.task.label) in spec.task.classes
         and row.tissue_mm2 is not None
     ]

@@ -1,13 +1,12 @@
 """What every stage left of every slide, read from manifests and stores."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
+from typing import Literal
 
 from pathai.config import SheetRow
-from pathai.errors import PathaiError
+from pathai.errors import CODES, PathaiError
 from pathai.plan import Plan
 from pathai.store.commit import manifest_path
 from pathai.store.folders import CaseFolder, SlideFolder
@@ -19,22 +18,23 @@ from pathai.store.records import (
     CellsAttrs,
     PredictionAttrs,
     SlideInfo,
-    TissueMap,
 )
 from pathai.units import Box
 
 STATUSES: tuple[Status, ...] = ("ok", "degraded", "skipped", "failed")
 """From best to worst; a slide has the worst status of its stages."""
+Severity = Status | Literal["warning"]
+"""A warning is about the sheet or the folder, and changes no slide's status."""
 FLAG_SHARE = 0.01
 """A class of artefact that covers less of the tissue map's foreground is not flagged."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One problem with the status that it led to; ``slide_id`` is empty for cases and models."""
+    """One problem with the status that it led to; ``slide_id`` is empty for what is no row."""
 
     slide_id: str
-    status: Status
+    status: Severity
     problem: Problem
 
 
@@ -48,6 +48,8 @@ class SlideRow:
         Area of every class of the tissue map but background.
     box : Box or None
         Around the tissue, level-0 px.
+    not_applicable : frozenset of str
+        Models that do not answer for the slide's stain.
     """
 
     row: SheetRow
@@ -59,6 +61,7 @@ class SlideRow:
     box: Box | None
     cells: CellsAttrs | None
     answers: dict[str, PredictionAttrs]
+    not_applicable: frozenset[str]
     has_draft: bool
 
     @property
@@ -79,11 +82,31 @@ class SlideRow:
 
 def slide_rows(plan: Plan) -> tuple[SlideRow, ...]:
     """Every slide of the sheet, in the order of the ids."""
-    return tuple(_slide_row(plan, row) for row in plan.sheet.rows)
+    rows = [_slide_row(plan, row) for row in plan.sheet.rows]
+    same: dict[str, list[str]] = {}
+    for row in rows:
+        if row.info is not None:
+            same.setdefault(row.info.sha256, []).append(row.row.slide_id)
+    return tuple(_with_doubles(row, same) for row in rows)
+
+
+def _with_doubles(row: SlideRow, same: Mapping[str, Sequence[str]]) -> SlideRow:
+    """Warn of a file that is in the sheet twice: it would count as two slides."""
+    slide_id = row.row.slide_id
+    others = [i for i in same[row.info.sha256] if i != slide_id] if row.info else []
+    if not others:
+        return row
+    warning = _warning(slide_id, "E153", f"{slide_id}: the same file as {', '.join(others)}")
+    return replace(row, outcomes=(*row.outcomes, warning))
+
+
+def _warning(slide_id: str, code: str, message: str, stage: str = "ingest") -> Outcome:
+    problem = Problem(code=code, message=message, remedy=CODES[code].remedy, stage=stage)
+    return Outcome(slide_id, "warning", problem)
 
 
 def other_outcomes(plan: Plan, rows: Sequence[SlideRow]) -> Iterator[Outcome]:
-    """Problems of models and cases that are no slide's."""
+    """Problems of models and cases that are no slide's, and results that are no row's."""
     known = {o.problem for row in rows for o in row.outcomes}
     bases = [(task, plan.model_folder(task), "train") for task in plan.tasks]
     for case_id in plan.sheet.cases():
@@ -96,6 +119,9 @@ def other_outcomes(plan: Plan, rows: Sequence[SlideRow]) -> Iterator[Outcome]:
             if outcome.problem not in known | seen:
                 seen.add(outcome.problem)
                 yield outcome
+    for kind, name in plan.leftovers():
+        message = f"{kind} {name} has results but is not in the sheet"
+        yield _warning("", "E167", message, "cohort")
 
 
 def _slide_row(plan: Plan, row: SheetRow) -> SlideRow:
@@ -107,9 +133,11 @@ def _slide_row(plan: Plan, row: SheetRow) -> SlideRow:
         reading.stage("features", folder.base("features", encoder))
     detector = plan.config.cells.detector
     reading.stage("cells", folder.base("cells", detector))
-    answers = {}
+    answers, not_applicable = {}, set()
     for model in plan.models:
-        if reading.stage("predict", folder.base("predictions", model.name)):
+        if reading.not_applicable(folder.base("predictions", model.name)):
+            not_applicable.add(model.name)
+        elif reading.stage("predict", folder.base("predictions", model.name)):
             attrs = reading.answer(model.name)
             if attrs is not None:
                 answers[model.name] = attrs
@@ -122,6 +150,7 @@ def _slide_row(plan: Plan, row: SheetRow) -> SlideRow:
         box=box,
         cells=reading.cells(detector),
         answers=answers,
+        not_applicable=frozenset(not_applicable),
         has_draft=_has_draft(plan.results.case(row.case_id)),
         status=reading.status,
         outcomes=tuple(reading.outcomes),
@@ -147,6 +176,14 @@ class _Reading:
         if usable:
             self.usable.add(stage)
         return usable
+
+    @staticmethod
+    def not_applicable(base: Path) -> bool:
+        """Whether a model does not answer for this stain, which is nobody's fault."""
+        try:
+            return read_manifest(manifest_path(base)).not_applicable
+        except PathaiError:
+            return False
 
     def _note(self, outcome: Outcome) -> None:
         # Children pass on a parent's problem unchanged: it is listed once, where it arose.
@@ -184,7 +221,7 @@ class _Reading:
             for value, name in enumerate(TISSUE_NAMES)
             if value != BACKGROUND
         }
-        return areas, _box(tissue)
+        return areas, tissue.box(TISSUE)
 
     def cells(self, detector: str) -> CellsAttrs | None:
         if "cells" not in self.usable:
@@ -220,12 +257,3 @@ def _has_draft(case: CaseFolder) -> bool:
     except PathaiError:
         return False
     return manifest.status in ("ok", "degraded") and case.draft("html").is_file()
-
-
-def _box(tissue: TissueMap) -> Box | None:
-    rows, columns = (np.flatnonzero((tissue.classes == TISSUE).any(axis=a)) for a in (1, 0))
-    if not len(rows):
-        return None
-    d = tissue.downsample
-    x, y = float(columns[0]) * d, float(rows[0]) * d
-    return Box(x, y, (float(columns[-1]) + 1) * d - x, (float(rows[-1]) + 1) * d - y)

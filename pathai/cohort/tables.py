@@ -10,7 +10,6 @@ from typing import Any
 from pathai import __version__
 from pathai.cohort.gather import Outcome, SlideRow
 from pathai.plan import Plan
-from pathai.store.records import PredictionAttrs
 
 FAILURE_COLUMNS = ("slide_id", "stage", "status", "code", "message", "remedy")
 _PACKAGES = ("numpy", "scipy", "scikit-image", "zarr", "torch", "timm", "openslide-python",
@@ -59,13 +58,15 @@ def _slide_cells(row: SlideRow, classes: Sequence[str], models: Sequence[str]) -
         by_class = dict(zip(cells.classes, cells.class_counts, strict=True))
         out += [str(by_class[name]) if name in by_class else "" for name in classes]
     for model in models:
-        out += _answer_cells(row.answers.get(model))
+        out += _answer_cells(row, model)
     return out
 
 
-def _answer_cells(answer: PredictionAttrs | None) -> list[str]:
+def _answer_cells(row: SlideRow, model: str) -> list[str]:
+    answer = row.answers.get(model)
     if answer is None:
-        return [""] * len(_ANSWER_COLUMNS)
+        reason = f"not applicable: stain {row.row.stain}" if model in row.not_applicable else ""
+        return [*[""] * (len(_ANSWER_COLUMNS) - 1), reason]
     prob = dict(zip(answer.classes, answer.prob, strict=False)).get(answer.label)
     foreign = "yes" if answer.out_of_distribution else "no"
     percentile = _g(answer.ood_percentile)
@@ -96,7 +97,9 @@ def _is_number(text: str) -> bool:
 
 def run_record(plan: Plan) -> dict[str, Any]:
     """Versions, and what the stages of the last runs cost; outside of the results' digest."""
-    jobs = [job for path in sorted((plan.state / "usage").glob("*.json")) for job in _jobs(path)]
+    batches = [f"{stage}-{name}" for stage, names in plan.receipts().items() for name in names]
+    paths = sorted(plan.state / "usage" / f"{batch}.json" for batch in batches)
+    jobs = [job for path in paths for job in _jobs(path)]
     stages: dict[str, dict[str, float]] = {}
     for job in jobs:
         total = stages.setdefault(job.get("stage", "unknown"), {"jobs": 0})

@@ -15,7 +15,7 @@ THUMB = (192, 144)
 """Largest thumbnail, px; shown at half of it, so that it is sharp on fine screens."""
 MARGIN = 0.04
 """Of the tissue's box, shown around it."""
-BADGES = {"ok": "good", "degraded": "warn", "skipped": "", "failed": "bad"}
+BADGES = {"ok": "good", "warning": "warn", "degraded": "warn", "skipped": "", "failed": "bad"}
 FEW_PATIENTS = 30
 """Below it (in the smaller class) the page says in words that these are few patients."""
 
@@ -90,7 +90,10 @@ def _row(plan: Plan, row: SlideRow, metrics: Mapping[str, Any]) -> dict[str, Any
         if "label" in found
     }
     answers = [
-        _answer(row.answers.get(model.name), labels.get(model.name, "")) for model in plan.models
+        {"not_applicable": sheet.stain}
+        if model.name in row.not_applicable
+        else _answer(row.answers.get(model.name), labels.get(model.name, ""))
+        for model in plan.models
     ]
     column = plan.config.cohort.count_column
     return {
@@ -106,7 +109,7 @@ def _row(plan: Plan, row: SlideRow, metrics: Mapping[str, Any]) -> dict[str, Any
         "tissue": row.tissue_mm2,
         "cells": _cells(row.cells, sheet.labels.get(column, "") if column else ""),
         "answers": answers,
-        "foreign": any(a is not None and a["foreign"] for a in answers),
+        "foreign": any(a is not None and a.get("foreign", False) for a in answers),
         "flags": row.flags,
         "notes": row.info.notes if row.info else (),
         "has_draft": row.has_draft,
@@ -133,12 +136,12 @@ def _grouped(text: str) -> str:
 def _answer(answer: PredictionAttrs | None, reference: str) -> dict[str, Any] | None:
     if answer is None:
         return None
-    shown = dict(zip(answer.classes, answer.prob, strict=False)).get(answer.label)
-    positive = answer.prob[-1] if answer.prob else None
+    chance, leading = max(zip(answer.prob, answer.classes, strict=False), default=(None, ""))
     return {
         "label": answer.label,
-        "prob": _chance(shown),
-        "order": positive,
+        "prob": _chance(chance),
+        "raw": f"{leading} {_chance(chance)}" if leading and answer.abstained else "",
+        "order": answer.prob[-1] if answer.prob and not answer.abstained else None,
         "set": answer.set,
         "undecided": len(answer.set) > 1,
         "foreign": answer.out_of_distribution,
@@ -204,12 +207,14 @@ def _task_card(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
         **card,
         "question": found["question"],
         "label": f"{found['label']} = {found['classes'][1]}",
+        "unit": found["unit"],
         "patients": found["n_patients"],
         "slides": found["n_slides"],
-        "positive": found["n_positive_patients"],
-        "negative": found["n_patients"] - found["n_positive_patients"],
+        "positive": found["model"]["n_positive"],
+        "negative": found["model"]["n"] - found["model"]["n_positive"],
         "bars": bars,
         "words": _auc_words(found),
+        "trained_here": found["trained_here"],
     }
 
 
@@ -221,8 +226,7 @@ def _left_out(reasons: Mapping[str, int]) -> str:
 def _auc_words(found: Mapping[str, Any]) -> list[str]:
     auc, area = found["model"]["auroc"], found["tissue_area"]
     low, high = auc["low"], auc["high"]
-    pos = found["n_positive_patients"]
-    neg = max(found["n_patients"] - pos, 0)
+    pos, neg = found["n_positive_patients"], found["n_negative_patients"]
     words = []
     if min(pos, neg) < FEW_PATIENTS:
         words.append(

@@ -107,10 +107,9 @@ def _foreign(head: bytes) -> PathaiError:
     for magic, name, remedy in _FOREIGN:
         if head.startswith(magic):
             return PathaiError("E104", f"not a slide but {name}", remedy)
-    start = head[:8].hex(" ")
     if all(byte in b"\t\r\n\f" or byte >= 32 for byte in head[:512]):
-        return PathaiError("E104", f"not a slide but text: first bytes {start}")
-    return PathaiError("E104", f"not a slide: first bytes {start}")
+        return PathaiError("E104", "not a slide but text")  # which may name a patient
+    return PathaiError("E104", f"not a slide: first bytes {head[:4].hex(' ')}")
 
 
 def _vsi(path: Path) -> PathaiError:

@@ -44,14 +44,25 @@ class ReferenceSpec(Record):
 class TrainingData(Record):
     """What the model was trained on, without a readable id.
 
-    Ids are hashed with ``salt``, so that a lab that knows an id can ask whether it was used
-    (``trained_on``), and nobody can read the list.
+    Everything is hashed with ``salt``, so that a lab that knows an id can ask whether it was used
+    (``trained_on``), and nobody can read the list. ``contents`` stand for the SHA-256 of the
+    slides' files: they find a slide that came back under another name.
     """
 
     digest: str
     salt: str
     slides: tuple[str, ...]
     patients: tuple[str, ...]
+    contents: tuple[str, ...]
+
+    def has_content(self, sha256: str) -> bool:
+        """Whether a file with this SHA-256 was trained on."""
+        return hash_id(self.salt, sha256) in self.contents
+
+    def has_id(self, slide_id: str, patient_id: str) -> bool:
+        """Whether a slide or patient of this name was trained on, in the run it was made in."""
+        slide, patient = hash_id(self.salt, slide_id), hash_id(self.salt, patient_id)
+        return slide in self.slides or patient in self.patients
 
 
 class ModelSpec(Record):
@@ -98,13 +109,13 @@ class Bundle:
     digest: str
 
     def trained_on(self, subject: str) -> bool:
-        """Whether a slide or patient id was part of the training data."""
-        hashed = hash_id(self.spec.data.salt, subject)
-        return hashed in self.spec.data.slides or hashed in self.spec.data.patients
+        """Whether a slide or patient id, or a file's SHA-256, was part of the training data."""
+        data = self.spec.data
+        return data.has_id(subject, subject) or data.has_content(subject)
 
 
 def hash_id(salt: str, subject: str) -> str:
-    """Sixteen hex digits that stand for an id within one bundle."""
+    """Sixteen hex digits that stand for an id or a SHA-256 within one bundle."""
     return sha256(f"{salt}:{subject}".encode()).hexdigest()[:16]
 
 

@@ -168,7 +168,7 @@ def run_stage(
     PathaiError
         E164 when a parent was never made, E160/E161 when results cannot be written.
     """
-    manifests = {name: read_manifest(manifest_path(path)) for name, path in parents.items()}
+    manifests = {name: _parent(subject, name, path) for name, path in parents.items()}
     digests = {name: manifest.digest for name, manifest in manifests.items()}
     found = current(base, key, digests)
     if found is not None:
@@ -178,21 +178,9 @@ def run_stage(
     bad = [m for m in manifests.values() if m.status not in READABLE]
     if bad and not tolerant:
         return _seal(base, subject, key, digests, bad[0].status, bad[0].problems, out)
-    try:
-        work(out)
-    except PathaiError as error:
-        out.abandon()
-        if error.code in ("E160", "E161"):
-            raise
-        status: Status = "skipped" if isinstance(error, Skipped) else "failed"
-        named = error.about(subject)
-        problem = Problem(
-            code=named.code, message=named.message, remedy=named.remedy, stage=key.stage
-        )
-        return _seal(base, subject, key, digests, status, (problem,), Commit(base, ()))
-    except OSError as error:
-        out.abandon()
-        raise storage_error(error) from None
+    failure = _attempt(work, out, subject, key)
+    if failure is not None:
+        return _seal(base, subject, key, digests, *failure, Commit(base, ()))
     inherited = tuple(p for m in manifests.values() if m.status == "degraded" for p in m.problems)
     own = tuple(
         Problem(code=c, message=f"{subject}: {m}", remedy=r, stage=key.stage)
@@ -200,6 +188,37 @@ def run_stage(
     )
     problems = tuple(dict.fromkeys(inherited + own)) if not tolerant else own
     return _seal(base, subject, key, digests, "degraded" if problems else "ok", problems, out)
+
+
+def _attempt(
+    work: Callable[[Commit], None], out: Commit, subject: str, key: Key
+) -> tuple[Status, tuple[Problem, ...]] | None:
+    """Do the work; what made the subject fail or be skipped, or None when it is done."""
+    try:
+        work(out)
+    except PathaiError as error:
+        out.abandon()
+        if error.code in ("E160", "E161"):
+            raise
+        return "skipped" if isinstance(error, Skipped) else "failed", (
+            _problem(error.about(subject), key),
+        )
+    except OSError as error:
+        out.abandon()
+        raise storage_error(error) from None
+    return None
+
+
+def _problem(error: PathaiError, key: Key) -> Problem:
+    return Problem(code=error.code, message=error.message, remedy=error.remedy, stage=key.stage)
+
+
+def _parent(subject: str, name: str, base: Path) -> Manifest:
+    path = manifest_path(base)
+    if not path.exists():
+        message = f"{subject}: no result of {name} yet ({path.parent.name}/{path.name})"
+        raise PathaiError("E164", message, "run the stage before it, or pathai run")
+    return read_manifest(path)
 
 
 def _seal(
@@ -241,8 +260,7 @@ def _clear(base: Path, key: Key) -> None:
 def fail(base: Path, subject: str, key: Key, parents: dict[str, Path], error: PathaiError) -> None:
     """Write a ``failed`` manifest for a job that was killed beyond its retries."""
     _clear(base, key)
-    named = error.about(subject)
-    problem = Problem(code=named.code, message=named.message, remedy=named.remedy, stage=key.stage)
+    problem = _problem(error.about(subject), key)
     paths = {name: manifest_path(path) for name, path in parents.items()}
     digests = {name: read_manifest(path).digest for name, path in paths.items() if path.exists()}
     _seal(base, subject, key, digests, "failed", (problem,), Commit(base, ()))

@@ -149,6 +149,12 @@ class CaseFolder:
         return self.path / f"draft.{kind}"
 
 
+def _folders(path: Path) -> tuple[str, ...]:
+    if not path.is_dir():
+        return ()
+    return tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir()))
+
+
 class ResultsFolder:
     """``results/``: slides, cases, cohort."""
 
@@ -162,6 +168,14 @@ class ResultsFolder:
     def case(self, case_id: str) -> CaseFolder:
         """Folder of a case."""
         return CaseFolder(self.path / "cases" / case_id)
+
+    def slide_ids(self) -> tuple[str, ...]:
+        """Names of the slides' folders that are there, of whatever sheet they came."""
+        return _folders(self.path / "slides")
+
+    def case_ids(self) -> tuple[str, ...]:
+        """Names of the cases' folders that are there."""
+        return _folders(self.path / "cases")
 
     @property
     def cohort(self) -> Path:

@@ -70,6 +70,12 @@ class Manifest(BaseModel):
         return self.stage_version, self.config_digest, self.parents, self.source
 
     @property
+    def not_applicable(self) -> bool:
+        """Whether a task was not asked, as it is not for this stain: no problem of the slide."""
+        codes = {(p.stage, p.code) for p in self.problems}
+        return self.status == "skipped" and codes == {("predict", "E142")}
+
+    @property
     def digest(self) -> str:
         """SHA-256 over the contents: status, what it was made from, and every file."""
         kept = self.model_dump(mode="json", exclude={"records", "source", "pathai_version"})
@@ -163,6 +169,14 @@ def read_manifest(path: Path) -> Manifest:
     if not intact:
         raise PathaiError("E164", f"{path.name} is damaged")
     return manifest
+
+
+def intact(folder: Path, manifest: Manifest) -> bool:
+    """Whether every listed file is, byte by byte, what was written."""
+    if not complete(folder, manifest):
+        return False
+    listed = {**manifest.files, **manifest.records}
+    return all(hash_file(folder / name) == record for name, record in listed.items())
 
 
 def complete(folder: Path, manifest: Manifest) -> bool:

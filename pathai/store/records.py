@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pathai.units import Mpp
+from pathai.units import Box, Mpp
 
 TISSUE_NAMES = ("background", "tissue", "pen", "dark", "unreadable")
 """Classes of the tissue map, by value."""
@@ -83,6 +83,15 @@ class TissueMap:
         columns -= found[-1:].sum(axis=0) * (1 - self.edge[1])
         columns[-1:] *= self.edge[0]
         return float(columns.sum()) * self.mpp.x * self.mpp.y / 1e6
+
+    def box(self, value: int) -> Box | None:
+        """Box around one class in level-0 px; None where the class is absent."""
+        rows, columns = (np.flatnonzero((self.classes == value).any(axis=a)) for a in (1, 0))
+        if not len(rows):
+            return None
+        d = self.downsample
+        x, y = float(columns[0]) * d, float(rows[0]) * d
+        return Box(x, y, (float(columns[-1]) + 1) * d - x, (float(rows[-1]) + 1) * d - y)
 
 
 class FeaturesAttrs(Record):
@@ -188,8 +197,10 @@ class PredictionAttrs(Record):
     question: str
     classes: tuple[str, ...]
     label: str = Field(description="class with the larger probability; empty when abstained")
-    prob: tuple[Probability, ...] = Field(description="calibrated; empty when abstained")
-    set: tuple[str, ...] = Field(description="conformal set")
+    prob: tuple[Probability, ...] = Field(
+        description="calibrated; when abstained the raw output, no answer; empty without a tile"
+    )
+    set: tuple[str, ...] = Field(description="conformal set; empty when abstained")
     alpha: float
     ood_percentile: float
     out_of_distribution: bool

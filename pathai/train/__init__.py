@@ -23,7 +23,7 @@ from pathai.modelcard import model_card
 from pathai.stats import auroc, binary_metrics
 from pathai.store.bundle import ModelSpec, ReferenceSpec, write_bundle
 from pathai.task import Task
-from pathai.train.cohort import Gathered, ReadFeatures, gather
+from pathai.train.cohort import Content, Gathered, ReadFeatures, gather
 from pathai.train.fitting import (
     MEMBERS,
     Cohort,
@@ -41,6 +41,7 @@ def train(
     task: Task,
     rows: Sequence[SheetRow],
     read_features: ReadFeatures,
+    content: Content,
     section: TrainConfig,
     out: Path,
 ) -> dict[str, Any]:
@@ -54,6 +55,8 @@ def train(
         The sheet; ``task.train_on`` selects, every other slide is never read.
     read_features : callable
         Slide id to ``Features``; None for a slide that failed or has no tissue.
+    content : callable
+        Slide id to the SHA-256 of its file; the bundle keeps a salted hash of it.
     section : TrainConfig
         Folds, epochs, learning rate, sizes, seed: all fixed beforehand.
     out : Path
@@ -69,7 +72,7 @@ def train(
     PathaiError
         E180, E181 or E184 when the data do not allow the task; the message names row or slide.
     """
-    gathered = gather(task, rows, read_features, section.seed)
+    gathered = gather(task, rows, read_features, content, section.seed)
     cohort, n_classes = gathered.cohort, len(task.classes)
     held_out = cross_validate(cohort, task.head, n_classes, section)
     metrics = measure(task, gathered, held_out, section.seed)

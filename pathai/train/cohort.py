@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -19,6 +19,9 @@ from pathai.train.fitting import Cohort
 ReadFeatures = Callable[[str], Features | None]
 """Slide id to its features; None for a slide that failed or has no tissue."""
 
+Content = Callable[[str], str]
+"""Slide id to the SHA-256 of its file; asked only of slides with features."""
+
 
 @dataclass(frozen=True)
 class Gathered:
@@ -30,7 +33,9 @@ class Gathered:
     left_out: dict[str, int]
 
 
-def gather(task: Task, rows: Sequence[SheetRow], read: ReadFeatures, seed: int) -> Gathered:
+def gather(
+    task: Task, rows: Sequence[SheetRow], read: ReadFeatures, content: Content, seed: int
+) -> Gathered:
     """Collect the slides that a task trains on, sorted by slide id.
 
     Parameters
@@ -41,6 +46,8 @@ def gather(task: Task, rows: Sequence[SheetRow], read: ReadFeatures, seed: int) 
         The sheet.
     read : callable
         Slide id to features, or None where there are none.
+    content : callable
+        Slide id to the SHA-256 of its file, so that the bundle knows the slide by any name.
     seed : int
         Enters the salt of the hashed ids.
 
@@ -75,7 +82,7 @@ def gather(task: Task, rows: Sequence[SheetRow], read: ReadFeatures, seed: int) 
         [row.patient_id for row, _, _ in found],
         np.array([area_mm2(f) for _, _, f in found]),
     )
-    return Gathered(cohort, attrs, _fingerprint(task, found, seed), left_out)
+    return Gathered(cohort, attrs, _fingerprint(task, found, content, seed), left_out)
 
 
 def area_mm2(features: Features) -> float:
@@ -146,16 +153,21 @@ def _enough_patients(task: Task, found: list[tuple[SheetRow, int, Features]]) ->
 
 
 def _fingerprint(
-    task: Task, found: list[tuple[SheetRow, int, Features]], seed: int
+    task: Task, found: list[tuple[SheetRow, int, Features]], content: Content, seed: int
 ) -> TrainingData:
     total = sha256(f"{task.name}:{seed}".encode())
     for row, label, features in found:
-        content = sha256(np.ascontiguousarray(features.x).tobytes()).hexdigest()
-        total.update(f"\n{row.slide_id}\t{row.patient_id}\t{label}\t{content}".encode())
+        values = sha256(np.ascontiguousarray(features.x).tobytes()).hexdigest()
+        total.update(f"\n{row.slide_id}\t{row.patient_id}\t{label}\t{values}".encode())
     digest = total.hexdigest()
+
+    def hashed(subjects: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted({hash_id(digest[:16], subject) for subject in subjects}))
+
     return TrainingData(
         digest=digest,
         salt=digest[:16],
-        slides=tuple(sorted(hash_id(digest[:16], row.slide_id) for row, _, _ in found)),
-        patients=tuple(sorted({hash_id(digest[:16], row.patient_id) for row, _, _ in found})),
+        slides=hashed(row.slide_id for row, _, _ in found),
+        patients=hashed(row.patient_id for row, _, _ in found),
+        contents=hashed(content(row.slide_id) for row, _, _ in found),
     )

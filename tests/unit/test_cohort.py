@@ -6,18 +6,15 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
-from tiny_run import CONFIG, HOSTILE, SLIDES, TRAINED, finish, write_tiny_run
+from tiny_run import CONFIG, HOSTILE, SLIDES, content, finish, remake, write_tiny_run
 
-from pathai.cohort.evaluate import evaluate
-from pathai.cohort.gather import slide_rows
+from pathai.chain import cohort_step
 from pathai.cohort.tables import failures_tsv
-from pathai.cohort.view import html as html_of
 from pathai.plan import Plan
+from pathai.store.commit import Key, Skipped, run_stage
 from pathai.store.manifest import read_manifest
 from pathai.verify import verify
 
@@ -60,12 +57,6 @@ def metrics(folder):
 def table(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-
-
-def remake(root, config=CONFIG):
-    (root / "config.yaml").write_text(config)
-    finish(Plan(root / "config.yaml"), f"again {config}")
-    return json.loads((root / "results" / "cohort" / "metrics.json").read_text())
 
 
 # --- what it says ----------------------------------------------------------------------------
@@ -124,102 +115,90 @@ def test_thumbnails_and_links(html, folder):
     assert all((folder / link).resolve().is_file() for link in links)
 
 
-# --- evaluation ------------------------------------------------------------------------------
+def unsuited(root, slide_id):
+    """Let the model refuse a slide for its stain, as `pathai.predict` does."""
+
+    def predict(out):
+        raise Skipped("E142", "stain H-DAB, but the model answers for H&E")
+
+    folder = Plan(root / "config.yaml").results.slide(slide_id)
+    key = Key("predict", 2, "stain", ("tumor.zarr",))
+    parents = {"features": folder.base("features", "stain-stats")}
+    run_stage(folder.base("predictions", "tumor"), slide_id, key, parents, predict)
 
 
-def test_auc_is_that_of_held_out_answered_patients(metrics):
-    """By hand: PE (no, 0.22), PF (yes, 0.75), PG (yes, mean of 0.78 and 0.81)."""
-    found = metrics["tasks"]["tumor"]
-    assert (found["n_patients"], found["n_slides"], found["n_positive_patients"]) == (3, 4, 2)
-    assert found["model"]["auroc"]["value"] == 1.0
-    assert found["model"]["auroc"]["low"] < 0.5
-    assert found["left_out"] == {
-        "failed or skipped": 2,
-        "no answer: out of distribution": 1,
-        "no label": 1,
-    }
-    assert found["constant"]["auroc"]["value"] == 0.5
+def test_results_without_a_row_are_listed_and_make_the_page_anew(tiny_copy):
+    root = tiny_copy()
+    plan = Plan(root / "config.yaml")
+    before = cohort_step(plan).key
+    assert cohort_step(plan).key == before
+    sheet = (root / "slides.tsv").read_text().splitlines(keepends=True)
+    (root / "slides.tsv").write_text("".join(line for line in sheet if "C-PE" not in line))
+    shutil.copytree(root / "results" / "slides" / "E2", root / "results" / "slides" / "<b>X")
+    (root / "results" / "slides" / "note.txt").write_text("no result")
+    assert cohort_step(Plan(root / "config.yaml")).key != before
+    metrics = remake(root)
+    assert sum(metrics["slides"].values()) == 11
+    cohort = root / "results" / "cohort"
+    rows = [r for r in table(cohort / "failures.tsv") if r["code"] == "E167"]
+    assert [(r["slide_id"], r["status"]) for r in rows] == [("", "warning")] * 3
+    assert [r["message"] for r in rows] == [
+        "slide <b>X has results but is not in the sheet",
+        "slide E1 has results but is not in the sheet",
+        "case C-PE has results but is not in the sheet",
+    ]
+    page = (cohort / "index.html").read_text()
+    assert "Slide E1 has results but is not in the sheet" in page
+    assert "<b>X" not in page
+    shutil.rmtree(root / "results" / "slides" / "<b>X")
+    key = cohort_step(Plan(root / "config.yaml")).key
+    shutil.rmtree(root / "results" / "slides" / "E1")
+    assert cohort_step(Plan(root / "config.yaml")).key != key
 
 
-def test_the_area_baseline_takes_its_direction_from_training(tiny_results):
-    """Training: positive slides are smaller. Test: they are larger, so the baseline must fail."""
-    plan = Plan(tiny_results / "config.yaml")
-    rows = []
-    for row in slide_rows(plan):
-        large = (row.row.labels["tumor"] == "yes") != (row.row.slide_id in TRAINED)
-        areas = {"tissue": 2.0 if large else 1.0} if row.areas_mm2 else {}
-        rows.append(replace(row, areas_mm2=areas))
-    area = evaluate(plan, rows)["tasks"]["tumor"]["tissue_area"]
-    assert area["larger_is_positive"] is False
-    assert area["auroc_training"] == 0.0
-    assert area["auroc"]["value"] == 0.0
+def test_one_file_under_two_ids_is_a_warning_for_both(tiny_copy):
+    root = tiny_copy()
+    file = root / "results" / "slides" / "E2" / "slide.json"
+    file.write_text(file.read_text().replace(content("E2"), content("E6")))
+    metrics = remake(root)
+    rows = [r for r in table(root / "results" / "cohort" / "failures.tsv") if r["code"] == "E153"]
+    assert [(r["slide_id"], r["stage"], r["status"], r["message"]) for r in rows] == [
+        ("E2", "ingest", "warning", "E2: the same file as E6"),
+        ("E6", "ingest", "warning", "E6: the same file as E2"),
+    ]
+    assert metrics["slides"] == {"ok": 9, "degraded": 1, "skipped": 1, "failed": 1}
+    shown = Page((root / "results" / "cohort" / "index.html").read_text()).rows
+    assert "E153" in shown["slide-E2"]
+    assert "The same file as E6" in " ".join(shown.values())
 
 
-def test_count_errors_are_those_of_the_held_out_slides(metrics):
-    truth = {s[0]: float(s[4]) for s in SLIDES}
-    scored = [s[0] for s in SLIDES if s[0][0] == "E"]
-    t = np.array([truth[i] for i in scored])
-    found = np.round(t * 1.1)
-    counts = metrics["counts"]
-    relative = (found - t) / t
-    assert counts["model"]["mape"]["value"] == pytest.approx(np.abs(relative).mean(), abs=1e-6)
-    assert counts["model"]["signed"]["value"] == pytest.approx(relative.mean(), abs=1e-6)
-    mean = np.mean([truth[i] for i in TRAINED])
-    assert counts["constant"]["count"] == mean
-    expected = np.abs((mean - t) / t).mean()
-    assert counts["constant"]["mape"]["value"] == pytest.approx(expected, abs=1e-6)
-    assert (counts["n_slides"], counts["n_training_slides"]) == (6, 4)
-
-
-def test_training_patients_are_never_scored(tiny_copy):
-    """Everything is chosen for scoring: what the model was trained on is left out all the same."""
+def test_a_task_that_does_not_suit_the_stain_is_no_problem_of_the_slide(tiny_copy):
     root = tiny_copy()
     sheet = (root / "slides.tsv").read_text()
-    (root / "slides.tsv").write_text(sheet.replace("\tC-PE\tPE\t", "\tC-PE\tPA\t"))
-    everything = remake(root, CONFIG.replace("split: test", "stain: H&E"))["tasks"]["tumor"]
-    assert everything["left_out"]["the model was trained on the patient"] == 5
+    (root / "slides.tsv").write_text(sheet.replace("C-PE\tPE\tH&E", "C-PE\tPE\tH-DAB"))
+    unsuited(root, "E1")
     metrics = remake(root)
-    found = metrics["tasks"]["tumor"]
-    assert found["left_out"]["the model was trained on the patient"] == 1
-    assert found["evaluated"] is False  # the one negative patient is gone
-    assert "only one class" in found["reason"]
+    cohort = root / "results" / "cohort"
+    assert metrics["slides"]["skipped"] == 1  # that without tissue
+    rows = {row["slide_id"]: row for row in table(cohort / "slides.tsv")}
+    assert (rows["E1"]["status"], rows["E1"]["code"]) == ("ok", "")
+    assert rows["E1"]["tumor_reason"] == "not applicable: stain H-DAB"
+    assert "E142" not in (cohort / "failures.tsv").read_text()
+    page = (cohort / "index.html").read_text()
+    assert "not applicable: stain H-DAB" in Page(page).rows["slide-E1"]
+    assert "E142" not in page
+    assert metrics["tasks"]["tumor"]["left_out"]["not applicable: other stain"] == 1
 
 
-@pytest.mark.parametrize(
-    ("config", "reason"),
-    [
-        ("train: {tasks: [tumor.yaml]}\n", "names no slides to score"),
-        (CONFIG.replace("split: test", "split: none"), "no slide of the sheet is chosen"),
-    ],
-)
-def test_not_evaluated_is_said(tiny_copy, config, reason):
-    root = tiny_copy()
-    metrics = remake(root, config)
-    assert reason in metrics["tasks"]["tumor"]["reason"]
-    page = (root / "results" / "cohort" / "index.html").read_text()
-    assert page.count(">not evaluated</span>") == 2
-    assert "AUC for" not in page
-
-
-def test_a_damaged_model_is_not_evaluated(tiny_copy):
-    root = tiny_copy()
-    (root / "models" / "tumor" / "model.safetensors").write_bytes(b"x")
-    assert "E182" in remake(root)["tasks"]["tumor"]["reason"]
-
-
-def test_counts_that_do_no_better_than_a_baseline_are_called_so(tiny_results):
-    """Three times too many nuclei: the page must say that the counts are of no use here."""
-    plan = Plan(tiny_results / "config.yaml")
-    rows = []
-    for row in slide_rows(plan):
-        cells = row.cells
-        if cells is not None:
-            count = cells.count.model_copy(update={"value": 3 * cells.count.value})
-            cells = cells.model_copy(update={"count": count})
-        rows.append(replace(row, cells=cells))
-    page = html_of(plan, rows, [], {**evaluate(plan, rows), "slides": {}})
-    assert "these slides do not show that counting adds anything" in page
-    assert "too many" in page
+def test_the_raw_output_for_a_foreign_slide_is_shown_as_not_to_be_relied_on(html, folder):
+    """E5 is out of distribution; the model would have said no with 0.66 (see tiny_run)."""
+    shown = " ".join(Page(html).rows["slide-E5"].split())
+    assert "OUT OF DISTRIBUTION" in shown
+    assert "no answer; the model's raw output was no 0.66, not to be relied on" in shown
+    rows = {row["slide_id"]: row for row in table(folder / "slides.tsv")}
+    assert (rows["E5"]["tumor_label"], rows["E5"]["tumor_probability"]) == ("", "")
+    cell = re.search(r'id="slide-E5".*?</tr>', html, re.DOTALL).group()
+    assert '<td data-value="">\n<div><span class="badge warn">OUT OF' in cell  # sorted as unknown
 
 
 # --- robust, safe, deterministic -------------------------------------------------------------
@@ -275,13 +254,18 @@ def test_cost_is_a_record_outside_of_the_digest(tiny_copy):
     root = tiny_copy()
     usage = root / ".pathai" / "usage"
     usage.mkdir(parents=True)
-    for name, cpu, peak in (("a", 1.5, 100.0), ("b", 2.0, 300.0)):
+    config = CONFIG + "run: {slides_per_job: 6}\n"
+    (root / "config.yaml").write_text(config)
+    first, second = Plan(root / "config.yaml").slide_batches
+    gone = "0007-c0ffee"  # a batch of an earlier sheet
+    for name, cpu, peak in ((first, 1.5, 100.0), (second, 2.0, 300.0), (gone, 50.0, 900.0)):
         job = {"stage": "tile", "cpu_s": cpu, "wall_s": 1.0, "peak_mib": peak}
         (usage / f"tile-{name}.json").write_text(json.dumps(job))
-    (usage / "cut.json").write_text("{")
-    remake(root)
+    (usage / f"cells-{first}.json").write_text("{")
+    remake(root, config)
     cohort = root / "results" / "cohort"
     record = json.loads((cohort / "run.json").read_text())
+    assert set(record["stages"]) == {"tile"}
     assert record["stages"]["tile"] == {
         "jobs": 2, "cpu_s": 3.5, "wall_s": 2.0, "peak_mib": 300.0,
     }  # fmt: skip

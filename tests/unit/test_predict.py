@@ -58,7 +58,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for i, name in enumerate(store)
     ]
-    train(TASK, rows, store.get, TrainConfig(epochs=10, hidden=32), folder)
+    train(TASK, rows, store.get, str, TrainConfig(epochs=10, hidden=32), folder)
     return folder
 
 
@@ -108,10 +108,13 @@ def test_foreign_slides_are_flagged_and_own_ones_are_not(model: predict.Model) -
         assert found.attrs.out_of_distribution
         assert found.attrs.abstained
         assert found.attrs.reason == predict.FOREIGN
-        assert (found.attrs.label, found.attrs.prob, found.attrs.set) == ("", (), ())
+        assert (found.attrs.label, found.attrs.set) == ("", ())
+        assert sum(found.attrs.prob) == pytest.approx(1, abs=1e-5)  # the raw output is kept
         assert found.attention.sum(dtype=np.float64) == pytest.approx(1, abs=1e-6)
-    trusting = PredictConfig(ood_percentile=100)
-    assert not model.answer(slide(rng, False, 50.0), trusting).attrs.abstained
+    given, trusting = slide(rng, False, 50.0), PredictConfig(ood_percentile=100)
+    answered = model.answer(given, trusting).attrs
+    assert not answered.abstained
+    assert answered.prob == model.answer(given, SECTION).attrs.prob
 
 
 def test_order_of_tiles_only_orders_the_attention(model: predict.Model) -> None:
@@ -130,6 +133,7 @@ def test_no_tile_is_an_abstention(model: predict.Model) -> None:
     given = slide(np.random.default_rng(5), tumor=True)
     found = model.answer(replace(given, x=given.x[:0]), SECTION)
     assert (found.attrs.abstained, found.attrs.reason) == (True, predict.NO_TISSUE)
+    assert (found.attrs.label, found.attrs.prob) == ("", ())
     assert found.attention.shape == (0,)
 
 

@@ -161,6 +161,7 @@ def test_a_foreign_slide_is_named_plainly_and_shows_no_probability():
     assert any(note.startswith("OUT OF DISTRIBUTION") for note in said.notes)
     for document in (render.markdown(made, CASE), render.html(made, CASE)):
         assert "OUT OF DISTRIBUTION" in document
+        assert not re.search(r"0\.6[67]|0\.33|66\.8|33\.2", document)  # the raw output stays out
 
 
 def test_what_was_not_assessed_is_printed_as_such():

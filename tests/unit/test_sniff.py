@@ -85,7 +85,7 @@ def test_fifo_is_not_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"hello, this is text\n" * 50, ("text", "68 65 6c 6c")),
+        (b"hello, this is text\n" * 50, ("text")),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ("LFS", "git lfs pull")),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), ("PNG",)),
         (b"\xff\xd8\xff\xe0" + bytes(100), ("JPEG picture",)),

@@ -142,6 +142,30 @@ def test_binary_metrics_count_patients_not_slides() -> None:
     assert own["sensitivity"]["value"] == own["specificity"]["value"] == 1.0
 
 
+def test_shares_of_clustered_slides_are_as_wide_as_their_patients() -> None:
+    """Ten slides of each of eight patients, alike within: the patients are the sample."""
+    right = np.repeat([1, 1, 1, 1, 1, 0, 1, 0], 10)
+    y = np.repeat([1, 1, 1, 1, 0, 0, 0, 0], 10)
+    p = np.where(right == y, 0.9, 0.1)
+    who = np.repeat(list("abcdefgh"), 10).tolist()
+    found = stats.binary_metrics(y, p, who)["specificity"]
+    naive = stats.wilson(20, 40)
+    honest = stats.wilson(2, 4)
+    assert found["value"] == 0.5
+    assert found["high"] - found["low"] > 1.5 * (naive.high - naive.low)
+    assert found["high"] - found["low"] >= honest.high - honest.low
+    nothing = stats.binary_metrics(y, p, who)["sensitivity"]  # all right: no interval of no width
+    assert nothing == {"value": 1.0, "low": None, "high": None}
+
+
+def test_patients_with_slides_of_both_classes() -> None:
+    y, p = np.array([1, 0] * 6), np.linspace(0.2, 0.8, 12)
+    mixed = stats.binary_metrics(y, p, list("aabbccddeeff"))
+    swapped = stats.binary_metrics(y[::-1], p[::-1], list("ffeeddccbbaa"))
+    assert mixed["n_patients"] == 6
+    assert mixed["brier"] == swapped["brier"]  # whichever slide comes first
+
+
 def test_relative_error() -> None:
     truth, found = np.array([100.0, 200, 50, 0]), np.array([110.0, 180, 50, 3])
     e = stats.relative_error(truth, found, list("abcd"))

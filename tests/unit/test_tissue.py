@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.store.records import BACKGROUND, DARK, PEN, TISSUE, UNREADABLE
+from pathai.store.records import BACKGROUND, DARK, PEN, TISSUE, UNREADABLE, TissueMap
 from pathai.tissue import Overview, dark_background, overview, tissue_map
 from pathai.units import Box, Mpp, Size
 
@@ -228,3 +228,13 @@ def test_synthetic_slides_are_covered(
     assert (mine & ~tissue & ~ink).sum() <= spill * tissue.sum()
     if ink.any():
         assert (found.classes[ink] == PEN).mean() >= 0.9
+
+
+def test_the_box_of_a_class_is_around_its_outermost_pixels():
+    classes = np.zeros((6, 9), np.uint8)
+    classes[2, 3] = classes[4, 5] = TISSUE
+    classes[0, 8] = PEN
+    tissue = TissueMap(classes, 16.0, Mpp(8.0, 8.0))
+    assert tissue.box(TISSUE) == Box(48.0, 32.0, 48.0, 48.0)
+    assert tissue.box(PEN) == Box(128.0, 0.0, 16.0, 16.0)
+    assert TissueMap(classes * 0, 16.0, Mpp(8.0, 8.0)).box(TISSUE) is None

@@ -95,7 +95,7 @@ def test_figures_on_the_page_are_those_of_the_results(finished_demo):
     for row in test:
         folder = plan.results.slide(row["slide_id"])
         answer = folder.read_prediction("tumor").attrs
-        if answer.prob:
+        if answer.label:
             patients.setdefault(row["patient_id"], []).append(answer.prob[1])
             labels[row["patient_id"]] = row["tumor"] == "yes"
         count = folder.read_cells_attrs("classical").count.value
