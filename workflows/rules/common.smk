@@ -12,4 +12,6 @@ PLAN = Plan(Path(CONFIG))
 def needs(stage):
     """Receipts that a rule of this stage waits for; the plan knows them."""
     path = ".pathai/receipts/{}/{}".format
-    return lambda w: [path(*need) for need in PLAN.needs(stage, w.get("batch", w.get("task")))]
+    return lambda w: [
+        path(*need) for need in PLAN.needs(stage, w.get("batch", w.get("task")))
+    ]
