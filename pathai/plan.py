@@ -100,7 +100,6 @@ class Plan:
             if task.encoder not in self.config.features.encoders:
                 message = f"task {task.name} needs encoder {task.encoder}"
                 raise PathaiError("E192", message, "add it to features.encoders")
-            check_columns(task, self.sheet)
         if len({task.name for task in tasks}) < len(tasks):
             raise PathaiError("E192", "two tasks have the same name", "rename one")
         return {task.name: task for task in tasks}

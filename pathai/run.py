@@ -17,7 +17,7 @@ from pathlib import Path
 import pathai
 from pathai import chain
 from pathai.errors import PathaiError
-from pathai.plan import Plan
+from pathai.plan import Plan, check_columns
 from pathai.processes import alive, die_with_parent, elsewhere, end, identity, read
 from pathai.progress import follow
 from pathai.store.commit import manifest_path, remove
@@ -161,6 +161,8 @@ def check_everything(plan: Plan) -> None:
     from pathai.drafters import DRAFTERS
 
     plan.sheet, plan.models  # noqa: B018  (reading them validates them)
+    for task in plan.tasks.values():
+        check_columns(task, plan.sheet)
     for name in plan.config.features.encoders:
         chain.check_encoder_name(name)
     DETECTORS[plan.config.cells.detector]

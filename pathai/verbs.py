@@ -100,6 +100,8 @@ def train_tasks(config: Path, name: str) -> int:
     if name and name not in plan.tasks:
         raise PathaiError("E191", f"no task {name!r}", f"try {', '.join(plan.tasks)}")
     names = [name] if name else list(plan.tasks)
+    for task in names:
+        check_columns(plan.tasks[task], plan.sheet)
     return exit_code(
         made
         for task in names
