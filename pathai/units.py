@@ -54,18 +54,3 @@ class Box:
     def bottom(self) -> float:
         """First y past the box."""
         return self.y + self.height
-
-
-def px_to_um(px: float, mpp: float) -> float:
-    """Length in µm of ``px`` pixels."""
-    return px * mpp
-
-
-def um_to_px(um: float, mpp: float) -> float:
-    """Length in pixels of ``um`` micrometers."""
-    return um / mpp
-
-
-def area_mm2(px: float, mpp: Mpp) -> float:
-    """Area in mm² of ``px`` pixels."""
-    return px * mpp.x * mpp.y / 1e6
