@@ -1,12 +1,16 @@
 """Exact reduction of images to another µm/px, on grids fixed to absolute coordinates."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pathai.units import Mpp
+from pathai.units import Box, Mpp, Size
 
 U8 = NDArray[np.uint8]
+SLACK = 1.01
+"""A level this much coarser than asked for still serves: resampling hides 1 %."""
 NEAR = 1.1
 """Factors below this are left alone: resampling by so little only blurs."""
 
@@ -15,6 +19,51 @@ def reduction(mpp: Mpp, target_mpp: float) -> tuple[float, float]:
     """Factor along x and y that brings ``mpp`` to ``target_mpp``; 1 where it is near or coarser."""
     fx, fy = (target_mpp / m if target_mpp / m > NEAR else 1.0 for m in (mpp.x, mpp.y))
     return fx, fy
+
+
+def resample(read: Callable[[int, int, int, int], U8], place: Box, out: Size) -> U8:
+    """Bring a box of an image, which may lie between pixels, to ``out`` pixels.
+
+    Where a pixel of the result is a whole number of pixels (up to one pixel over the whole box)
+    it is their mean; other ratios go through a Hamming filter that sees the pixels around the box,
+    so neighboring boxes join seamlessly.
+
+    Parameters
+    ----------
+    read : callable
+        x, y, width, height in whole px of the image to ``uint8[h, w, ...]``; may be asked for
+        pixels outside of the image.
+    place : Box
+        Px of the image.
+    out : Size
+        Size of the result, px.
+
+    Returns
+    -------
+    uint8[out.height, out.width, ...]
+    """
+    x, y, width, height = place.x, place.y, place.width, place.height
+    if (width, height) == (out.width, out.height) and x == int(x) and y == int(y):
+        return read(int(x), int(y), out.width, out.height)
+    from PIL import Image
+
+    whole = _whole(width, out.width) and _whole(height, out.height)
+    margin = 0 if whole else int(np.ceil(max(width / out.width, height / out.height))) + 1
+    x0, y0 = int(np.floor(x)) - margin, int(np.floor(y)) - margin
+    columns = int(np.ceil(x + width)) + margin - x0
+    rows = int(np.ceil(y + height)) + margin - y0
+    image = Image.fromarray(read(x0, y0, columns, rows))
+    if whole and (columns % out.width, rows % out.height) == (0, 0) and (x, y) == (x0, y0):
+        # one rounding, where resize would round once per axis
+        return np.asarray(image.reduce((columns // out.width, rows // out.height)))
+    kind = Image.Resampling.BOX if whole else Image.Resampling.HAMMING
+    part = (x - x0, y - y0, x - x0 + width, y - y0 + height)
+    return np.asarray(image.resize((out.width, out.height), kind, box=part))
+
+
+def _whole(source: float, out: int) -> bool:
+    ratio = round(source / out)
+    return ratio >= 1 and abs(source - ratio * out) <= 1
 
 
 def area_reduce(

@@ -153,10 +153,10 @@ def survey(path: Path, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, s
     slide = _slide(path, reader)
     facts = slide.facts
     levels = list(zip(facts.level_dimensions, facts.level_downsamples, strict=True))
-    return facts.size, facts.vendor, overview(slide.read, levels, mpp, target_um)
+    return facts.size, facts.vendor, overview(slide.read_level, levels, mpp, target_um)
 
 
 def read(path: Path, reader: str, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Level-0 pixels of a box and their validity, None for all valid (runs in the child)."""
-    pixels, valid = _slide(path, reader).read(box)
+    pixels, valid = _slide(path, reader).read_level(box)
     return pixels, None if valid.all() else valid

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
+from pathai.resample import SLACK, resample
 from pathai.units import Box, Mpp, Size
 
 T = TypeVar("T")
@@ -74,8 +75,11 @@ class Slide(Protocol):
     def facts(self) -> Facts:
         """Geometry and resolution."""
 
-    def read(self, box: Box, level: int = 0) -> tuple[Pixels, Mask]:
-        """Pixels uint8[h, w, 3] of a level-0 box and which of them are real, bool[h, w]."""
+    def read(self, box: Box, mpp: float) -> tuple[Pixels, Mask]:
+        """Pixels uint8[h, w, 3] of a level-0 box at ``mpp``, and which of them are real."""
+
+    def read_level(self, box: Box, level: int = 0) -> tuple[Pixels, Mask]:
+        """Pixels uint8[h, w, 3] of a level-0 box as a level stores them, and which are real."""
 
     def close(self) -> None:
         """Give the file back."""
@@ -93,13 +97,16 @@ class BaseSlide(ABC):
         The slide file.
     reason : str
         Why this reader was chosen.
+    mpp : Mpp, optional
+        µm per level-0 px to believe instead of the file's own.
     """
 
     name = ""
 
-    def __init__(self, path: Path, reason: str = "") -> None:
+    def __init__(self, path: Path, reason: str = "", mpp: Mpp | None = None) -> None:
         self.path = path
         self.reason = reason
+        self._mpp = mpp
         self._handle: Any = None
         self._pid = 0
         self._facts: Facts | None = None
@@ -123,8 +130,70 @@ class BaseSlide(ABC):
             self._facts = self.convert("E120", "opening", lambda: self._collect(self._here()))
         return self._facts
 
-    def read(self, box: Box, level: int = 0) -> tuple[Pixels, Mask]:
-        """Pixels of a box.
+    @property
+    def mpp(self) -> Mpp:
+        """µm per level-0 px: what the caller gave, else what the file records.
+
+        Raises
+        ------
+        PathaiError
+            E130 or E131 where there is no plausible one: give it in the sheet.
+        """
+        mpp = self._mpp or self.facts.mpp
+        if mpp is None:
+            raise PathaiError("E130", "the file does not record µm per pixel")
+        if not mpp.plausible:
+            raise PathaiError("E131", f"the file says {mpp.x:.4g} µm/px")
+        return mpp
+
+    def read(self, box: Box, mpp: float) -> tuple[Pixels, Mask]:
+        """Pixels of a box at a wanted resolution, from the coarsest level that is fine enough.
+
+        Parameters
+        ----------
+        box : Box
+            Level-0 px; may lie between pixels and reach outside of the slide.
+        mpp : float
+            µm per px of the result, the same along x and y.
+
+        Returns
+        -------
+        pixels : uint8[h, w, 3]
+            ``h = round(box.height * mpp_y / mpp)``, likewise ``w``; the field of view is just
+            the box. White outside of the slide and where the file holds no pixels.
+        valid : bool[h, w]
+            Whether at least half of what a pixel covers is real.
+
+        Raises
+        ------
+        PathaiError
+            E130 or E131 without a plausible µm/px, E162 if the region could not be decoded.
+        """
+        native, facts = self.mpp, self.facts
+        width, height = box.width * native.x / mpp, box.height * native.y / mpp
+        out = Size(max(round(width), 1), max(round(height), 1))
+        wanted = min(box.width / out.width, box.height / out.height) * SLACK
+        fits = [k for k, d in enumerate(facts.level_downsamples) if d <= wanted]
+        level = max(fits, key=lambda k: facts.level_downsamples[k], default=0)
+        limit = facts.level_dimensions[level]
+        rx, ry = facts.size.width / limit.width, facts.size.height / limit.height
+        place = Box(box.x / rx, box.y / ry, box.width / rx, box.height / ry)
+        known: list[Mask] = []
+
+        def fetch(x: int, y: int, w: int, h: int) -> Pixels:
+            part, mask = self._read_px(level, x, y, w, h)
+            known.append(mask)
+            return part
+
+        pixels = resample(fetch, place, out)
+        mask = known[0]
+        if mask.all():
+            return pixels, np.ones((out.height, out.width), bool)
+        share = resample(lambda *_: mask.view(np.uint8) * np.uint8(255), place, out)
+        return pixels, share >= 128
+
+    def read_level(self, box: Box, level: int = 0) -> tuple[Pixels, Mask]:
+        """Pixels of a box as a level stores them.
 
         Parameters
         ----------
@@ -150,6 +219,11 @@ class BaseSlide(ABC):
         ratio_x, ratio_y = facts.size.width / limit.width, facts.size.height / limit.height
         x, y = round(box.x / ratio_x), round(box.y / ratio_y)
         width, height = round(box.width / ratio_x), round(box.height / ratio_y)
+        return self._read_px(level, x, y, width, height)
+
+    def _read_px(self, level: int, x: int, y: int, width: int, height: int) -> tuple[Pixels, Mask]:
+        """The same, in whole px of the level."""
+        limit = self.facts.level_dimensions[level]
         pixels = np.full((height, width, 3), 255, np.uint8)
         valid = np.zeros((height, width), bool)
         left, top = max(x, 0), max(y, 0)

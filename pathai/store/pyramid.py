@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
+from pathai.resample import SLACK, resample
 from pathai.store.records import TISSUE_NAMES, TissueMap
 from pathai.store.shard import ABSENT, CHUNK, PER_SHARD, read_chunk, read_index
 from pathai.units import Box, Mpp, Size
@@ -28,8 +29,6 @@ ChunkCache = dict[tuple[int, int, int], Pixels | None]
 """Decoded chunks by (level, row, column); the caller decides what stays."""
 
 SCHEMA = 1
-SLACK = 1.01
-"""A level this much coarser than asked for still serves: resampling hides 1 %."""
 _TISSUE_COLORS = (
     (0, 0, 0, 0),
     (46, 160, 67, 96),
@@ -149,9 +148,7 @@ class Pyramid:
     def read_at(self, box: Box, out: Size, cache: ChunkCache | None = None) -> Pixels:
         """A box resampled to ``out`` pixels, from the coarsest level that is fine enough.
 
-        Boxes may start and end between pixels. Where a pixel of the result is a whole number of
-        stored pixels (up to one pixel over the whole box) it is their mean; other ratios go
-        through a Hamming filter that sees the pixels around the box, so tiles join seamlessly.
+        See `pathai.resample.resample` for the filter.
 
         Parameters
         ----------
@@ -169,23 +166,11 @@ class Pyramid:
         """
         level = self.level_for(min(box.width / out.width, box.height / out.height))
         d = self.downsamples[level]
-        x, y, width, height = (v / d for v in (box.x, box.y, box.width, box.height))
-        if (width, height) == (out.width, out.height) and x == int(x) and y == int(y):
-            return self.read_px(level, int(x), int(y), out.width, out.height, cache)
-        from PIL import Image
 
-        whole = _whole(width, out.width) and _whole(height, out.height)
-        margin = 0 if whole else int(np.ceil(max(width / out.width, height / out.height))) + 1
-        x0, y0 = int(np.floor(x)) - margin, int(np.floor(y)) - margin
-        columns = int(np.ceil(x + width)) + margin - x0
-        rows = int(np.ceil(y + height)) + margin - y0
-        image = Image.fromarray(self.read_px(level, x0, y0, columns, rows, cache))
-        if whole and (columns % out.width, rows % out.height) == (0, 0) and (x, y) == (x0, y0):
-            # one rounding, where resize would round once per axis
-            return np.asarray(image.reduce((columns // out.width, rows // out.height)))
-        kind = Image.Resampling.BOX if whole else Image.Resampling.HAMMING
-        part = (x - x0, y - y0, x - x0 + width, y - y0 + height)
-        return np.asarray(image.resize((out.width, out.height), kind, box=part))
+        def fetch(x: int, y: int, width: int, height: int) -> Pixels:
+            return self.read_px(level, x, y, width, height, cache)
+
+        return resample(fetch, Box(box.x / d, box.y / d, box.width / d, box.height / d), out)
 
     def valid(self, box: Box) -> float:
         """Share of a box that lies on the slide and was readable, 0 to 1."""
@@ -245,11 +230,6 @@ class Pyramid:
 def shard_path(root: Path, level: int, row: int, column: int) -> Path:
     """File of one shard below ``tiles.zarr`` (Zarr v3 default chunk keys)."""
     return root / str(level) / "c" / "0" / str(row) / str(column)
-
-
-def _whole(source: float, out: int) -> bool:
-    ratio = round(source / out)
-    return ratio >= 1 and abs(source - ratio * out) <= 1
 
 
 def _overlap(a: Box, b: Box) -> float:

@@ -59,7 +59,7 @@ def test_white_outside_at_every_level(slide: Slide) -> None:
     ):
         edge = 12 * factor
         corner = Box(facts.size.width - edge, facts.size.height - edge, 3 * edge, 2 * edge)
-        pixels, valid = slide.read(corner, level)
+        pixels, valid = slide.read_level(corner, level)
         height, width = valid.shape
         assert abs(height - 24) <= 1
         assert abs(width - 36) <= 1
@@ -68,7 +68,9 @@ def test_white_outside_at_every_level(slide: Slide) -> None:
         assert not valid[14:].any()
         assert not valid[:, 14:].any()
         assert (pixels[~valid] == 255).all()
-        pixels, valid = slide.read(Box(-9 * factor, -9 * factor, 8 * factor, 8 * factor), level)
+        pixels, valid = slide.read_level(
+            Box(-9 * factor, -9 * factor, 8 * factor, 8 * factor), level
+        )
         assert not valid.any()
         assert (pixels == 255).all()
         assert size.width >= 1
@@ -84,9 +86,36 @@ def test_parts_equal_the_whole(slide: Slide) -> None:
     def box(x: int, y: int, width: int, height: int) -> Box:
         return Box(x * ratio_x, y * ratio_y, width * ratio_x, height * ratio_y)
 
-    whole, _ = slide.read(box(0, 0, 60, 50), level)
-    part, _ = slide.read(box(17, 9, 20, 31), level)
+    whole, _ = slide.read_level(box(0, 0, 60, 50), level)
+    part, _ = slide.read_level(box(17, 9, 20, 31), level)
     assert np.array_equal(part, whole[9:40, 17:37])
+
+
+@pytest.mark.parametrize("reader", ORDER)
+def test_a_wanted_resolution_is_met_exactly(tmp_path: Path, reader: str) -> None:
+    """Whole ratios are plain means; others place the picture where it belongs, to a tenth px."""
+    path = tmp_path / "made.svs"
+    image = aperio(path, np.random.default_rng(5))
+    slide = reopen(path, reader)
+    pixels, valid = slide.read(Box(33, 20, 300, 200), 0.499)
+    assert np.array_equal(pixels, image[20:220, 33:333])
+    assert valid.all()
+    pixels, _ = slide.read(Box(34, 20, 300, 200), 0.998)
+    sums = image[20:220, 34:334].reshape(100, 2, 150, 2, 3).sum(axis=(1, 3), dtype=int)
+    assert np.array_equal(pixels, (sums + 2) // 4)
+    pixels, valid = slide.read(Box(1287 - 60, 1031 - 30, 120, 60), 0.499 * 3)
+    assert pixels.shape == (20, 40, 3)
+    assert valid[:10, :20].all()
+    assert not valid[10:].any()
+    assert not valid[:, 20:].any()
+    assert (pixels[~valid] == 255).all()
+    # the second level is a ramp: 0.7 gray levels per px along x, 0.9 along y
+    pixels, _ = slide.read(Box(100.5, 60.25, 512, 320), 0.499 * 5)
+    assert pixels.shape == (64, 102, 3)
+    columns = (100.5 + (np.arange(102) + 0.5) * 512 / 102) / (1287 / 321) - 0.5
+    # stored as whole gray levels, rounded down: half a level darker on average
+    assert np.abs(pixels[30, 2:-2, 0] - (columns[2:-2] * 0.7 - 0.5)).max() < 0.8
+    slide.close()
 
 
 @pytest.mark.real
@@ -104,8 +133,8 @@ def test_both_readers_see_the_same_pixels(test_data: Path, name: str, reach: int
             min(length, int(reach * one.facts.level_downsamples[level]))
             for length in (one.facts.size.width, one.facts.size.height)
         )
-        a, valid_a = one.read(Box(0, 0, width, height), level)
-        b, valid_b = two.read(Box(0, 0, width, height), level)
+        a, valid_a = one.read_level(Box(0, 0, width, height), level)
+        b, valid_b = two.read_level(Box(0, 0, width, height), level)
         assert np.array_equal(a, b)
         assert np.array_equal(valid_a, valid_b)
     one.close()
@@ -146,7 +175,7 @@ def test_synthetic_svs_is_exact(tmp_path: Path, reader: str) -> None:
         (1, 2, 640, 3),
         (1200, 1000, 87, 31),
     ):
-        pixels, valid = slide.read(Box(x, y, w, h))
+        pixels, valid = slide.read_level(Box(x, y, w, h))
         assert valid.all()
         assert np.array_equal(pixels, image[y : y + h, x : x + w])
     slide.close()
@@ -159,8 +188,8 @@ def test_both_readers_agree_on_a_lower_level(tmp_path: Path) -> None:
     assert one.facts.level_downsamples == pytest.approx(two.facts.level_downsamples)
     assert one.facts.level_downsamples[1] != round(one.facts.level_downsamples[1])
     for x, y in ((0, 0), (40, 80), (801, 333)):
-        a, _ = one.read(Box(x, y, 400, 300), 1)
-        b, _ = two.read(Box(x, y, 400, 300), 1)
+        a, _ = one.read_level(Box(x, y, 400, 300), 1)
+        b, _ = two.read_level(Box(x, y, 400, 300), 1)
         assert np.abs(a.astype(int) - b).max() <= 1
         assert (
             np.abs(a[5, 9].astype(int) - [(x / 4.01 + 9) * 0.7, (y / 4.01 + 5) * 0.9, 0]).max()
@@ -180,9 +209,9 @@ def test_coordinates_are_exact(test_data: Path, name: str) -> None:
     slide = open_slide(test_data / "slides/xyc" / name)
     assert slide.name == "tiffslide"
     assert "openslide does not" in slide.reason
-    assert np.array_equal(slide.read(Box(0, 0, 512, 512))[0], truth)
+    assert np.array_equal(slide.read_level(Box(0, 0, 512, 512))[0], truth)
     for x, y, w, h in ((8, 200, 16, 40), (255, 1, 3, 300), (500, 480, 12, 32)):
-        assert np.array_equal(slide.read(Box(x, y, w, h))[0], truth[y : y + h, x : x + w])
+        assert np.array_equal(slide.read_level(Box(x, y, w, h))[0], truth[y : y + h, x : x + w])
     slide.close()
 
 
@@ -199,7 +228,7 @@ def test_a_tile_without_bytes_is_invalid_not_black(tmp_path: Path, reader: str) 
         file.seek(place + 7 * size)  # second row, second column of six
         file.write(bytes(size))
     slide = reopen(path, reader)
-    pixels, valid = slide.read(Box(0, 0, 720, 720))
+    pixels, valid = slide.read_level(Box(0, 0, 720, 720))
     assert not valid[240:480, 240:480].any()
     assert valid.sum() == 720 * 720 - 240 * 240
     assert (pixels[~valid] == 255).all()
@@ -220,12 +249,12 @@ def test_a_broken_tile_fails_alone(tmp_path: Path, reader: str) -> None:
         file.write(b"\xff" * 64)
     slide = reopen(path, reader)
     with pytest.raises(PathaiError) as caught:
-        slide.read(Box(300, 300, 50, 50))
+        slide.read_level(Box(300, 300, 50, 50))
     assert caught.value.code == "E162"
     assert "level 0, x 300 y 300" in caught.value.message
     assert path.stem not in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
-    pixels, valid = slide.read(Box(0, 0, 240, 240))
+    pixels, valid = slide.read_level(Box(0, 0, 240, 240))
     assert valid.all()
     assert np.array_equal(pixels, image[:240, :240])
     slide.close()
@@ -236,10 +265,10 @@ def test_a_fork_gets_its_own_handle(tmp_path: Path, reader: str) -> None:
     path = tmp_path / "forked.svs"
     image = aperio(path, np.random.default_rng(4))
     slide = reopen(path, reader)
-    slide.read(Box(0, 0, 10, 10))
+    slide.read_level(Box(0, 0, 10, 10))
     before = slide._handle  # type: ignore[attr-defined]
     slide._pid = os.getpid() + 1  # type: ignore[attr-defined]
-    assert np.array_equal(slide.read(Box(5, 6, 300, 200))[0], image[6:206, 5:305])
+    assert np.array_equal(slide.read_level(Box(5, 6, 300, 200))[0], image[6:206, 5:305])
     assert slide._handle is not before  # type: ignore[attr-defined]
     before.close()
     slide.close()
@@ -290,7 +319,7 @@ def test_a_damaged_slide_does_not_go_on_to_the_second_reader(
     path = tmp_path / "damaged.svs"
     path.write_bytes(data)
     with pytest.raises(PathaiError, match="openslide failed"):
-        open_slide(path).read(Box(0, 0, 500, 500))
+        open_slide(path).read_level(Box(0, 0, 500, 500))
 
 
 @pytest.mark.real

@@ -171,7 +171,7 @@ def test_coordinates_are_exact_on_xyc(test_data: Path, tmp_path: Path, mpp: floa
     source = open_slide(folder / "XYC-half-mpp.tiff")
     info = slide(512, 512, Mpp(0.5, 0.5))
     tissue = tissue_of(info, 16.0)
-    write_pyramid(tmp_path / "t", source.read, Size(512, 512), Mpp(0.5, 0.5), tissue)
+    write_pyramid(tmp_path / "t", source.read_level, Size(512, 512), Mpp(0.5, 0.5), tissue)
     source.close()
     tiles = grid(tissue, info, 64, mpp, 0.0)
     step = round(mpp / 0.5)

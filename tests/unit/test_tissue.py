@@ -214,7 +214,7 @@ def test_synthetic_slides_are_covered(
     facts = slide.facts
     levels = list(zip(facts.level_dimensions, facts.level_downsamples, strict=True))
     assert facts.mpp is not None
-    found = tissue_map(overview(slide.read, levels, facts.mpp, 8.0))
+    found = tissue_map(overview(slide.read_level, levels, facts.mpp, 8.0))
     slide.close()
     step = found.downsample / truth.map_downsample
     rows, columns = (
