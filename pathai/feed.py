@@ -1,177 +1,223 @@
-"""Grids of tiles in µm, and batches of their pixels.
+"""Batches of the pixels of a grid's tiles, each stored chunk decoded about once.
 
-A tile's edge is ``tile_px * mpp`` µm, kept as a float in level-0 pixels; only the recorded corner
-is a whole pixel, and that corner is what is read. So a grid neither drifts nor changes its field
-of view when the slide's mpp is odd or differs between x and y.
+Tiles come in row-major order, on one process or several. Several share the columns of the slide
+among them, so that each decodes its own chunks, and write into the same ring of batches; what is
+yielded does not depend on how many they are.
 """
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from hashlib import sha256
+import multiprocessing
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.store.pyramid import ChunkCache, Pyramid
-from pathai.store.records import TISSUE, SlideInfo, TissueMap
-from pathai.store.shard import CHUNK
+from pathai.grid import Grid
+from pathai.resample import resample
+from pathai.store.level import ChunkCache, Level
+from pathai.store.pyramid import Pyramid
 from pathai.units import Box, Size
 
+if TYPE_CHECKING:
+    Link = Connection[Any, Any]
 
-@dataclass(frozen=True)
-class Grid:
-    """Tiles of one slide for one tile size and resolution.
-
-    Parameters
-    ----------
-    xy_px0 : int32[N, 2]
-        Top-left corner (x, y), level-0 px, row-major.
-    size_px0 : float32[2]
-        Width and height of a tile, level-0 px.
-    tissue : float16[N]
-        Share of tissue.
-    tile_px : int
-        Edge of a tile, px at its own mpp.
-    mpp : float
-        µm per px of the tiles.
-    digest : str
-        SHA-256 over all of the above but ``tissue``.
-    """
-
-    xy_px0: NDArray[np.int32]
-    size_px0: NDArray[np.float32]
-    tissue: NDArray[np.float16]
-    tile_px: int
-    mpp: float
-    digest: str
-
-    def __len__(self) -> int:
-        return len(self.xy_px0)
-
-    def box(self, index: int) -> Box:
-        """Place of one tile, level-0 px."""
-        x, y = self.xy_px0[index]
-        return Box(float(x), float(y), float(self.size_px0[0]), float(self.size_px0[1]))
-
-
-def grid(tissue: TissueMap, slide: SlideInfo, tile_px: int, mpp: float, min_tissue: float) -> Grid:
-    """Lay a gapless grid over a slide and keep the tiles with enough tissue.
-
-    Parameters
-    ----------
-    tissue : TissueMap
-        Classes of the slide.
-    slide : SlideInfo
-        Level-0 size and mpp.
-    tile_px : int
-        Edge of a tile, px at ``mpp``.
-    mpp : float
-        µm per px of the tiles, the same along x and y.
-    min_tissue : float
-        Least share of tissue, 0 to 1; a tile without any is never kept.
-
-    Returns
-    -------
-    Grid
-        Tiles in row-major order; the last row and column may reach past the slide.
-
-    Raises
-    ------
-    PathaiError
-        E193 if the tile is smaller than one level-0 pixel.
-    """
-    width, height = tile_px * mpp / slide.mpp_x, tile_px * mpp / slide.mpp_y
-    if not (width >= 1 and height >= 1):
-        raise PathaiError("E193", f"a tile of {tile_px} px at {mpp} µm/px is below one pixel")
-    columns, rows = _count(slide.width, width), _count(slide.height, height)
-    x0 = np.floor(np.arange(columns) * width + 0.5)
-    y0 = np.floor(np.arange(rows) * height + 0.5)
-    mask = tissue.classes == TISSUE
-    share = _box_means(mask, x0 / tissue.downsample, y0 / tissue.downsample,
-                       width / tissue.downsample, height / tissue.downsample)  # fmt: skip
-    kept = (share >= min_tissue) & (share > 0)
-    row, column = np.nonzero(kept)
-    xy = np.stack([x0[column], y0[row]], axis=1).astype(np.int32)
-    size = np.array([width, height], np.float32)
-    return Grid(xy, size, share[kept].astype(np.float16), tile_px, mpp,
-                _digest(xy, size, tile_px, mpp))  # fmt: skip
-
-
-def _count(length: int, tile: float) -> int:
-    """Tiles that cover ``length``; a sliver below a thousandth of a tile is rounding."""
-    return max(int(np.ceil(length / tile - 1e-3)), 1)
-
-
-def _box_means(
-    mask: NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64], w: float, h: float
-) -> NDArray[np.float64]:
-    """Exact share of set pixels in boxes with fractional edges: float64[rows, columns]."""
-    rows = _spans(y, h, mask.shape[0])
-    columns = _spans(x, w, mask.shape[1])
-    sums = rows @ mask.astype(np.float64) @ columns.T
-    share: NDArray[np.float64] = np.clip(sums / (w * h), 0.0, 1.0)
-    return share
-
-
-def _spans(start: NDArray[np.float64], length: float, count: int) -> NDArray[np.float64]:
-    """Overlap of each interval with each map pixel: float64[intervals, count]."""
-    edges = np.arange(count + 1)
-    low = np.clip(start[:, None], edges[:-1], edges[1:])
-    high = np.clip(start[:, None] + length, edges[:-1], edges[1:])
-    return high - low
-
-
-def _digest(xy: NDArray[np.int32], size: NDArray[np.float32], tile_px: int, mpp: float) -> str:
-    head = json.dumps([int(tile_px), float(mpp), len(xy)]).encode()
-    return sha256(head + size.astype("<f4").tobytes() + xy.astype("<i4").tobytes()).hexdigest()
+Pixels = NDArray[np.uint8]
+Change = Callable[[Pixels], Pixels]
+"""``uint8[B, H, W, 3]`` to the same: color management or normalization, done where it was read."""
+AHEAD = 3
+"""Batches that may be ready beyond the one that is used."""
+SECONDS = 600.0
+"""Longest that a batch may take."""
 
 
 def batches(
-    pyramid: Pyramid, tiles: Grid, batch: int
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float16]]]:
-    """Pixels of a grid's tiles, in its order; each stored chunk is decoded about once.
+    pyramid: Pyramid, tiles: Grid, batch: int, *, workers: int = 1, change: Change | None = None
+) -> Iterator[tuple[Pixels, NDArray[np.float16]]]:
+    """Pixels of a grid's tiles, in its order.
 
     Parameters
     ----------
     pyramid : Pyramid
         Open ``tiles.zarr``.
     tiles : Grid
-        From `grid`.
+        From `pathai.grid.grid`.
     batch : int
         Tiles per batch; the last one may be smaller.
+    workers : int
+        Processes that decode; 1 is this one.
+    change : callable, optional
+        Picklable; applied to every batch.
 
     Yields
     ------
     pixels : uint8[B, H, W, 3]
-        Tiles at the grid's own mpp, white where nothing is stored; a new array each time.
+        Tiles at the grid's own mpp, white where nothing is stored. Valid until the next one.
     valid : float16[B]
         Share of each tile that lies on the slide and was readable.
 
     Raises
     ------
     PathaiError
-        E164 if the pixels are damaged: run ``pathai verify``.
+        E164 if the pixels are damaged: run ``pathai verify``; E172 if a worker died.
     """
-    edge = tiles.tile_px
-    cache: ChunkCache = {}
-    level = pyramid.level_for(float(tiles.size_px0.min()) / edge)
+    if workers > 1 and len(tiles) > batch:
+        yield from _shared(pyramid.path, tiles, batch, workers, change)
+        return
+    reader = _Reader(pyramid, tiles)
+    room = np.empty((min(batch, len(tiles)), tiles.tile_px, tiles.tile_px, 3), np.uint8)
     for start in range(0, len(tiles), batch):
         stop = min(start + batch, len(tiles))
-        pixels = np.empty((stop - start, edge, edge, 3), np.uint8)
-        valid = np.empty(stop - start, np.float16)
-        for i in range(start, stop):
-            box = tiles.box(i)
-            if i and tiles.xy_px0[i, 1] != tiles.xy_px0[i - 1, 1]:
-                _forget_above(cache, box.y / pyramid.downsamples[level])
-            pixels[i - start] = pyramid.read_at(box, Size(edge, edge), cache)
-            valid[i - start] = pyramid.valid(box)
-        yield pixels, valid
+        pixels = room[: stop - start]
+        reader.fill(pixels, range(start, stop), start)
+        valid = reader.valid(np.arange(start, stop))
+        yield (change(pixels) if change else pixels), valid
 
 
-def _forget_above(cache: ChunkCache, y: float) -> None:
-    """Drop chunks that no later row of tiles can touch (8 px are left for the filter)."""
-    first = int(max(y - 8, 0)) // CHUNK
-    for key in [key for key in cache if key[1] < first]:
-        del cache[key]
+def readable(pyramid: Pyramid, tiles: Grid) -> NDArray[np.float16]:
+    """Share of every tile that lies on the slide and is not known to be lost, float16[N]."""
+    return _Reader(pyramid, tiles).valid(np.arange(len(tiles)))
+
+
+class _Reader:
+    """Reads tiles of one grid, in its order."""
+
+    def __init__(self, pyramid: Pyramid, tiles: Grid) -> None:
+        self.tiles, self.size = tiles, pyramid.size
+        width, height = (float(v) for v in tiles.size_px0)
+        edge = tiles.tile_px
+        self.level: Level = pyramid.levels[pyramid.level_for(min(width, height) / edge)]
+        d = self.level.downsample
+        self.place = tiles.xy_px0 / d
+        self.extent = width / d, height / d
+        self.plain = self.extent == (edge, edge) and bool((self.place % 1 == 0).all())
+        chunk = self.level.chunk
+        alone = self.plain and (edge, edge) == (chunk.width, chunk.height)
+        alone = alone and tiles.stride_px == edge and bool((self.place % edge == 0).all())
+        # a tile that is a chunk is decoded where it belongs; else chunks serve several tiles
+        self.cache = None if alone else ChunkCache()
+
+    def fill(self, out: Pixels, which: Any, start: int) -> None:
+        """Tiles ``which`` (numbers of the grid) into ``out``, whose first tile is ``start``."""
+        edge = self.tiles.tile_px
+        for i in which:
+            x, y = self.place[i].tolist()
+            if self.plain:
+                self.level.read_into(out[i - start], int(x), int(y), self.cache)
+            else:
+                out[i - start] = resample(self._read, Box(x, y, *self.extent), Size(edge, edge))
+
+    def _read(self, x: int, y: int, width: int, height: int) -> Pixels:
+        return self.level.read_px(x, y, width, height, self.cache)
+
+    def valid(self, which: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Share of tiles that lies on the slide and was readable, float16[B]."""
+        low = self.tiles.xy_px0[which].astype(np.float64)
+        high = low + self.tiles.size_px0
+        area = float(np.prod(self.tiles.size_px0.astype(np.float64)))
+        good = _overlap(low, high, Box(0, 0, self.size.width, self.size.height))
+        for box in self.level.lost:
+            good -= _overlap(low, high, box)
+        return (np.maximum(good, 0) / area).astype(np.float16)
+
+
+def _overlap(low: NDArray[np.float64], high: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
+    """Area that boxes (corners ``float64[B, 2]``, x before y) share with one, ``float64[B]``."""
+    sides = np.minimum(high, (box.right, box.bottom)) - np.maximum(low, (box.x, box.y))
+    shared: NDArray[np.float64] = np.maximum(sides, 0).prod(axis=1)
+    return shared
+
+
+def _shared(
+    path: Path, tiles: Grid, batch: int, workers: int, change: Change | None
+) -> Iterator[tuple[Pixels, NDArray[np.float16]]]:
+    """Batches filled by several processes, each of which reads some columns of the slide."""
+    shape = (AHEAD + 1, batch, tiles.tile_px, tiles.tile_px, 3)
+    context = multiprocessing.get_context("spawn")
+    memory = SharedMemory(create=True, size=int(np.prod(shape)))
+    free = [context.Semaphore(AHEAD) for _ in range(workers)]
+    links: list[Link] = []
+    started = []
+    ring: Pixels | None = np.ndarray(shape, np.uint8, buffer=memory.buf)
+    try:
+        for part, may in zip(columns(tiles, workers), free, strict=True):
+            ours, theirs = context.Pipe(duplex=False)
+            arguments = (path, tiles, batch, part, memory.name, shape, change, may, theirs)
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+            theirs.close()
+            links.append(ours)
+            started.append(process)
+        for number, start in enumerate(range(0, len(tiles), batch)):
+            stop = min(start + batch, len(tiles))
+            valid = np.empty(stop - start, np.float16)
+            for link in links:
+                which, share = _answer(link)
+                valid[which - start] = share
+            assert ring is not None  # noqa: S101  (it is dropped at the end)
+            yield ring[number % shape[0], : stop - start], valid
+            for may in free:
+                may.release()
+    finally:
+        for process in started:
+            process.kill()
+            process.join()
+        for link in links:
+            link.close()
+        ring = None
+        memory.close()
+        memory.unlink()
+
+
+def columns(tiles: Grid, workers: int) -> list[NDArray[np.int64]]:
+    """Tiles of each worker (numbers, ascending): bands of columns with about as many tiles."""
+    x = tiles.xy_px0[:, 0]
+    edges = np.quantile(x, np.arange(1, workers) / workers) if len(x) else np.empty(0)
+    band = np.searchsorted(edges, x, side="right")
+    return [np.flatnonzero(band == k) for k in range(workers)]
+
+
+def _answer(link: "Link") -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+    try:
+        if not link.poll(SECONDS):
+            raise PathaiError("E171", f"no batch within {SECONDS:g} s", "run the stage again")
+        kind, *rest = link.recv()
+    except EOFError:
+        raise PathaiError("E172", "a process that reads tiles died", "lower its number") from None
+    if kind == "failed":
+        raise PathaiError(*rest)
+    return rest[0], rest[1]
+
+
+def _work(
+    path: Path,
+    tiles: Grid,
+    batch: int,
+    part: NDArray[np.int64],
+    name: str,
+    shape: tuple[int, ...],
+    change: Change | None,
+    may: Any,
+    link: "Link",
+) -> None:
+    """Fill this worker's tiles of every batch (runs in a process of its own)."""
+    memory = SharedMemory(name=name)
+    ring: Pixels = np.ndarray(shape, np.uint8, buffer=memory.buf)
+    try:
+        reader = _Reader(Pyramid(path), tiles)
+        for number, start in enumerate(range(0, len(tiles), batch)):
+            which = part[np.searchsorted(part, start) : np.searchsorted(part, start + batch)]
+            may.acquire()
+            slot = ring[number % shape[0]]
+            reader.fill(slot, which.tolist(), start)
+            if change is not None and len(which):
+                slot[which - start] = change(slot[which - start])
+            link.send(("done", which, reader.valid(which)))
+    except PathaiError as error:
+        link.send(("failed", error.code, error.message, error.remedy))
+    finally:
+        del ring
+        memory.close()
