@@ -1,7 +1,7 @@
 """Batches of the pixels of a grid's tiles, each stored chunk decoded about once.
 
 Tiles come in row-major order, on one process or several. Several share the columns of the slide
-among them, so that each decodes its own chunks, and write into the same ring of batches; what is
+among them, so that each decodes its own chunks, and write into the same ring of tiles; what is
 yielded does not depend on how many they are.
 """
 
@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
 from pathai.grid import Grid
-from pathai.resample import resample
-from pathai.store.level import ChunkCache, Level
 from pathai.store.pyramid import Pyramid
-from pathai.units import Box, Size
+from pathai.tile_reader import reader, ring_length
 
 if TYPE_CHECKING:
     Link = Connection[Any, Any]
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels], Pixels]
 """``uint8[B, H, W, 3]`` to the same: color management or normalization, done where it was read."""
-AHEAD = 3
-"""Batches that may be ready beyond the one that is used."""
 SECONDS = 600.0
 """Longest that a batch may take."""
 
@@ -67,78 +63,31 @@ def batches(
     if workers > 1 and len(tiles) > batch:
         yield from _shared(pyramid.path, tiles, batch, workers, change)
         return
-    reader = _Reader(pyramid, tiles)
-    room = np.empty((min(batch, len(tiles)), tiles.tile_px, tiles.tile_px, 3), np.uint8)
+    length = ring_length(tiles, batch)
+    ring = np.empty((length, tiles.tile_px, tiles.tile_px, 3), np.uint8)
+    source = reader(pyramid, tiles, ring, np.arange(len(tiles)))
     for start in range(0, len(tiles), batch):
         stop = min(start + batch, len(tiles))
-        pixels = room[: stop - start]
-        reader.fill(pixels, range(start, stop), start)
-        valid = reader.valid(np.arange(start, stop))
-        yield (change(pixels) if change else pixels), valid
+        which = source.fill(start, stop, min(start + length, len(tiles)))
+        pixels = ring[start % length : start % length + stop - start]
+        yield (change(pixels) if change else pixels), source.valid(which)
 
 
 def readable(pyramid: Pyramid, tiles: Grid) -> NDArray[np.float16]:
     """Share of every tile that lies on the slide and is not known to be lost, float16[N]."""
-    return _Reader(pyramid, tiles).valid(np.arange(len(tiles)))
-
-
-class _Reader:
-    """Reads tiles of one grid, in its order."""
-
-    def __init__(self, pyramid: Pyramid, tiles: Grid) -> None:
-        self.tiles, self.size = tiles, pyramid.size
-        width, height = (float(v) for v in tiles.size_px0)
-        edge = tiles.tile_px
-        self.level: Level = pyramid.levels[pyramid.level_for(min(width, height) / edge)]
-        d = self.level.downsample
-        self.place = tiles.xy_px0 / d
-        self.extent = width / d, height / d
-        self.plain = self.extent == (edge, edge) and bool((self.place % 1 == 0).all())
-        chunk = self.level.chunk
-        alone = self.plain and (edge, edge) == (chunk.width, chunk.height)
-        alone = alone and tiles.stride_px == edge and bool((self.place % edge == 0).all())
-        # a tile that is a chunk is decoded where it belongs; else chunks serve several tiles
-        self.cache = None if alone else ChunkCache()
-
-    def fill(self, out: Pixels, which: Any, start: int) -> None:
-        """Tiles ``which`` (numbers of the grid) into ``out``, whose first tile is ``start``."""
-        edge = self.tiles.tile_px
-        for i in which:
-            x, y = self.place[i].tolist()
-            if self.plain:
-                self.level.read_into(out[i - start], int(x), int(y), self.cache)
-            else:
-                out[i - start] = resample(self._read, Box(x, y, *self.extent), Size(edge, edge))
-
-    def _read(self, x: int, y: int, width: int, height: int) -> Pixels:
-        return self.level.read_px(x, y, width, height, self.cache)
-
-    def valid(self, which: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Share of tiles that lies on the slide and was readable, float16[B]."""
-        low = self.tiles.xy_px0[which].astype(np.float64)
-        high = low + self.tiles.size_px0
-        area = float(np.prod(self.tiles.size_px0.astype(np.float64)))
-        good = _overlap(low, high, Box(0, 0, self.size.width, self.size.height))
-        for box in self.level.lost:
-            good -= _overlap(low, high, box)
-        return (np.maximum(good, 0) / area).astype(np.float16)
-
-
-def _overlap(low: NDArray[np.float64], high: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
-    """Area that boxes (corners ``float64[B, 2]``, x before y) share with one, ``float64[B]``."""
-    sides = np.minimum(high, (box.right, box.bottom)) - np.maximum(low, (box.x, box.y))
-    shared: NDArray[np.float64] = np.maximum(sides, 0).prod(axis=1)
-    return shared
+    nothing = np.empty((0, tiles.tile_px, tiles.tile_px, 3), np.uint8)
+    return reader(pyramid, tiles, nothing, np.arange(0)).valid(list(range(len(tiles))))
 
 
 def _shared(
     path: Path, tiles: Grid, batch: int, workers: int, change: Change | None
 ) -> Iterator[tuple[Pixels, NDArray[np.float16]]]:
     """Batches filled by several processes, each of which reads some columns of the slide."""
-    shape = (AHEAD + 1, batch, tiles.tile_px, tiles.tile_px, 3)
+    length = ring_length(tiles, batch)
+    shape = (length, tiles.tile_px, tiles.tile_px, 3)
     context = multiprocessing.get_context("spawn")
     memory = SharedMemory(create=True, size=int(np.prod(shape)))
-    free = [context.Semaphore(AHEAD) for _ in range(workers)]
+    free = [context.Semaphore(length // batch - 1) for _ in range(workers)]
     links: list[Link] = []
     started = []
     ring: Pixels | None = np.ndarray(shape, np.uint8, buffer=memory.buf)
@@ -151,14 +100,14 @@ def _shared(
             theirs.close()
             links.append(ours)
             started.append(process)
-        for number, start in enumerate(range(0, len(tiles), batch)):
+        for start in range(0, len(tiles), batch):
             stop = min(start + batch, len(tiles))
             valid = np.empty(stop - start, np.float16)
             for link in links:
                 which, share = _answer(link)
-                valid[which - start] = share
+                valid[np.asarray(which, np.int64) - start] = share
             assert ring is not None  # noqa: S101  (it is dropped at the end)
-            yield ring[number % shape[0], : stop - start], valid
+            yield ring[start % length : start % length + stop - start], valid
             for may in free:
                 may.release()
     finally:
@@ -180,7 +129,7 @@ def columns(tiles: Grid, workers: int) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(band == k) for k in range(workers)]
 
 
-def _answer(link: "Link") -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+def _answer(link: "Link") -> tuple[list[int], NDArray[np.float16]]:
     try:
         if not link.poll(SECONDS):
             raise PathaiError("E171", f"no batch within {SECONDS:g} s", "run the stage again")
@@ -206,18 +155,23 @@ def _work(
     """Fill this worker's tiles of every batch (runs in a process of its own)."""
     memory = SharedMemory(name=name)
     ring: Pixels = np.ndarray(shape, np.uint8, buffer=memory.buf)
+    source = None
     try:
-        reader = _Reader(Pyramid(path), tiles)
-        for number, start in enumerate(range(0, len(tiles), batch)):
-            which = part[np.searchsorted(part, start) : np.searchsorted(part, start + batch)]
-            may.acquire()
-            slot = ring[number % shape[0]]
-            reader.fill(slot, which.tolist(), start)
-            if change is not None and len(which):
-                slot[which - start] = change(slot[which - start])
-            link.send(("done", which, reader.valid(which)))
+        source = reader(Pyramid(path), tiles, ring, part)
+        horizon = 0
+        for start in range(0, len(tiles), batch):
+            while horizon <= start or may.acquire(block=False):
+                if horizon <= start:
+                    may.acquire()
+                horizon += batch
+            stop = min(start + batch, len(tiles))
+            which = source.fill(start, stop, min(horizon, len(tiles)))
+            if change is not None and which:
+                slots = np.asarray(which) % len(ring)
+                ring[slots] = change(ring[slots])
+            link.send(("done", which, source.valid(which)))
     except PathaiError as error:
         link.send(("failed", error.code, error.message, error.remedy))
     finally:
-        del ring
+        del ring, source
         memory.close()

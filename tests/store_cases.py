@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from pathai.store.damage import Damage
 from pathai.store.level import Level
@@ -32,12 +33,26 @@ def store(
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Filled with the row and column of every chunk that is decoded from now on."""
     seen: list[tuple[int, int]] = []
-    plain = Level._decode
+    plain = Level.decode
 
     def counting(self: Level, row: int, column: int, out: np.ndarray) -> bool:
         found = plain(self, row, column, out)
         seen.extend([(row, column)] * found)
         return found
 
-    monkeypatch.setattr(Level, "_decode", counting)
+    monkeypatch.setattr(Level, "decode", counting)
     return seen
+
+
+def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(80, 230, (height // 8 + 1, width // 8 + 1, 3))
+    return coarse.repeat(8, 0).repeat(8, 1)[:height, :width].astype(np.uint8)
+
+
+def write_tiff(path: Path, *levels: np.ndarray, tile: int = 256, text: str = "") -> Path:
+    """A pyramid of JPEG tiles as a scanner would write it, YCbCr with shared tables."""
+    options = {"tile": (tile, tile), "compression": "jpeg", "photometric": "ycbcr"}
+    with tifffile.TiffWriter(path) as tiff:
+        for i, level in enumerate(levels):
+            tiff.write(level, description=text, metadata=None, subfiletype=int(i > 0), **options)
+    return path

@@ -148,7 +148,7 @@ class Level:
         """
         height, width = out.shape[:2]
         if cache is None and self._is_chunk(x, y, width, height) and out.flags.c_contiguous:
-            if not self._decode(y // height, x // width, out):
+            if not self.decode(y // height, x // width, out):
                 out[...] = 255
             return
         left, top = max(x, 0), max(y, 0)
@@ -181,12 +181,12 @@ class Level:
         """One decoded chunk ``uint8[h, w, 3]``, or None where nothing is stored."""
         if cache is None:
             out = np.empty((self.chunk.height, self.chunk.width, 3), np.uint8)
-            return out if self._decode(row, column, out) else None
+            return out if self.decode(row, column, out) else None
         key = (self.number, row, column)
         found = cache.get(key)
         if found is None and self._entry(row, column) is not None:
             found = cache.put(key, self.chunk)
-            if not self._decode(row, column, found):
+            if not self.decode(row, column, found):
                 cache.drop(key)
                 return None
         return found
@@ -239,8 +239,19 @@ class Level:
             and y + height <= self.size.height
         )
 
-    def _decode(self, row: int, column: int, out: Pixels) -> bool:
-        """Decode a chunk; False where nothing is stored or the picture is damaged."""
+    def decode(self, row: int, column: int, out: Pixels) -> bool:
+        """Decode a chunk into ``out``, ``uint8[h, w, 3]``, C-contiguous.
+
+        Returns
+        -------
+        bool
+            False where nothing is stored or the picture is damaged; ``out`` is undefined then.
+
+        Raises
+        ------
+        PathaiError
+            E164 if the store is damaged: run ``pathai verify``.
+        """
         body = self.packed(row, column)
         if body is None:
             return False

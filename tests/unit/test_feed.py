@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_cases import decoded, store
+from store_cases import decoded, picture, store, write_tiff
 
 from pathai.errors import PathaiError
 from pathai.feed import batches, readable
 from pathai.grid import grid
 from pathai.store.chunks import sealed
 from pathai.store.level import ChunkCache
-from pathai.store.pyramid import Pyramid
+from pathai.store.pyramid import Pyramid, write_metadata
 from pathai.store.records import PEN, SlideInfo, TissueMap
 from pathai.store.shard import ShardWriter, shard_path
+from pathai.tiling import copy
 from pathai.units import Box, Mpp, Size
 
 
@@ -150,21 +151,46 @@ def test_each_chunk_is_decoded_once(
         assert len(seen) == pyramid.levels[0].info.chunks
 
 
-def test_memory_of_the_cache_is_fixed_and_only_costs_decodes(
-    pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("tile_px", "mpp"), [(224, 0.5), (150, 0.81)])
+def test_memory_is_fixed_and_too_little_only_costs_decodes(
+    pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch, tile_px: int, mpp: float
 ) -> None:
     info = slide(2300, 1500, Mpp(0.5, 0.5))
-    tiles = grid(tissue_of(info, 16.0), info, 224, 0.5, 0.0)
-    wanted = [p.copy() for p, _ in batches(pyramid, tiles, 8)]
-    monkeypatch.setattr("pathai.feed.ChunkCache", partial(ChunkCache, 1))
+    tiles = grid(tissue_of(info, 16.0), info, tile_px, mpp, 0.0)
+    wanted = [p.copy() for p, _ in batches(pyramid, tiles, 2)]
+    monkeypatch.setattr("pathai.tile_reader.ChunkCache", partial(ChunkCache, 1))
+    monkeypatch.setattr("pathai.tile_reader.RING_MIB", 0)
     seen = decoded(monkeypatch)
-    found = [p.copy() for p, _ in batches(pyramid, tiles, 8)]
+    found = [p.copy() for p, _ in batches(pyramid, tiles, 2)]
     assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
-    assert len(seen) > pyramid.levels[0].info.chunks
+    assert len(seen) > len(set(seen))
+
+
+def test_the_cache_keeps_the_last_chunks() -> None:
     cache = ChunkCache(1)
     for row in range(40):
         cache.put((0, row, 0), Size(256, 256))
     assert [cache.get((0, row, 0)) is not None for row in range(40)] == [False] * 35 + [True] * 5
+
+
+@pytest.mark.parametrize("tile", [240, 256])
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_cut_tiles_equal_resampled_ones(tmp_path: Path, tile: int, factor: int) -> None:
+    """Means of whole pixels, at the slide's edges and around holes too."""
+    size = Size(1111, 905)
+    path = write_tiff(tmp_path / "s.tif", picture(size.width, size.height), tile=tile)
+    info = slide(size.width, size.height, Mpp(0.5, 0.5))
+    tissue = tissue_of(info, 16.0)
+    tissue.classes[16:40, 20:45] = 0
+    stored, _ = copy(path, "tiled-tiff", tmp_path / "t", tissue, 0.0)
+    assert stored is not None
+    write_metadata(tmp_path / "t", Mpp(0.5, 0.5), stored.levels[:1], {})
+    pyramid = Pyramid(tmp_path / "t")
+    tiles = grid(tissue, info, 112, 0.5 * factor, 0.0)
+    found = np.concatenate([p.copy() for p, _ in batches(pyramid, tiles, 5)])
+    for i in range(len(tiles)):
+        wanted = pyramid.read_at(tiles.box(i), Size(112, 112))
+        assert np.array_equal(found[i], wanted), tiles.box(i)
 
 
 @pytest.mark.parametrize("workers", [2, 3])

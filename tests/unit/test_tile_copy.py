@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from store_cases import decoded, picture, write_tiff
 
 from pathai.errors import PathaiError
 from pathai.readers import reopen
@@ -32,20 +33,6 @@ REAL = {
 def all_tissue(size: Size, downsample: float = 16.0) -> TissueMap:
     shape = int(np.ceil(size.height / downsample)), int(np.ceil(size.width / downsample))
     return TissueMap(np.full(shape, TISSUE, np.uint8), downsample, MPP.scaled(downsample))
-
-
-def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(80, 230, (height // 8 + 1, width // 8 + 1, 3))
-    return coarse.repeat(8, 0).repeat(8, 1)[:height, :width].astype(np.uint8)
-
-
-def write_tiff(path: Path, *levels: np.ndarray, tile: int = 256, text: str = "") -> Path:
-    """A pyramid of JPEG tiles as a scanner would write it, YCbCr with shared tables."""
-    options = {"tile": (tile, tile), "compression": "jpeg", "photometric": "ycbcr"}
-    with tifffile.TiffWriter(path) as tiff:
-        for i, level in enumerate(levels):
-            tiff.write(level, description=text, metadata=None, subfiletype=int(i > 0), **options)
-    return path
 
 
 def pyramid_of(path: Path, root: Path, stored: object) -> Pyramid:
@@ -279,8 +266,6 @@ def test_other_pixels_than_the_readers_are_not_stored(
 def test_building_decodes_every_chunk_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tile: int
 ) -> None:
-    from store_cases import decoded
-
     full = picture(tile * 5 - 7, tile * 3 + 9)
     path = write_tiff(tmp_path / "s.tif", full, tile=tile - tile % 16)
     slide = reopen(path, "tiled-tiff")
