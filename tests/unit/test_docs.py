@@ -12,11 +12,13 @@ from docs_pages import DOCS, PAGES, ROOT, blocks, script
 from pathai.config import Config, Section
 from pathai.errors import CODES, PathaiError
 from pathai.finding import registry
+from pathai.store.level import LevelInfo
 from pathai.store.manifest import Manifest
 from pathai.store.records import CellsAttrs, FeaturesAttrs, PredictionAttrs, SlideInfo
 from pathai.task import Task
 
-RECORDS = {r.__name__: r for r in (SlideInfo, FeaturesAttrs, CellsAttrs, PredictionAttrs, Manifest)}
+MODELS = (SlideInfo, LevelInfo, FeaturesAttrs, CellsAttrs, PredictionAttrs, Manifest)
+RECORDS = {model.__name__: model for model in MODELS}
 MACHINE = re.compile(r"(?<![\w.])/(work|tmp|root|home|Users|mnt|var)/\S+|[A-Z]:\\\\")
 SECTIONS = {
     name: field.annotation
