@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathai.store.records import Features
 
 VERSIONS = {
-    "ingest": 1,
+    "ingest": 2,
     "tile": 1,
     "features": 1,
     "cells": 1,
@@ -111,7 +111,7 @@ def ingest_step(
         run(folder, config.ingest, out, path=path, mpp=mpp, stain=stain)
 
     source = file_identity(path) or last_identity(folder)
-    key = _key("ingest", ("slide.json",), config.ingest, mpp, stain, source=source)
+    key = _key("ingest", ("slide.json", "color.icc"), config.ingest, mpp, stain, source=source)
     return Step(folder.base("ingest"), folder.slide_id, key, {}, work)
 
 

@@ -52,12 +52,22 @@ class TileConfig(Section):
     max_bad_fraction: Fraction = Field(0.001, description="unreadable share that fails a slide")
 
 
+class ColorConfig(Section):
+    """Colors of the tiles that an encoder sees; stored pixels stay as the scanner wrote them."""
+
+    icc: bool = Field(False, description="bring colors to sRGB by the slide's ICC profile")
+    normalize: Literal["none", "macenko", "reinhard"] = Field(
+        "none", description="bring H&E to one look by statistics of the whole slide"
+    )
+
+
 class FeaturesConfig(Section):
     """Encoders, and which tiles they see."""
 
     encoders: tuple[str, ...] = ("stain-stats",)
     min_tissue: Fraction = Field(0.5, description="tissue share below which a tile is left out")
     batch: int = Field(32, ge=1)
+    color: ColorConfig = ColorConfig()
 
 
 class CellsConfig(Section):

@@ -32,7 +32,7 @@ def run(
     mpp: float | None = None,
     stain: str = "H&E",
 ) -> None:
-    """Examine a slide in a child process and write ``slide.json``.
+    """Examine a slide in a child process; write ``slide.json`` and what is kept of its colors.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def run(
     section : IngestConfig
         Limits.
     out : Commit
-        Takes ``slide.json``.
+        Takes ``slide.json`` and, where the slide has a usable ICC profile, ``color.icc``.
     path : Path
         The slide file; goes no further than the child.
     mpp : float, optional
@@ -57,20 +57,33 @@ def run(
     from pathai.guard import shared
 
     guard = shared(section.memory_mib)
-    target = "pathai.ingest:inspect"
-    info = guard.call(target, path, section, folder.slide_id, mpp, stain, seconds=section.seconds)
+    target = "pathai.ingest:examine"
+    info, icc = guard.call(
+        target, path, section, folder.slide_id, mpp, stain, seconds=section.seconds
+    )
     write_slide_info(out.part("slide.json"), info)
+    if icc:
+        out.part("color.icc").write_bytes(icc)
 
 
 def inspect(
     path: Path, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
 ) -> SlideInfo:
+    """`examine` without the colors."""
+    return examine(path, section, slide_id, sheet_mpp, stain)[0]
+
+
+def examine(
+    path: Path, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
+) -> tuple[SlideInfo, bytes]:
     """Everything that is known of a slide file; opens it with native code (run it in a child).
 
     Returns
     -------
-    SlideInfo
+    info : SlideInfo
         Without path, file name or any text of the scanner.
+    icc : bytes
+        Colorimetry of its ICC profile, empty if there is none or it cannot be carried over.
 
     Raises
     ------
@@ -88,8 +101,10 @@ def inspect(
     if facts.bounds is not None:
         b = facts.bounds
         notes.append(f"scanned part: x {b.x:g} y {b.y:g}, {b.width:g} x {b.height:g} px")
+    if facts.has_icc and not facts.icc:
+        notes.append("the color profile is of a kind that cannot be carried over")
     pictures = tuple(f"{kind} image" for kind in facts.associated if kind in ("label", "macro"))
-    return SlideInfo(
+    info = SlideInfo(
         slide_id=slide_id,
         sha256=fingerprint(path),
         width=facts.size.width,
@@ -108,6 +123,7 @@ def inspect(
         phi=tuple(sorted({*facts.text_tags, *pictures})),
         notes=tuple(notes),
     )
+    return info, facts.icc
 
 
 def fingerprint(path: Path) -> str:

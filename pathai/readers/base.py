@@ -47,6 +47,8 @@ class Facts:
         Kinds of text in the file that may identify someone, never the text.
     has_icc : bool
         Whether a color profile is attached.
+    icc : bytes
+        Its colorimetry alone (`pathai.color.minimal_profile`); empty if it cannot be carried over.
     bounds : Box or None
         Scanned part, level-0 px, where the format tells.
     """
@@ -61,6 +63,7 @@ class Facts:
     associated: tuple[str, ...] = ()
     text_tags: tuple[str, ...] = ()
     has_icc: bool = False
+    icc: bytes = b""
     bounds: Box | None = None
 
 

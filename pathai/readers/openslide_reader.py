@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import openslide
 
+from pathai.color import carried
 from pathai.errors import PathaiError
 from pathai.readers.base import BaseSlide, Facts, Mask, Pixels, kinds_of, number, text_kinds
 from pathai.units import Box, Mpp, Size
@@ -38,6 +39,7 @@ class OpenSlideReader(BaseSlide):
         if mpp is None and written:
             mpp = Mpp(float("nan"), float("nan"))
         objective = number(text.get("openslide.objective-power"))
+        profile = handle.color_profile
         return Facts(
             size=dimensions[0],
             level_dimensions=dimensions,
@@ -50,7 +52,8 @@ class OpenSlideReader(BaseSlide):
             text_tags=text_kinds(
                 [key for key, value in text.items() if _is_scanner_text(key, value)]
             ),
-            has_icc=handle.color_profile is not None,
+            has_icc=profile is not None,
+            icc=carried(profile.tobytes()) if profile is not None else b"",
             bounds=_bounds(text),
         )
 

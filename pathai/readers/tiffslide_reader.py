@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tiffslide import TiffSlide
 
+from pathai.color import carried
 from pathai.errors import PathaiError
 from pathai.readers.base import BaseSlide, Facts, Mask, Pixels, kinds_of, number, text_kinds
 from pathai.units import Mpp, Size
@@ -57,6 +58,9 @@ class TiffSlideReader(BaseSlide):
             associated=kinds_of(list(handle.associated_images)),
             text_tags=text_kinds([key for key in tags if not key.startswith("tiffslide.")]),
             has_icc="InterColorProfile" in page.tags,
+            icc=carried(bytes(page.tags["InterColorProfile"].value))
+            if "InterColorProfile" in page.tags
+            else b"",
         )
 
     def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:
