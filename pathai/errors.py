@@ -24,6 +24,8 @@ CODES: dict[str, Code] = {
         "give a whole-slide image: SVS, NDPI, MRXS, SCN, BIF, DICOM, OME-TIFF, tiled TIFF",
     ),
     "E105": Code("no permission to read the file", "allow this user to read it"),
+    "E106": Code("remote slide not allowed", "name its server in ingest.remote, or copy the slide"),
+    "E107": Code("not read from a server", "copy the slide to a disk and give its path"),
     "E110": Code("truncated file", "copy the slide again; its declared end lies past its size"),
     "E111": Code("file still changing", "wait until the copy has finished, then run again"),
     "E112": Code("checksum differs", "the file is not the one that was ingested; copy it again"),

@@ -2,12 +2,13 @@
 
 import math
 import os
-from hashlib import file_digest
-from pathlib import Path
+from hashlib import file_digest, sha256
 from typing import Literal
 
+from pathai.color import carried
 from pathai.config import IngestConfig
 from pathai.errors import PathaiError
+from pathai.source import Place, Remote, hashed
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, write_slide_info
 from pathai.store.records import SlideInfo
@@ -28,7 +29,7 @@ def run(
     section: IngestConfig,
     out: Commit,
     *,
-    path: Path,
+    path: Place,
     mpp: float | None = None,
     stain: str = "H&E",
 ) -> None:
@@ -42,7 +43,7 @@ def run(
         Limits.
     out : Commit
         Takes ``slide.json`` and, where the slide has a usable ICC profile, ``color.icc``.
-    path : Path
+    path : Path or Remote
         The slide file; goes no further than the child.
     mpp : float, optional
         µm per pixel from the sheet.
@@ -67,14 +68,14 @@ def run(
 
 
 def inspect(
-    path: Path, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
+    path: Place, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
 ) -> SlideInfo:
     """`examine` without the colors."""
     return examine(path, section, slide_id, sheet_mpp, stain)[0]
 
 
 def examine(
-    path: Path, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
+    path: Place, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
 ) -> tuple[SlideInfo, bytes]:
     """Everything that is known of a slide file; opens it with native code (run it in a child).
 
@@ -101,7 +102,8 @@ def examine(
     if facts.bounds is not None:
         b = facts.bounds
         notes.append(f"scanned part: x {b.x:g} y {b.y:g}, {b.width:g} x {b.height:g} px")
-    if facts.has_icc and not facts.icc:
+    icc = carried(facts.icc)
+    if facts.icc and not icc:
         notes.append("the color profile is of a kind that cannot be carried over")
     pictures = tuple(f"{kind} image" for kind in facts.associated if kind in ("label", "macro"))
     info = SlideInfo(
@@ -123,10 +125,10 @@ def examine(
         phi=tuple(sorted({*facts.text_tags, *pictures})),
         notes=tuple(notes),
     )
-    return info, facts.icc
+    return info, icc
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Place) -> str:
     """SHA-256 of the whole file, which must not change meanwhile.
 
     Raises
@@ -134,6 +136,8 @@ def fingerprint(path: Path) -> str:
     PathaiError
         E111 if it grew or changed, E163 if another file took its place, E162 if the disk failed.
     """
+    if isinstance(path, Remote):
+        return _remote_fingerprint(path)
     try:
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
@@ -146,6 +150,14 @@ def fingerprint(path: Path) -> str:
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise PathaiError("E111", "size or time of the file changed while it was read")
     return digest
+
+
+def _remote_fingerprint(path: Remote) -> str:
+    before, digest = path.look(), sha256()
+    count = hashed(path, digest.update)
+    if path.look() != before or count != before["size"]:
+        raise PathaiError("E163", "the object was replaced while it was read")
+    return digest.hexdigest()
 
 
 def choose_mpp(

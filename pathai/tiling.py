@@ -3,9 +3,7 @@
 Native decoders run in a child process; this process asks for blocks, halves and stores them.
 """
 
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from pathai.config import TileConfig
 from pathai.errors import PathaiError
+from pathai.source import Place, stamp
 from pathai.store.commit import Commit, Skipped
 from pathai.store.folders import SlideFolder
 from pathai.store.records import PEN, TISSUE, UNREADABLE, TissueMap
@@ -28,7 +27,7 @@ SPARSE = ("mirax", "ventana", "leica")
 """Formats in which regions between the scanned fields have no pixels by design."""
 
 
-def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Path) -> None:
+def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Place) -> None:
     """Write ``tissue.zarr`` and ``tiles.zarr`` of a slide.
 
     Parameters
@@ -39,7 +38,7 @@ def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Path) ->
         Limits and resolution of the tissue map.
     out : Commit
         Takes both outputs; is degraded where a small part of the tissue is unreadable.
-    path : Path
+    path : Path or Remote
         The slide file; goes no further than the child.
 
     Raises
@@ -92,13 +91,13 @@ def _require_tissue(tissue: TissueMap, section: TileConfig) -> None:
 class _Source:
     """The slide file behind the child process."""
 
-    def __init__(self, path: Path, reader: str, section: TileConfig) -> None:
+    def __init__(self, path: Place, reader: str, section: TileConfig) -> None:
         from pathai.guard import shared
 
         self.path, self.reader, self.section = path, reader, section
         self.guard = shared(section.memory_mib)
         self.deadline = time.monotonic() + section.seconds
-        self.state = self._stat()
+        self.state = stamp(path)
 
     def survey(self, mpp: Mpp) -> tuple[Size, str, Overview]:
         """Size of level 0, vendor and a small image of the slide."""
@@ -114,17 +113,8 @@ class _Source:
 
     def unchanged(self) -> None:
         """Refuse a file that was replaced or written to meanwhile (E163)."""
-        if self._stat() != self.state:
+        if stamp(self.path) != self.state:
             raise PathaiError("E163", "the file changed while its tiles were read")
-
-    def _stat(self) -> tuple[int, int, int]:
-        try:
-            status = os.stat(self.path)
-        except FileNotFoundError:
-            raise PathaiError("E102", "the file does not exist") from None
-        except OSError as error:
-            raise PathaiError("E162", f"reading failed: {error.strerror}") from None
-        return status.st_size, status.st_mtime_ns, status.st_ino
 
     def _call(self, name: str, *args: Any, limit: float = float("inf")) -> Any:
         left = max(self.deadline - time.monotonic(), 0.001)
@@ -132,10 +122,10 @@ class _Source:
         return self.guard.call(target, self.path, self.reader, *args, seconds=min(left, limit))
 
 
-_current: "tuple[tuple[Path, str], Slide] | None" = None
+_current: "tuple[tuple[Place, str], Slide] | None" = None
 
 
-def _slide(path: Path, reader: str) -> "Slide":
+def _slide(path: Place, reader: str) -> "Slide":
     """The slide that this process reads, opened once (runs in the child)."""
     from pathai.readers import reopen
 
@@ -148,7 +138,7 @@ def _slide(path: Path, reader: str) -> "Slide":
     return _current[1]
 
 
-def survey(path: Path, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, str, Overview]:
+def survey(path: Place, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, str, Overview]:
     """Level-0 size, vendor and overview of a slide (runs in the child)."""
     slide = _slide(path, reader)
     facts = slide.facts
@@ -156,7 +146,7 @@ def survey(path: Path, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, s
     return facts.size, facts.vendor, overview(slide.read_level, levels, mpp, target_um)
 
 
-def read(path: Path, reader: str, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+def read(path: Place, reader: str, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Level-0 pixels of a box and their validity, None for all valid (runs in the child)."""
     pixels, valid = _slide(path, reader).read_level(box)
     return pixels, None if valid.all() else valid

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import openslide
 
-from pathai.color import carried
 from pathai.errors import PathaiError
 from pathai.readers.base import BaseSlide, Facts, Mask, Pixels, kinds_of, number, text_kinds
 from pathai.units import Box, Mpp, Size
@@ -53,7 +52,7 @@ class OpenSlideReader(BaseSlide):
                 [key for key, value in text.items() if _is_scanner_text(key, value)]
             ),
             has_icc=profile is not None,
-            icc=carried(profile.tobytes()) if profile is not None else b"",
+            icc=profile.tobytes() if profile is not None else b"",
             bounds=_bounds(text),
         )
 

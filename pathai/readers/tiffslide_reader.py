@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from tiffslide import TiffSlide
 
-from pathai.color import carried
 from pathai.errors import PathaiError
 from pathai.readers.base import BaseSlide, Facts, Mask, Pixels, kinds_of, number, text_kinds
+from pathai.source import Remote
 from pathai.units import Mpp, Size
 
 _LENGTHS = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
@@ -30,7 +30,8 @@ class TiffSlideReader(BaseSlide):
     def _open(self) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _LevelPixels(str(self.path))
+            remote = isinstance(self.path, Remote)
+            return _LevelPixels(self.path.open() if remote else str(self.path))
 
     def _collect(self, handle: Any) -> Facts:
         with warnings.catch_warnings():
@@ -58,7 +59,7 @@ class TiffSlideReader(BaseSlide):
             associated=kinds_of(list(handle.associated_images)),
             text_tags=text_kinds([key for key in tags if not key.startswith("tiffslide.")]),
             has_icc="InterColorProfile" in page.tags,
-            icc=carried(bytes(page.tags["InterColorProfile"].value))
+            icc=bytes(page.tags["InterColorProfile"].value)
             if "InterColorProfile" in page.tags
             else b"",
         )
