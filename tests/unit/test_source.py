@@ -9,12 +9,13 @@ import pytest
 from remote_cases import S3_ENVIRONMENT, Shelf, config, fresh, http_server
 
 from pathai import source
-from pathai.batch import describe
+from pathai.batch import complain, describe
 from pathai.chain import slide_steps
 from pathai.config import Config, IngestConfig, load_config, load_sheet
 from pathai.errors import PathaiError
 from pathai.guard import shared
 from pathai.plan import Plan
+from pathai.run import check_everything
 from pathai.source import Remote, identity, place, stamp
 from pathai.store.manifest import Manifest
 from pathai.testing.synthetic import Recipe, write_slide
@@ -125,6 +126,35 @@ def test_leave_is_no_reason_to_read_a_slide_again(tmp_path: Path) -> None:
         plan = Plan(config(tmp_path, {"S1": "a.svs"}, remote=remote))
         keys.append(slide_steps(plan, "ingest", "S1")[0].key)
     assert keys[0] == keys[1]
+
+
+def test_a_run_does_not_begin_with_a_server_that_is_not_named(tmp_path: Path) -> None:
+    plan = Plan(config(tmp_path, {"S1": "https://slides.example.org/a.svs?key=CANARY"}))
+    error = told(check_everything, plan)
+    assert (error.code, "row 2" in error.message) == ("E106", True)
+    assert complain(error) == 2
+
+
+def test_errors_of_network_libraries_become_ours_without_their_texts() -> None:
+    from botocore import exceptions as boto
+
+    cases = [
+        (TimeoutError("CANARY"), "E162", "in time"),
+        (boto.ReadTimeoutError(endpoint_url="CANARY"), "E162", "in time"),
+        (boto.EndpointConnectionError(endpoint_url="CANARY"), "E162", "could not be read"),
+        (boto.NoCredentialsError(), "E105", "refuses"),
+        (boto.ProfileNotFound(profile="CANARY"), "E162", "ProfileNotFound"),
+        (ConnectionResetError("CANARY"), "E162", "ConnectionResetError"),
+        (ValueError("CANARY"), "E162", "ValueError"),
+    ]
+    for raised, code, text in cases:
+
+        def fail(raised: Exception = raised) -> None:
+            with source.spoken():
+                raise raised
+
+        error = told(fail)
+        assert (error.code, text in error.message) == (code, True), error
 
 
 # --- HTTP ------------------------------------------------------------------------------------
