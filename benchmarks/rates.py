@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import zarr
 from machine import machine
 
 from pathai.chain import slide_steps
 from pathai.encoders import load_encoder
-from pathai.feed import grid
+from pathai.glance import glance
+from pathai.grid import grid
 from pathai.plan import Plan
 from pathai.rates import Rates, over
 from pathai.store.records import TISSUE
@@ -60,10 +62,10 @@ def slides(folder: Path, count: int, data: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
-def measured(plan: Plan, slide_id: str) -> dict[str, Any]:
+def measured(plan: Plan, slide_id: str, stages: tuple[str, ...]) -> dict[str, Any]:
     """Cost and content of one slide."""
     folder, row = plan.results.slide(slide_id), {}
-    for stage in STAGES:
+    for stage in stages:
         before = seconds()
         (manifest,) = [step.run() for step in slide_steps(plan, stage, slide_id)]
         row[stage] = seconds() - before
@@ -74,12 +76,16 @@ def measured(plan: Plan, slide_id: str) -> dict[str, Any]:
     row["mm2"] = tissue.area_mm2(TISSUE)
     row["share"] = row["mm2"] / (info.width * info.height * info.mpp_x * info.mpp_y / 1e6)
     row["mpx"] = row["mm2"] / (info.mpp_x * info.mpp_y)
+    attrs = zarr.open_group(folder.tiles, mode="r").attrs["pathai"]
+    row["copied"] = attrs["source"] == "copied"
+    row["packed"] = glance(plan.place(slide_id), plan.config.ingest)[2]
     for share in SHARES:
         row[f"kept {share}"] = [
-            len(grid(tissue, info, 256, edge / 256, share)) * edge**2 / 1e6 / row["mm2"]
+            len(grid(tissue, info, 64, edge / 64, share)) * edge**2 / 1e6 / row["mm2"]
             for edge in EDGES_UM
         ]
-    row["tiles"] = folder.read_features("stain-stats").x.shape[0]
+    if "features" in stages:
+        row["tiles"] = folder.read_features("stain-stats").x.shape[0]
     return row
 
 
@@ -109,18 +115,24 @@ def main() -> None:
         lines = ["slide_id\tpath\tcase_id\tpatient_id\tmpp"]
         lines += [f"{i}\t{p}\t{i}\t{i}\t{mpp}" for i, (p, mpp) in found.items()]
         (folder / "slides.tsv").write_text("\n".join(lines) + "\n")
-        (folder / "config.yaml").write_text("")
-        plan = Plan(folder / "config.yaml")
-        rows = {i: measured(plan, i) for i in found}
-        del rows["S0"]  # starting up
-    write(list(rows.values()), f"{given.slides} synthetic, {len(rows) - given.slides} real")
+        plans = []
+        for name, text in (("copied", ""), ("decoded", "tile: {copy_tiles: false}\n")):
+            (folder / f"{name}.yaml").write_text(f"results: {name}\n{text}")
+            plans.append(Plan(folder / f"{name}.yaml"))
+        rows = [measured(plans[0], i, STAGES) for i in found][1:]  # the first was starting up
+        decoded = [measured(plans[1], i, STAGES[:2]) for i in found][1:]
+    write(rows, decoded, f"{given.slides} synthetic, {len(rows) - given.slides} real")
 
 
-def write(rows: list[dict[str, Any]], said: str) -> None:
+def write(rows: list[dict[str, Any]], decoded: list[dict[str, Any]], said: str) -> None:
     """Write the figures."""
 
-    def per(amount: str, unit: str) -> Any:
-        return over([r[amount] for r in rows], [r[unit] for r in rows])
+    def per(amount: str, unit: str, of: list[dict[str, Any]] = rows) -> Any:
+        return over([r[amount] for r in of], [r[unit] for r in of])
+
+    copied = [r for r in rows if r["copied"]]
+    for row in copied:
+        row["packed tissue"] = row["packed"] * row["share"]
 
     ones = [1.0] * len(rows)
     each = {
@@ -133,10 +145,12 @@ def write(rows: list[dict[str, Any]], said: str) -> None:
         slides=said,
         tissue_share=over([r["share"] for r in rows], ones),
         tiles_per_area=each,
-        store_bytes_per_px=over([r["bytes"] / 1e6 for r in rows], [r["mpx"] for r in rows]),
+        copied_bytes_per_byte=per("bytes", "packed tissue", copied),
+        decoded_bytes_per_px=over([r["bytes"] / 1e6 for r in decoded], [r["mpx"] for r in decoded]),
         ingest_s=over([r["ingest"] for r in rows], ones),
         ingest_s_per_gb=over([gb], [1.0]),
-        tile_s_per_mpx=per("tile", "mpx"),
+        copied_s_per_mpx=per("tile", "mpx", copied),
+        decoded_s_per_mpx=per("tile", "mpx", decoded),
         features_s_per_tile={load_encoder("stain-stats").name: per("features", "tiles")},
         cells_s_per_mm2={"classical": per("cells", "mm2")},
     )

@@ -81,7 +81,8 @@ def _kind(annotation: Any) -> str:
     text = text.replace("typing.", "").replace("NoneType", "None")
     words = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false",
              "tuple[str, ...]": "list of text", "tuple[str, str]": "two texts",
-             "dict[str, str]": "column: value", "float | None": "number"}  # fmt: skip
+             "dict[str, str]": "column: value", "float | None": "number",
+             "int | None": "whole number"}  # fmt: skip
     if "LlmConfig" in text or "ColorConfig" in text:
         return "section"
     return words[text]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 VERSIONS = {
     "ingest": 2,
-    "tile": 1,
-    "features": 1,
+    "tile": 2,
+    "features": 2,
     "cells": 1,
     "train": 1,
     "predict": 1,
@@ -127,7 +127,7 @@ def features_step(config: Config, folder: SlideFolder, encoder: str) -> Step:
     def work(out: Commit) -> None:
         from pathai.features import run
 
-        run(folder, config.features, out, encoder=_encoder(encoder))
+        run(folder, config.features, out, encoder=_encoder(encoder), workers=config.run.readers)
 
     name = slug(encoder)
     section = config.features.model_copy(update={"encoders": (encoder,)})

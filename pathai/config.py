@@ -61,6 +61,10 @@ class TileConfig(Section):
     tissue_um: float = Field(8.0, gt=0, description="µm per pixel of the tissue map")
     min_tissue_mm2: float = Field(0.05, ge=0, description="less is skipped as no tissue")
     max_bad_fraction: Fraction = Field(0.001, description="unreadable share that fails a slide")
+    copy_tiles: bool = Field(True, description="keep JPEG tiles as the scanner compressed them")
+    jpeg_quality: int | None = Field(
+        None, ge=50, le=100, description="pack decoded pixels with loss, as JPEG; the loss is noted"
+    )
 
 
 class ColorConfig(Section):
@@ -77,6 +81,11 @@ class FeaturesConfig(Section):
 
     encoders: tuple[str, ...] = ("stain-stats",)
     min_tissue: Fraction = Field(0.5, description="tissue share below which a tile is left out")
+    max_artefact: Fraction = Field(1.0, description="artefact share above which it is left out")
+    stride: float = Field(1.0, gt=0, le=4, description="from tile to tile, in edges of a tile")
+    mpp_tolerance: Fraction = Field(
+        0.1, description="share by which a slide may be coarser than the encoder's µm/px"
+    )
     batch: int = Field(32, ge=1)
     color: ColorConfig = ColorConfig()
 
@@ -149,6 +158,7 @@ class RunConfig(Section):
 
     slides_per_job: int = Field(8, ge=1)
     retries: int = Field(1, ge=0, description="of a job that was killed")
+    readers: int = Field(1, ge=1, le=64, description="processes of a job that decode tiles")
 
 
 class Config(Section):

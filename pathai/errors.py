@@ -49,6 +49,7 @@ CODES: dict[str, Code] = {
     "E140": Code("not 8 bits per channel", "export the slide as 8-bit RGB"),
     "E141": Code("not an RGB image", "export the slide as 8-bit RGB"),
     "E142": Code("stain does not fit", "correct column stain or choose another task or detector"),
+    "E143": Code("the slide is too coarse", "choose an encoder made for its µm/px"),
     "E145": Code("no tissue", "look at the thumbnail; lower tile.min_tissue_mm2 if it is there"),
     "E146": Code("dark background", "bright-field slides only; fluorescence is not supported"),
     "E147": Code(

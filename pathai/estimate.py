@@ -7,34 +7,27 @@ much of it is tissue is then a guess, and the range says how wide.
 
 import contextlib
 import os
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pathai.batch import print_json, say
-from pathai.chain import Step, slide_steps
-from pathai.config import IngestConfig, SheetRow
+from pathai.chain import slide_steps
+from pathai.config import FeaturesConfig
 from pathai.errors import PathaiError
+from pathai.glance import Known, Shape, shapes
 from pathai.plan import SLIDE_STAGES, Plan
 from pathai.rates import NOTHING, Range, Rates, exactly, over, own_rates, shipped_rates
-from pathai.source import Place, identity
+from pathai.source import identity
 from pathai.store.commit import manifest_path
-from pathai.store.manifest import READABLE, Manifest, read_manifest
-from pathai.store.records import TISSUE, Record
-from pathai.units import Mpp, Size
+from pathai.store.manifest import Manifest, read_manifest
+from pathai.store.records import TISSUE, Record, SlideInfo, TissueMap
 
 if TYPE_CHECKING:
     from pathai.encoders.base import Encoder
 
-GLANCE_SECONDS = 20.0
-"""Longest that opening one slide may take."""
 SPARSER = 4.0
 """Whole slides can hold this much less tissue than those that were measured: the low end."""
-ALL_SECONDS = 120.0
-"""Longest that opening slides may take together; the rest is guessed from those."""
-Known = Literal["tiled", "ingested", "opened", "guessed", "unreadable"]
 
 
 class SlideEstimate(Record):
@@ -49,6 +42,7 @@ class SlideEstimate(Record):
     tissue_mm2: Range = NOTHING
     tissue_mpx: Range = Field(NOTHING, description="million level-0 px of tissue")
     tiles: dict[str, Range] = Field({}, description="by encoder")
+    copied: bool = Field(False, description="whether tiles are copied, not decoded")
     store_gb: Range = Field(NOTHING, description="tiles.zarr")
     features_gb: Range = NOTHING
     core_hours: dict[str, Range] = Field({}, description="left to do, by stage")
@@ -80,16 +74,6 @@ class Estimate(Record):
         }
         dumped = {name: value.model_dump(mode="json") for name, value in totals.items()}
         return {**self.model_dump(mode="json"), "totals": dumped}
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """Geometry of a slide, and where it is from."""
-
-    known: Known
-    size: Size | None = None
-    mpp: Mpp | None = None
-    problem: str = ""
 
 
 def estimate(plan: Plan, cores: int | None = None) -> Estimate:
@@ -130,88 +114,26 @@ def estimate(plan: Plan, cores: int | None = None) -> Estimate:
     )
 
 
-# --- what is known of a slide ----------------------------------------------------------------
-
-
-def _shapes(plan: Plan) -> dict[str, _Shape]:
-    end = time.monotonic() + ALL_SECONDS
-    return {row.slide_id: _shape(plan, row, end) for row in plan.sheet.rows}
-
-
-def _shape(plan: Plan, row: SheetRow, end: float) -> _Shape:
-    folder = plan.results.slide(row.slide_id)
-    (ingest,) = slide_steps(plan, "ingest", row.slide_id)
-    manifest = ingest.manifest()
-    if manifest is not None and manifest.status not in READABLE:
-        return _Shape("unreadable", problem=manifest.problems[0].code)
-    if manifest is not None:
-        info = folder.read_slide()
-        done = _made(slide_steps(plan, "tile", row.slide_id)[0])
-        if done is not None and done.status not in READABLE:
-            return _Shape("unreadable", problem=done.problems[0].code)
-        known: Known = "ingested" if done is None else "tiled"
-        return _Shape(known, Size(info.width, info.height), info.mpp)
-    left = end - time.monotonic()
-    if left <= 0:
-        return _Shape("guessed")
-    try:
-        return _opened(plan.place(row.slide_id), plan.config.ingest, row, min(left, GLANCE_SECONDS))
-    except PathaiError as error:
-        return _Shape("unreadable", problem=f"{error.code}: {error.message}; {error.remedy}")
-
-
-def _made(step: Step) -> Manifest | None:
-    return step.manifest()
-
-
-def _opened(place: Place, limits: IngestConfig, row: SheetRow, seconds: float) -> _Shape:
-    from pathai.guard import shared
-    from pathai.ingest import choose_mpp
-
-    guard = shared(limits.memory_mib)
-    size, recorded = guard.call("pathai.estimate:glance", place, limits, seconds=seconds)
-    mpp, _ = choose_mpp(recorded, row.mpp, override=limits.mpp_override, notes=[])
-    return _Shape("opened", size, mpp)
-
-
-def glance(place: Place, limits: IngestConfig) -> tuple[Size, Mpp | None]:
-    """Size and µm per pixel of a slide, no pixel of which is decoded (runs in a child)."""
-    from pathai.readers import open_slide
-
-    slide = open_slide(place, limits)
-    facts = slide.facts
-    slide.close()
-    return facts.size, facts.mpp
-
-
 # --- what is expected of it ------------------------------------------------------------------
 
 
 def _expected(plan: Plan, rates: Rates, encoders: "list[Encoder]") -> list[SlideEstimate]:
     """Every slide; those that were tiled tell how much tissue the others have."""
-    shapes = _shapes(plan)
-    slides = {i: _start(plan, i, shape) for i, shape in shapes.items()}
-    areas = {i: s.width * s.height * _px_mm2(shapes[i]) for i, s in slides.items()}
-    for i, shape in shapes.items():
-        if shape.known == "tiled":
-            slides[i] = _counted(plan, slides[i], encoders, _px_mm2(shape))
-    tiled = [i for i, shape in shapes.items() if shape.known == "tiled"]
+    seen = shapes(plan)
+    slides = {i: _start(plan, i, shape) for i, shape in seen.items()}
+    tiled = [i for i, shape in seen.items() if shape.known == "tiled"]
+    for i in tiled:
+        slides[i] = _counted(plan, slides[i], encoders, seen[i].px_mm2)
     share = rates.tissue_share * Range(low=1 / SPARSER, value=1, high=1)
     if tiled:
-        share = over([slides[i].tissue_mm2.value for i in tiled], [areas[i] for i in tiled])
-    for i, shape in shapes.items():
+        share = over([slides[i].tissue_mm2.value for i in tiled], [seen[i].mm2 for i in tiled])
+    for i, shape in seen.items():
         if shape.known in ("ingested", "opened"):
-            mm2 = share * areas[i]
-            slides[i] = _guess(plan, slides[i], rates, encoders, mm2, _px_mm2(shape))
+            slides[i] = _guessed(plan, slides[i], rates, encoders, share, shape)
     return list(slides.values())
 
 
-def _px_mm2(shape: _Shape) -> float:
-    """Area of a level-0 pixel, mm²."""
-    return shape.mpp.x * shape.mpp.y / 1e6 if shape.mpp else 0.0
-
-
-def _start(plan: Plan, slide_id: str, shape: _Shape) -> SlideEstimate:
+def _start(plan: Plan, slide_id: str, shape: Shape) -> SlideEstimate:
     return SlideEstimate(
         slide_id=slide_id,
         known=shape.known,
@@ -222,24 +144,37 @@ def _start(plan: Plan, slide_id: str, shape: _Shape) -> SlideEstimate:
     )
 
 
-def _guess(
+def _guessed(
     plan: Plan,
     start: SlideEstimate,
     rates: Rates,
     encoders: "list[Encoder]",
-    mm2: Range,
-    px_mm2: float,
+    share: Range,
+    shape: Shape,
 ) -> SlideEstimate:
     """A slide whose area of tissue is a guess."""
-    mpx = mm2 * (1e-6 / px_mm2)
-    kept = rates.kept_tiles(plan.config.features.min_tissue)
-    tiles = {e.name: mm2 * kept * (1e6 / (e.tile_px * e.mpp) ** 2) for e in encoders}
+    section, mm2 = plan.config.features, share * shape.mm2
+    mpx = mm2 * (1e-6 / shape.px_mm2)
+    kept = rates.kept_tiles(section.min_tissue) * (1 / section.stride**2)
+    tiles = {
+        e.name: mm2 * kept * (1e6 / (e.tile_px * e.mpp) ** 2)
+        if shape.fine_enough(e.mpp, section.mpp_tolerance)
+        else NOTHING
+        for e in encoders
+    }
+    copied = shape.packed_bytes > 0
+    store = (
+        rates.copied_bytes_per_byte * share * (shape.packed_bytes / 1e9)
+        if copied
+        else rates.decoded_bytes_per_px * mpx * 1e-3
+    )
     return start.model_copy(
         update={
+            "copied": copied,
             "tissue_mm2": mm2,
             "tissue_mpx": mpx,
             "tiles": tiles,
-            "store_gb": rates.store_bytes_per_px * mpx * 1e-3,
+            "store_gb": store,
             "features_gb": _features_gb(tiles, encoders),
         }
     )
@@ -249,12 +184,9 @@ def _counted(
     plan: Plan, start: SlideEstimate, encoders: "list[Encoder]", px_mm2: float
 ) -> SlideEstimate:
     """The true numbers of a slide that was tiled."""
-    from pathai.feed import grid
-
     folder = plan.results.slide(start.slide_id)
     tissue, info = folder.read_tissue(), folder.read_slide()
-    least = plan.config.features.min_tissue
-    tiles = {e.name: exactly(len(grid(tissue, info, e.tile_px, e.mpp, least))) for e in encoders}
+    tiles = {e.name: exactly(_count(tissue, info, e, plan.config.features)) for e in encoders}
     mm2 = tissue.area_mm2(TISSUE)
     return start.model_copy(
         update={
@@ -265,6 +197,29 @@ def _counted(
             "features_gb": _features_gb(tiles, encoders),
         }
     )
+
+
+def _count(tissue: TissueMap, info: SlideInfo, encoder: "Encoder", section: FeaturesConfig) -> int:
+    """Tiles as the stage features lays them; none where the slide is too coarse."""
+    from pathai.grid import grid
+
+    try:
+        return len(
+            grid(
+                tissue,
+                info,
+                encoder.tile_px,
+                encoder.mpp,
+                section.min_tissue,
+                stride_px=max(round(section.stride * encoder.tile_px), 1),
+                max_artefact=section.max_artefact,
+                tolerance=section.mpp_tolerance,
+            )
+        )
+    except PathaiError as error:
+        if error.code != "E143":
+            raise
+        return 0
 
 
 def _bytes(manifest: Manifest) -> int:
@@ -315,7 +270,8 @@ def _timed(plan: Plan, slide: SlideEstimate, rates: Rates, own: dict[str, Range]
         "ingest": own["ingest"] * slide.file_gb
         if "ingest" in own
         else rates.ingest_s + rates.ingest_s_per_gb * slide.file_gb,
-        "tile": own.get("tile", rates.tile_s_per_mpx) * slide.tissue_mpx,
+        "tile": own.get("tile", rates.copied_s_per_mpx if slide.copied else rates.decoded_s_per_mpx)
+        * slide.tissue_mpx,
         "cells": own.get("cells", rates.cells_s_per_mm2.get(detector, NOTHING)) * slide.tissue_mm2,
     }
     left = {stage: cost for stage, cost in costs.items() if _is_left(plan, stage, slide.slide_id)}

@@ -311,16 +311,16 @@ def _write_ome_zarr(folder: SlideFolder, detector: str, part: Path, packed: bool
     import zarr
     from zarr.codecs import ZstdCodec
 
-    from pathai.store.pyramid import multiscale
+    from pathai.store.zarr_json import multiscale
 
     tiles = folder.open_tiles()
     image = multiscale(folder.slide_id, tiles.mpp, tiles.downsamples, ("c", "y", "x"))
     ome = {"version": "0.5", "multiscales": [image], "omero": _OMERO}
     group = zarr.create_group(part, zarr_format=3, attributes={"ome": ome})
-    for level in range(len(tiles.downsamples)):
-        size = tiles.level_size(level)
+    for level in tiles.levels:
+        size = level.size
         array = group.create_array(
-            str(level),
+            str(level.number),
             shape=(3, size.height, size.width),
             dtype="uint8",
             chunks=(3, min(OME_CHUNK, size.height), min(OME_CHUNK, size.width)),
@@ -331,7 +331,7 @@ def _write_ome_zarr(folder: SlideFolder, detector: str, part: Path, packed: bool
         for y in range(0, size.height, OME_CHUNK):
             for x in range(0, size.width, OME_CHUNK):
                 height, width = min(OME_CHUNK, size.height - y), min(OME_CHUNK, size.width - x)
-                block = tiles.read_px(level, x, y, width, height)
+                block = level.read_px(x, y, width, height)
                 if (block != 255).any():  # what is not written reads as white
                     array[:, y : y + height, x : x + width] = np.moveaxis(block, -1, 0)
 

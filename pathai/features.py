@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from pathai.config import FeaturesConfig
 from pathai.encoders.base import Encoder
 from pathai.errors import PathaiError
-from pathai.feed import Grid, batches, grid
+from pathai.feed import batches, readable
+from pathai.grid import Grid, grid
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
 from pathai.store.groups import write_features
@@ -14,7 +15,14 @@ from pathai.store.pyramid import Pyramid
 from pathai.store.records import Features, FeaturesAttrs
 
 
-def run(folder: SlideFolder, section: FeaturesConfig, out: Commit, encoder: Encoder) -> None:
+def run(
+    folder: SlideFolder,
+    section: FeaturesConfig,
+    out: Commit,
+    encoder: Encoder,
+    *,
+    workers: int = 1,
+) -> None:
     """Encode the tissue tiles of a slide.
 
     Parameters
@@ -27,6 +35,8 @@ def run(folder: SlideFolder, section: FeaturesConfig, out: Commit, encoder: Enco
         Gets ``<slug of the encoder's name>.zarr``.
     encoder : Encoder
         From `pathai.encoders.load_encoder`; slides of a batch share one.
+    workers : int
+        Processes that decode tiles; the result does not depend on them.
 
     Raises
     ------
@@ -39,14 +49,24 @@ def run(folder: SlideFolder, section: FeaturesConfig, out: Commit, encoder: Enco
         encoder.tile_px,
         encoder.mpp,
         section.min_tissue,
+        stride_px=max(round(section.stride * encoder.tile_px), 1),
+        max_artefact=section.max_artefact,
+        tolerance=section.mpp_tolerance,
     )
-    x, valid = encode_grid(folder.open_tiles(), tiles, encoder, section.batch)
+    pyramid = folder.open_tiles()
+    known = readable(pyramid, tiles)
+    x, valid = encode_grid(pyramid, tiles, encoder, section.batch, workers=workers)
+    lost = int((valid < known).sum())
+    if lost:
+        message = f"{lost} of {len(tiles)} tiles hold pixels that turned out to be undecodable"
+        out.degrade("E121", message, "copy or scan the slide again; those tiles are marked")
     attrs = FeaturesAttrs(
         encoder=encoder.name,
         encoder_digest=encoder.digest,
         grid_digest=tiles.digest,
         tile_px=encoder.tile_px,
         mpp=encoder.mpp,
+        stride_px=tiles.stride_px,
         names=encoder.names,
     )
     features = Features(x, tiles.xy_px0, tiles.size_px0, valid, tiles.tissue, attrs)
@@ -54,7 +74,7 @@ def run(folder: SlideFolder, section: FeaturesConfig, out: Commit, encoder: Enco
 
 
 def encode_grid(
-    pyramid: Pyramid, tiles: Grid, encoder: Encoder, batch: int
+    pyramid: Pyramid, tiles: Grid, encoder: Encoder, batch: int, *, workers: int = 1
 ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
     """Vectors of a grid's tiles, in its order.
 
@@ -68,6 +88,8 @@ def encode_grid(
         Gets at most ``batch`` tiles at a time.
     batch : int
         Tiles per call; does not change the vectors beyond rounding.
+    workers : int
+        Processes that decode.
 
     Returns
     -------
@@ -83,7 +105,7 @@ def encode_grid(
     x = np.empty((len(tiles), encoder.dim), np.float16)
     valid = np.empty(len(tiles), np.float16)
     start = 0
-    for pixels, share in batches(pyramid, tiles, batch):
+    for pixels, share in batches(pyramid, tiles, batch, workers=workers):
         stop = start + len(pixels)
         x[start:stop] = as_float16(encoder.encode(pixels), tiles.xy_px0[start:stop], encoder.names)
         valid[start:stop] = share

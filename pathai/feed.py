@@ -1,177 +1,177 @@
-"""Grids of tiles in µm, and batches of their pixels.
+"""Batches of the pixels of a grid's tiles, each stored chunk decoded about once.
 
-A tile's edge is ``tile_px * mpp`` µm, kept as a float in level-0 pixels; only the recorded corner
-is a whole pixel, and that corner is what is read. So a grid neither drifts nor changes its field
-of view when the slide's mpp is odd or differs between x and y.
+Tiles come in row-major order, on one process or several. Several share the columns of the slide
+among them, so that each decodes its own chunks, and write into the same ring of tiles; what is
+yielded does not depend on how many they are.
 """
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from hashlib import sha256
+import multiprocessing
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.store.pyramid import ChunkCache, Pyramid
-from pathai.store.records import TISSUE, SlideInfo, TissueMap
-from pathai.store.shard import CHUNK
-from pathai.units import Box, Size
+from pathai.grid import Grid
+from pathai.store.pyramid import Pyramid
+from pathai.tile_reader import reader, ring_length
 
+if TYPE_CHECKING:
+    Link = Connection[Any, Any]
 
-@dataclass(frozen=True)
-class Grid:
-    """Tiles of one slide for one tile size and resolution.
-
-    Parameters
-    ----------
-    xy_px0 : int32[N, 2]
-        Top-left corner (x, y), level-0 px, row-major.
-    size_px0 : float32[2]
-        Width and height of a tile, level-0 px.
-    tissue : float16[N]
-        Share of tissue.
-    tile_px : int
-        Edge of a tile, px at its own mpp.
-    mpp : float
-        µm per px of the tiles.
-    digest : str
-        SHA-256 over all of the above but ``tissue``.
-    """
-
-    xy_px0: NDArray[np.int32]
-    size_px0: NDArray[np.float32]
-    tissue: NDArray[np.float16]
-    tile_px: int
-    mpp: float
-    digest: str
-
-    def __len__(self) -> int:
-        return len(self.xy_px0)
-
-    def box(self, index: int) -> Box:
-        """Place of one tile, level-0 px."""
-        x, y = self.xy_px0[index]
-        return Box(float(x), float(y), float(self.size_px0[0]), float(self.size_px0[1]))
-
-
-def grid(tissue: TissueMap, slide: SlideInfo, tile_px: int, mpp: float, min_tissue: float) -> Grid:
-    """Lay a gapless grid over a slide and keep the tiles with enough tissue.
-
-    Parameters
-    ----------
-    tissue : TissueMap
-        Classes of the slide.
-    slide : SlideInfo
-        Level-0 size and mpp.
-    tile_px : int
-        Edge of a tile, px at ``mpp``.
-    mpp : float
-        µm per px of the tiles, the same along x and y.
-    min_tissue : float
-        Least share of tissue, 0 to 1; a tile without any is never kept.
-
-    Returns
-    -------
-    Grid
-        Tiles in row-major order; the last row and column may reach past the slide.
-
-    Raises
-    ------
-    PathaiError
-        E193 if the tile is smaller than one level-0 pixel.
-    """
-    width, height = tile_px * mpp / slide.mpp_x, tile_px * mpp / slide.mpp_y
-    if not (width >= 1 and height >= 1):
-        raise PathaiError("E193", f"a tile of {tile_px} px at {mpp} µm/px is below one pixel")
-    columns, rows = _count(slide.width, width), _count(slide.height, height)
-    x0 = np.floor(np.arange(columns) * width + 0.5)
-    y0 = np.floor(np.arange(rows) * height + 0.5)
-    mask = tissue.classes == TISSUE
-    share = _box_means(mask, x0 / tissue.downsample, y0 / tissue.downsample,
-                       width / tissue.downsample, height / tissue.downsample)  # fmt: skip
-    kept = (share >= min_tissue) & (share > 0)
-    row, column = np.nonzero(kept)
-    xy = np.stack([x0[column], y0[row]], axis=1).astype(np.int32)
-    size = np.array([width, height], np.float32)
-    return Grid(xy, size, share[kept].astype(np.float16), tile_px, mpp,
-                _digest(xy, size, tile_px, mpp))  # fmt: skip
-
-
-def _count(length: int, tile: float) -> int:
-    """Tiles that cover ``length``; a sliver below a thousandth of a tile is rounding."""
-    return max(int(np.ceil(length / tile - 1e-3)), 1)
-
-
-def _box_means(
-    mask: NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64], w: float, h: float
-) -> NDArray[np.float64]:
-    """Exact share of set pixels in boxes with fractional edges: float64[rows, columns]."""
-    rows = _spans(y, h, mask.shape[0])
-    columns = _spans(x, w, mask.shape[1])
-    sums = rows @ mask.astype(np.float64) @ columns.T
-    share: NDArray[np.float64] = np.clip(sums / (w * h), 0.0, 1.0)
-    return share
-
-
-def _spans(start: NDArray[np.float64], length: float, count: int) -> NDArray[np.float64]:
-    """Overlap of each interval with each map pixel: float64[intervals, count]."""
-    edges = np.arange(count + 1)
-    low = np.clip(start[:, None], edges[:-1], edges[1:])
-    high = np.clip(start[:, None] + length, edges[:-1], edges[1:])
-    return high - low
-
-
-def _digest(xy: NDArray[np.int32], size: NDArray[np.float32], tile_px: int, mpp: float) -> str:
-    head = json.dumps([int(tile_px), float(mpp), len(xy)]).encode()
-    return sha256(head + size.astype("<f4").tobytes() + xy.astype("<i4").tobytes()).hexdigest()
+Pixels = NDArray[np.uint8]
+Change = Callable[[Pixels], Pixels]
+"""``uint8[B, H, W, 3]`` to the same: color management or normalization, done where it was read."""
+SECONDS = 600.0
+"""Longest that a batch may take."""
 
 
 def batches(
-    pyramid: Pyramid, tiles: Grid, batch: int
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float16]]]:
-    """Pixels of a grid's tiles, in its order; each stored chunk is decoded about once.
+    pyramid: Pyramid, tiles: Grid, batch: int, *, workers: int = 1, change: Change | None = None
+) -> Iterator[tuple[Pixels, NDArray[np.float16]]]:
+    """Pixels of a grid's tiles, in its order.
 
     Parameters
     ----------
     pyramid : Pyramid
         Open ``tiles.zarr``.
     tiles : Grid
-        From `grid`.
+        From `pathai.grid.grid`.
     batch : int
         Tiles per batch; the last one may be smaller.
+    workers : int
+        Processes that decode; 1 is this one.
+    change : callable, optional
+        Picklable; applied to every batch.
 
     Yields
     ------
     pixels : uint8[B, H, W, 3]
-        Tiles at the grid's own mpp, white where nothing is stored; a new array each time.
+        Tiles at the grid's own mpp, white where nothing is stored. Valid until the next one.
     valid : float16[B]
         Share of each tile that lies on the slide and was readable.
 
     Raises
     ------
     PathaiError
-        E164 if the pixels are damaged: run ``pathai verify``.
+        E164 if the pixels are damaged: run ``pathai verify``; E172 if a worker died.
     """
-    edge = tiles.tile_px
-    cache: ChunkCache = {}
-    level = pyramid.level_for(float(tiles.size_px0.min()) / edge)
+    if workers > 1 and len(tiles) > batch:
+        yield from _shared(pyramid.path, tiles, batch, workers, change)
+        return
+    length = ring_length(tiles, batch)
+    ring = np.empty((length, tiles.tile_px, tiles.tile_px, 3), np.uint8)
+    source = reader(pyramid, tiles, ring, np.arange(len(tiles)))
     for start in range(0, len(tiles), batch):
         stop = min(start + batch, len(tiles))
-        pixels = np.empty((stop - start, edge, edge, 3), np.uint8)
-        valid = np.empty(stop - start, np.float16)
-        for i in range(start, stop):
-            box = tiles.box(i)
-            if i and tiles.xy_px0[i, 1] != tiles.xy_px0[i - 1, 1]:
-                _forget_above(cache, box.y / pyramid.downsamples[level])
-            pixels[i - start] = pyramid.read_at(box, Size(edge, edge), cache)
-            valid[i - start] = pyramid.valid(box)
-        yield pixels, valid
+        which = source.fill(start, stop, min(start + length, len(tiles)))
+        pixels = ring[start % length : start % length + stop - start]
+        yield (change(pixels) if change else pixels), source.valid(which)
 
 
-def _forget_above(cache: ChunkCache, y: float) -> None:
-    """Drop chunks that no later row of tiles can touch (8 px are left for the filter)."""
-    first = int(max(y - 8, 0)) // CHUNK
-    for key in [key for key in cache if key[1] < first]:
-        del cache[key]
+def readable(pyramid: Pyramid, tiles: Grid) -> NDArray[np.float16]:
+    """Share of every tile that lies on the slide and is not known to be lost, float16[N]."""
+    nothing = np.empty((0, tiles.tile_px, tiles.tile_px, 3), np.uint8)
+    return reader(pyramid, tiles, nothing, np.arange(0)).valid(list(range(len(tiles))))
+
+
+def _shared(
+    path: Path, tiles: Grid, batch: int, workers: int, change: Change | None
+) -> Iterator[tuple[Pixels, NDArray[np.float16]]]:
+    """Batches filled by several processes, each of which reads some columns of the slide."""
+    length = ring_length(tiles, batch)
+    shape = (length, tiles.tile_px, tiles.tile_px, 3)
+    context = multiprocessing.get_context("spawn")
+    memory = SharedMemory(create=True, size=int(np.prod(shape)))
+    free = [context.Semaphore(length // batch - 1) for _ in range(workers)]
+    links: list[Link] = []
+    started = []
+    ring: Pixels | None = np.ndarray(shape, np.uint8, buffer=memory.buf)
+    try:
+        for part, may in zip(columns(tiles, workers), free, strict=True):
+            ours, theirs = context.Pipe(duplex=False)
+            arguments = (path, tiles, batch, part, memory.name, shape, change, may, theirs)
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+            theirs.close()
+            links.append(ours)
+            started.append(process)
+        for start in range(0, len(tiles), batch):
+            stop = min(start + batch, len(tiles))
+            valid = np.empty(stop - start, np.float16)
+            for link in links:
+                which, share = _answer(link)
+                valid[np.asarray(which, np.int64) - start] = share
+            assert ring is not None  # noqa: S101  (it is dropped at the end)
+            yield ring[start % length : start % length + stop - start], valid
+            for may in free:
+                may.release()
+    finally:
+        for process in started:
+            process.kill()
+            process.join()
+        for link in links:
+            link.close()
+        ring = None
+        memory.close()
+        memory.unlink()
+
+
+def columns(tiles: Grid, workers: int) -> list[NDArray[np.int64]]:
+    """Tiles of each worker (numbers, ascending): bands of columns with about as many tiles."""
+    x = tiles.xy_px0[:, 0]
+    edges = np.quantile(x, np.arange(1, workers) / workers) if len(x) else np.empty(0)
+    band = np.searchsorted(edges, x, side="right")
+    return [np.flatnonzero(band == k) for k in range(workers)]
+
+
+def _answer(link: "Link") -> tuple[list[int], NDArray[np.float16]]:
+    try:
+        if not link.poll(SECONDS):
+            raise PathaiError("E171", f"no batch within {SECONDS:g} s", "run the stage again")
+        kind, *rest = link.recv()
+    except EOFError:
+        raise PathaiError("E172", "a process that reads tiles died", "lower its number") from None
+    if kind == "failed":
+        raise PathaiError(*rest)
+    return rest[0], rest[1]
+
+
+def _work(
+    path: Path,
+    tiles: Grid,
+    batch: int,
+    part: NDArray[np.int64],
+    name: str,
+    shape: tuple[int, ...],
+    change: Change | None,
+    may: Any,
+    link: "Link",
+) -> None:
+    """Fill this worker's tiles of every batch (runs in a process of its own)."""
+    memory = SharedMemory(name=name)
+    ring: Pixels = np.ndarray(shape, np.uint8, buffer=memory.buf)
+    source = None
+    try:
+        source = reader(Pyramid(path), tiles, ring, part)
+        horizon = 0
+        for start in range(0, len(tiles), batch):
+            while horizon <= start or may.acquire(block=False):
+                if horizon <= start:
+                    may.acquire()
+                horizon += batch
+            stop = min(start + batch, len(tiles))
+            which = source.fill(start, stop, min(horizon, len(tiles)))
+            if change is not None and which:
+                slots = np.asarray(which) % len(ring)
+                ring[slots] = change(ring[slots])
+            link.send(("done", which, source.valid(which)))
+    except PathaiError as error:
+        link.send(("failed", error.code, error.message, error.remedy))
+    finally:
+        del ring, source
+        memory.close()

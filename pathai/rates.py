@@ -61,10 +61,14 @@ class Rates(Record):
     tiles_per_area: dict[str, Range] = Field(
         description="tiles kept per tile's area of tissue, by features.min_tissue"
     )
-    store_bytes_per_px: Range = Field(description="of tiles.zarr, per level-0 px of tissue")
+    copied_bytes_per_byte: Range = Field(
+        description="of tiles.zarr, per byte of the slide's level-0 tiles and share of tissue"
+    )
+    decoded_bytes_per_px: Range = Field(description="of tiles.zarr, per level-0 px of tissue")
     ingest_s: Range = Field(description="per slide, without reading its bytes")
     ingest_s_per_gb: Range
-    tile_s_per_mpx: Range = Field(description="per million level-0 px of tissue")
+    copied_s_per_mpx: Range = Field(description="of tile, per million level-0 px of tissue")
+    decoded_s_per_mpx: Range = Field(description="likewise, where tiles are decoded")
     features_s_per_tile: dict[str, Range] = Field(description="by encoder")
     cells_s_per_mm2: dict[str, Range] = Field(description="by detector")
 

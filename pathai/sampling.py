@@ -24,5 +24,5 @@ def sample(pyramid: Pyramid, tissue: TissueMap, level: int, windows: int = 24) -
         row, column = np.nonzero(mask)
         for i in np.unique(np.linspace(0, len(row) - 1, count if len(row) else 0).astype(int)):
             x, y = (int((v[i] + 0.5) * step) - 128 for v in (column, row))
-            parts.append(pyramid.read_px(level, x, y, 256, 256))
+            parts.append(pyramid.levels[level].read_px(x, y, 256, 256))
     return np.concatenate(parts) if parts else np.full((1, 1, 3), 255, np.uint8)

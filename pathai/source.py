@@ -7,6 +7,7 @@ look for them. Messages carry neither address nor key.
 """
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -271,6 +272,22 @@ def place(path: str, folder: Path, allowed: tuple[str, ...]) -> Place:
     if is_remote(path):
         return Remote(path, server(path) in {server(entry) for entry in allowed})
     return (folder / path).absolute()
+
+
+@contextmanager
+def read_at(where: Place) -> Iterator[Callable[[int, int], bytes]]:
+    """Number of bytes and offset to bytes of a slide; fewer where it ends."""
+    with where.open("rb") as file:
+        if isinstance(where, Path):
+            descriptor = file.fileno()
+            yield lambda count, offset: os.pread(descriptor, count, offset)
+            return
+
+        def fetch(count: int, offset: int) -> bytes:
+            file.seek(offset)
+            return file.read(count)
+
+        yield fetch
 
 
 def stamp(where: Place) -> dict[str, int]:

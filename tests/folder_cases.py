@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+from store_cases import store
 
 from pathai.store.folders import SlideFolder, write_slide_info
 from pathai.store.pyramid import write_tissue
-from pathai.store.pyramid_writer import write_pyramid
 from pathai.store.records import SlideInfo, TissueMap
 from pathai.units import Box, Mpp, Size
 
@@ -32,6 +32,6 @@ def make_folder(
         return part, np.ones(part.shape[:2], bool)
 
     write_slide_info(folder.slide_json, info)
-    write_pyramid(folder.tiles, read, Size(width, height), mpp, tissue)
+    store(folder.tiles, read, Size(width, height), mpp, tissue)
     write_tissue(folder.tissue, tissue)
     return folder

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from store_cases import store
 
 from pathai.case import CellsAttrs, PredictionInput, SlideInput, StageState, top_boxes
 from pathai.config import ReportConfig
-from pathai.feed import grid
 from pathai.findings import findings_of_case
+from pathai.grid import grid
 from pathai.report.draft import draft
 from pathai.store.folders import ResultsFolder, write_slide_info
 from pathai.store.groups import write_cells, write_features, write_prediction
 from pathai.store.manifest import canonical
 from pathai.store.pyramid import write_tissue
-from pathai.store.pyramid_writer import write_pyramid
 from pathai.store.records import (
     Cells,
     Features,
@@ -101,7 +101,7 @@ def _write_slide(results: ResultsFolder, slide_id: str, stain: str, recipe: Reci
         part = pixels[int(box.y) : int(box.bottom), int(box.x) : int(box.right)]
         return part, np.ones(part.shape[:2], bool)
 
-    write_pyramid(folder.tiles, read, Size(recipe.width, recipe.height), MPP, tissue)
+    store(folder.tiles, read, Size(recipe.width, recipe.height), MPP, tissue)
     cells = _cells(truth, tissue, stain)
     write_cells(folder.cells("classical"), cells)
     features, prediction = _prediction(truth, tissue, info)
@@ -160,7 +160,7 @@ def _prediction(truth, tissue: TissueMap, info: SlideInfo) -> tuple[Features, Pr
     tiles = grid(tissue, info, TILE_PX, MPP.x, 0.3)
     attrs = FeaturesAttrs(
         encoder="stain-stats", encoder_digest="0" * 64, grid_digest=tiles.digest,
-        tile_px=TILE_PX, mpp=MPP.x,
+        tile_px=TILE_PX, stride_px=TILE_PX, mpp=MPP.x,
     )  # fmt: skip
     n = len(tiles)
     ones = np.ones(n, np.float16)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from store_cases import store
 
 from pathai.cohort import OUTPUTS
 from pathai.cohort import run as make_page
@@ -18,7 +19,6 @@ from pathai.store.folders import SlideFolder, write_slide_info
 from pathai.store.groups import write_cells, write_features, write_prediction
 from pathai.store.manifest import Manifest
 from pathai.store.pyramid import write_tissue
-from pathai.store.pyramid_writer import write_pyramid
 from pathai.store.records import (
     PEN,
     TISSUE,
@@ -155,7 +155,7 @@ def _write_slide(folder: SlideFolder, index: int, slide: tuple[str, ...]) -> Non
     def tile(out: Commit) -> None:
         if fate == "skipped":
             raise Skipped("E145", "0.00 mm² of tissue, 0.05 are needed")
-        write_pyramid(out.part("tiles.zarr"), read, SIZE, MPP, tissue)
+        store(out.part("tiles.zarr"), read, SIZE, MPP, tissue)
         write_tissue(out.part("tissue.zarr"), tissue)
         if fate == "degraded":
             out.degrade("E162", "0.1 % of the tissue could not be read")
@@ -203,7 +203,12 @@ def _features(rng: np.random.Generator) -> Features:
     xy = np.array([(x, y) for y in range(128, 512, 128) for x in range(128, 768, 128)], np.int32)
     n = len(xy)
     attrs = FeaturesAttrs(
-        encoder="stain-stats", encoder_digest="e", grid_digest="g", tile_px=128, mpp=0.5
+        encoder="stain-stats",
+        encoder_digest="e",
+        grid_digest="g",
+        tile_px=128,
+        stride_px=128,
+        mpp=0.5,
     )
     return Features(
         rng.normal(size=(n, 4)).astype(np.float16),

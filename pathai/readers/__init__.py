@@ -12,6 +12,7 @@ READERS = Registry(
     {
         "openslide": "pathai.readers.openslide_reader:OpenSlideReader",
         "tiffslide": "pathai.readers.tiffslide_reader:TiffSlideReader",
+        "tiled-tiff": "pathai.readers.tiled_tiff:TiledTiffReader",
     },
 )
 ORDER = ("openslide", "tiffslide")

@@ -315,6 +315,26 @@ def number(text: object) -> float | None:
     return float(plain)
 
 
+_LENGTHS = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+
+def ome_mpp(description: str) -> Mpp | None:
+    """µm per pixel of OME-XML; None where it does not say."""
+    x, y = (_ome_length(description, axis) for axis in "XY")
+    return Mpp(x, y) if x is not None and y is not None else None
+
+
+def _ome_length(description: str, axis: str) -> float | None:
+    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]{0,4000}>", description[:200_000])
+    if pixels is None:
+        return None
+    value = re.search(rf'PhysicalSize{axis}="([^"]{{1,40}})"', pixels[0])
+    unit = re.search(rf'PhysicalSize{axis}Unit="([^"]{{1,10}})"', pixels[0])
+    scale = _LENGTHS.get(unit[1].replace("μ", "µ") if unit else "µm")
+    length = number(value[1]) if value else None
+    return length * scale if length is not None and scale is not None else None
+
+
 def kinds_of(names: list[str]) -> tuple[str, ...]:
     """Names of associated images as kinds; what is not known is ``other``, unnamed."""
     found = set()

@@ -1,6 +1,5 @@
 """TIFF files that OpenSlide refuses: OME-TIFF, WebP, zstd, strips ..., read through tiffslide."""
 
-import re
 import warnings
 from typing import Any
 
@@ -8,11 +7,18 @@ import numpy as np
 from tiffslide import TiffSlide
 
 from pathai.errors import PathaiError
-from pathai.readers.base import BaseSlide, Facts, Mask, Pixels, kinds_of, number, text_kinds
+from pathai.readers.base import (
+    BaseSlide,
+    Facts,
+    Mask,
+    Pixels,
+    kinds_of,
+    number,
+    ome_mpp,
+    text_kinds,
+)
 from pathai.source import Remote
 from pathai.units import Mpp, Size
-
-_LENGTHS = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 
 class _LevelPixels(TiffSlide):  # type: ignore[misc]
@@ -95,22 +101,12 @@ class TiffSlideReader(BaseSlide):
 
 def _mpp(text: dict[str, Any]) -> Mpp | None:
     """OME-XML first, then what tiffslide found (vendor text, resolution tags): a fixed order."""
-    x, y = (_ome_length(str(text.get("tiff.ImageDescription") or ""), axis) for axis in "XY")
-    if x is None or y is None:
-        x, y = (number(_plain(text.get(f"tiffslide.mpp-{axis}"))) for axis in "xy")
+    ome = ome_mpp(str(text.get("tiff.ImageDescription") or ""))
+    if ome is not None:
+        return ome
+    x, y = (number(_plain(text.get(f"tiffslide.mpp-{axis}"))) for axis in "xy")
     return Mpp(x, y) if x is not None and y is not None else None
 
 
 def _plain(value: object) -> object:
     return repr(float(value)) if isinstance(value, (int, float)) else value
-
-
-def _ome_length(description: str, axis: str) -> float | None:
-    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]{0,4000}>", description[:200_000])
-    if pixels is None:
-        return None
-    value = re.search(rf'PhysicalSize{axis}="([^"]{{1,40}})"', pixels[0])
-    unit = re.search(rf'PhysicalSize{axis}Unit="([^"]{{1,10}})"', pixels[0])
-    scale = _LENGTHS.get(unit[1].replace("μ", "µ") if unit else "µm")
-    length = number(value[1]) if value else None
-    return length * scale if length is not None and scale is not None else None

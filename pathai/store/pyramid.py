@@ -1,34 +1,36 @@
 """``tiles.zarr`` and ``tissue.zarr``: the pixels of a slide where there is tissue, else white.
 
-A pyramid is a valid OME-Zarr 0.5 image ``uint8[c, y, x]``. Level *k* is exactly ``2**k`` times
-smaller than level 0 and made of 2 x 2 means of what is *stored* one level below, so all levels
-show the same thing. A chunk is absent if and only if it holds no tissue; the number of chunks
-per level and every unreadable rectangle are attributes of the group.
+A pyramid is a valid OME-Zarr 0.5 image ``uint8[c, y, x]``. Its levels are the slide's own, copied
+as they are compressed, or made from what is stored one level below. A
+chunk is absent if and only if it holds no tissue; the number of chunks of a level and every
+unreadable rectangle are attributes of the group.
 """
 
 import json
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from pathai.errors import PathaiError
 from pathai.resample import SLACK, resample
+from pathai.store import zarr_json
+from pathai.store.chunks import ZSTD_LEVEL, pack_zstd, sealed
+from pathai.store.level import ChunkCache, Level, LevelInfo, LevelPixels
 from pathai.store.records import TISSUE_NAMES, TissueMap
-from pathai.store.shard import ABSENT, CHUNK, PER_SHARD, read_chunk, read_index
 from pathai.units import Box, Mpp, Size
 
 if TYPE_CHECKING:
     import zarr
 
 Pixels = NDArray[np.uint8]
-ChunkCache = dict[tuple[int, int, int], Pixels | None]
-"""Decoded chunks by (level, row, column); the caller decides what stays."""
 
-SCHEMA = 1
+SCHEMA = 2
+TISSUE_CHUNK = 1024
+"""Largest edge of a chunk of the tissue map, px."""
 _TISSUE_COLORS = (
     (0, 0, 0, 0),
     (46, 160, 67, 96),
@@ -53,39 +55,39 @@ class Pyramid:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         attrs = _attributes(path, "run pathai tile")
         if attrs.get("schema") != SCHEMA:
             raise PathaiError("E165", f"tiles: schema {attrs.get('schema')}, not {SCHEMA}")
-        self.size = Size(*attrs["size"])
+        try:
+            infos = [LevelInfo.model_validate(info) for info in attrs["levels"]]
+            self.mpp = Mpp(*attrs["mpp"])
+        except (KeyError, TypeError, ValidationError):
+            raise PathaiError("E164", f"{path.name}: its attributes are damaged") from None
+        self.levels = [Level(path / str(k), k, info) for k, info in enumerate(infos)]
+        """Finest first."""
+        self.size = self.levels[0].size
         """Level 0, px."""
-        self.mpp = Mpp(*attrs["mpp"])
-        """µm per px of level 0."""
-        self.chunks: tuple[int, ...] = tuple(attrs["chunks"])
-        """Stored chunks per level; a chunk that is not there is background."""
-        self.unreadable = tuple(Box(*box) for box in attrs["unreadable"])
-        """Rectangles of level 0 whose pixels could not be read (they read as white)."""
-        self.downsamples = [float(2**k) for k in range(len(self.chunks))]
-        self._indices: dict[tuple[int, int, int], NDArray[np.uint64] | None] = {}
+        self.downsamples = [level.downsample for level in self.levels]
 
     @cached_property
-    def levels(self) -> "list[zarr.Array[Any]]":
+    def arrays(self) -> "list[zarr.Array[Any]]":
         """Levels as zarr arrays ``uint8[c=3, y, x]``, finest first."""
         import zarr
 
-        group = zarr.open_group(self._path, mode="r")
-        return [group[str(k)] for k in range(len(self.chunks))]  # type: ignore[misc]
+        group = zarr.open_group(self.path, mode="r")
+        return [group[str(k)] for k in range(len(self.levels))]  # type: ignore[misc]
 
     def dask(self) -> list[Any]:
-        """Levels as dask arrays ``uint8[y, x, c=3]``, finest first, for the viewer."""
+        """Levels as dask arrays ``uint8[y, x, c=3]``, finest first, for viewer and cells."""
         import dask.array as da
 
-        return [da.moveaxis(da.from_zarr(level), 0, -1) for level in self.levels]
-
-    def level_size(self, level: int) -> Size:
-        """Width and height of a level in its own px."""
-        step = 2**level
-        return Size(-(-self.size.width // step), -(-self.size.height // step))
+        found = []
+        for level in self.levels:
+            pixels = LevelPixels(level.path, level.number, level.info)
+            chunks = (level.chunk.height, level.chunk.width, 3)
+            found.append(da.from_array(pixels, chunks=chunks, meta=np.empty((0, 0, 0), np.uint8)))
+        return found
 
     def level_for(self, downsample: float) -> int:
         """Coarsest level that is not coarser than ``downsample`` (within 1 %)."""
@@ -105,45 +107,11 @@ class Pyramid:
         Returns
         -------
         uint8[h, w, 3]
-            ``w = round(box.width / 2**level)``, likewise ``h``.
+            ``w = round(box.width / downsample)``, likewise ``h``.
         """
         d = self.downsamples[level]
         x, y, width, height = (round(v / d) for v in (box.x, box.y, box.width, box.height))
-        return self.read_px(level, x, y, width, height)
-
-    def read_px(
-        self, level: int, x: int, y: int, width: int, height: int, cache: ChunkCache | None = None
-    ) -> Pixels:
-        """Pixels by the level's own coordinates; see `read`.
-
-        Parameters
-        ----------
-        cache : dict, optional
-            Decoded chunks to use and to add to, so that neighbors decode each chunk once.
-
-        Raises
-        ------
-        PathaiError
-            E164 if a chunk is damaged: run ``pathai verify``.
-        """
-        out = np.full((height, width, 3), 255, np.uint8)
-        size = self.level_size(level)
-        left, top = max(x, 0), max(y, 0)
-        right, bottom = min(x + width, size.width), min(y + height, size.height)
-        if left >= right or top >= bottom:
-            return out
-        for row in range(top // CHUNK, (bottom - 1) // CHUNK + 1):
-            for column in range(left // CHUNK, (right - 1) // CHUNK + 1):
-                chunk = self._chunk(level, row, column, cache)
-                if chunk is None:
-                    continue
-                y0, x0 = row * CHUNK, column * CHUNK
-                ys = slice(max(top, y0), min(bottom, y0 + CHUNK))
-                xs = slice(max(left, x0), min(right, x0 + CHUNK))
-                out[ys.start - y : ys.stop - y, xs.start - x : xs.stop - x] = chunk[
-                    ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0
-                ]
-        return out
+        return self.levels[level].read_px(x, y, width, height)
 
     def read_at(self, box: Box, out: Size, cache: ChunkCache | None = None) -> Pixels:
         """A box resampled to ``out`` pixels, from the coarsest level that is fine enough.
@@ -156,86 +124,70 @@ class Pyramid:
             Level-0 px.
         out : Size
             Size of the result, px.
-        cache : dict, optional
-            As in `read_px`.
+        cache : ChunkCache, optional
+            As in `Level.read_into`.
 
         Returns
         -------
         uint8[out.height, out.width, 3]
             White where nothing is stored.
         """
-        level = self.level_for(min(box.width / out.width, box.height / out.height))
-        d = self.downsamples[level]
+        level = self.levels[self.level_for(min(box.width / out.width, box.height / out.height))]
+        d = level.downsample
 
         def fetch(x: int, y: int, width: int, height: int) -> Pixels:
-            return self.read_px(level, x, y, width, height, cache)
+            return level.read_px(x, y, width, height, cache)
 
         return resample(fetch, Box(box.x / d, box.y / d, box.width / d, box.height / d), out)
 
-    def valid(self, box: Box) -> float:
-        """Share of a box that lies on the slide and was readable, 0 to 1."""
-        inside = _overlap(box, Box(0, 0, self.size.width, self.size.height))
-        lost = sum(_overlap(box, bad) for bad in self.unreadable)
-        return max(0.0, inside - lost) / (box.width * box.height)
-
-    def stored(self, level: int) -> Iterator[tuple[int, int]]:
-        """Row and column of every stored chunk of a level, in row-major order."""
-        size = self.level_size(level)
-        for row in range(-(-size.height // CHUNK)):
-            for column in range(-(-size.width // CHUNK)):
-                if self._entry(level, row, column) is not None:
-                    yield row, column
-
     def check(self) -> None:
-        """Decode every chunk and compare their number with the attributes.
+        """Read every chunk and compare their number with the attributes.
 
         Raises
         ------
         PathaiError
             E164 naming level and chunk: run ``pathai verify``, then ``pathai run``.
         """
-        for level, wanted in enumerate(self.chunks):
-            found = 0
-            for row, column in self.stored(level):
-                self._chunk(level, row, column, None)
-                found += 1
-            if found != wanted:
-                message = f"tiles, level {level}: {found} chunks, {wanted} were written"
-                raise PathaiError("E164", message)
-
-    def _entry(self, level: int, row: int, column: int) -> NDArray[np.uint64] | None:
-        shard = (level, row // PER_SHARD, column // PER_SHARD)
-        if shard not in self._indices:
-            self._indices[shard] = read_index(shard_path(self._path, *shard))
-        index = self._indices[shard]
-        if index is None:
-            return None
-        entry: NDArray[np.uint64] = index[row % PER_SHARD, column % PER_SHARD]
-        return None if entry[0] == ABSENT else entry
-
-    def _chunk(self, level: int, row: int, column: int, cache: ChunkCache | None) -> Pixels | None:
-        key = (level, row, column)
-        if cache is not None and key in cache:
-            return cache[key]
-        entry = self._entry(level, row, column)
-        chunk = None
-        if entry is not None:
-            path = shard_path(self._path, level, row // PER_SHARD, column // PER_SHARD)
-            chunk = read_chunk(path, entry, f"level {level}, chunk row {row} column {column}")
-        if cache is not None:
-            cache[key] = chunk
-        return chunk
+        for level in self.levels:
+            found = sum(level.packed(*place) is not None for place in level.stored())
+            if found != level.info.chunks:
+                message = f"tiles, level {level.number}: {found} chunks, {level.info.chunks} were"
+                raise PathaiError("E164", f"{message} written")
 
 
-def shard_path(root: Path, level: int, row: int, column: int) -> Path:
-    """File of one shard below ``tiles.zarr`` (Zarr v3 default chunk keys)."""
-    return root / str(level) / "c" / "0" / str(row) / str(column)
+def write_metadata(path: Path, mpp: Mpp, infos: list[LevelInfo], notes: dict[str, Any]) -> None:
+    """Write the metadata of ``tiles.zarr``; its shards are there already.
 
-
-def _overlap(a: Box, b: Box) -> float:
-    width = min(a.right, b.right) - max(a.x, b.x)
-    height = min(a.bottom, b.bottom) - max(a.y, b.y)
-    return max(width, 0.0) * max(height, 0.0)
+    Parameters
+    ----------
+    path : Path
+        ``tiles.zarr`` (its part).
+    mpp : Mpp
+        µm per px of level 0.
+    infos : list of LevelInfo
+        Finest first.
+    notes : dict
+        Further attributes below ``pathai``.
+    """
+    image = zarr_json.multiscale("tiles", mpp, [i.downsample for i in infos], ("c", "y", "x"))
+    levels = [info.model_dump(mode="json") for info in infos]
+    own = {"schema": SCHEMA, "mpp": [mpp.x, mpp.y], "levels": levels, **notes}
+    ome = {"version": "0.5", "multiscales": [image]}
+    zarr_json.write_group(path, {"ome": ome, "pathai": own})
+    for k, info in enumerate(infos):
+        lossless = info.codec == "zstd"
+        codecs = zarr_json.zstd(ZSTD_LEVEL) if lossless else zarr_json.picture(info.codec)
+        if lossless:
+            codecs = [zarr_json.TO_PIXELS, *codecs]
+        chunk = (3, info.chunk_height, info.chunk_width)
+        zarr_json.write_array(
+            path / str(k),
+            (3, info.height, info.width),
+            (3, info.chunk_height * info.per_shard, info.chunk_width * info.per_shard),
+            zarr_json.sharded(chunk, codecs),
+            ("c", "y", "x"),
+            fill=255,
+        )
 
 
 def _attributes(path: Path, remedy: str) -> dict[str, Any]:
@@ -244,24 +196,6 @@ def _attributes(path: Path, remedy: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         raise PathaiError("E164", f"{path.name} is missing or damaged", remedy) from None
     return dict(found)
-
-
-def multiscale(
-    name: str, mpp: Mpp, downsamples: list[float], axes: tuple[str, ...]
-) -> dict[str, Any]:
-    """OME-Zarr 0.5 ``multiscales`` metadata; translations put pixel centers where they belong."""
-    spatial = [{"name": a, "type": "space", "unit": "micrometer"} for a in axes if a != "c"]
-    channel = [{"name": "c", "type": "channel"}] if "c" in axes else []
-    lead = [1.0] if channel else []
-    datasets = []
-    for k, d in enumerate(downsamples):
-        scale = [*lead, mpp.y * d, mpp.x * d]
-        shift = [*(0.0 for _ in lead), mpp.y * (d - 1) / 2, mpp.x * (d - 1) / 2]
-        steps: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
-        if d != 1:
-            steps.append({"type": "translation", "translation": shift})
-        datasets.append({"path": str(k), "coordinateTransformations": steps})
-    return {"name": name, "axes": channel + spatial, "datasets": datasets}
 
 
 def write_tissue(path: Path, tissue: TissueMap) -> None:
@@ -274,9 +208,6 @@ def write_tissue(path: Path, tissue: TissueMap) -> None:
     tissue : TissueMap
         Classes and resolution.
     """
-    import zarr
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-
     colors = [
         {"label-value": value, "rgba": list(rgba)} for value, rgba in enumerate(_TISSUE_COLORS)
     ]
@@ -284,7 +215,7 @@ def write_tissue(path: Path, tissue: TissueMap) -> None:
     attributes: dict[str, Any] = {
         "ome": {
             "version": "0.5",
-            "multiscales": [multiscale("tissue", tissue.mpp, [1.0], ("y", "x"))],
+            "multiscales": [zarr_json.multiscale("tissue", tissue.mpp, [1.0], ("y", "x"))],
             "image-label": {"version": "0.5", "colors": colors, "properties": names},
         },
         "pathai": {
@@ -295,15 +226,19 @@ def write_tissue(path: Path, tissue: TissueMap) -> None:
             "names": list(TISSUE_NAMES),
         },
     }
-    group = zarr.create_group(path, zarr_format=3, attributes=attributes)
-    group.create_array(
-        "0",
-        data=tissue.classes,
-        chunks=tuple(min(n, 1024) for n in tissue.classes.shape),
-        compressors=(ZstdCodec(level=3), Crc32cCodec()),
-        dimension_names=["y", "x"],
-        config={"write_empty_chunks": True},
-    )
+    zarr_json.write_group(path, attributes)
+    height, width = tissue.classes.shape
+    edge = min(max(height, width), TISSUE_CHUNK)
+    codecs = zarr_json.zstd(ZSTD_LEVEL)
+    zarr_json.write_array(path / "0", (height, width), (edge, edge), codecs, ("y", "x"), fill=0)
+    for y in range(0, height, edge):
+        for x in range(0, width, edge):
+            part = tissue.classes[y : y + edge, x : x + edge]
+            whole = np.zeros((edge, edge), np.uint8)
+            whole[: part.shape[0], : part.shape[1]] = part
+            file = path / "0" / "c" / str(y // edge) / str(x // edge)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(sealed(pack_zstd(whole)))
 
 
 def read_tissue(path: Path) -> TissueMap:

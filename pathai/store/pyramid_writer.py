@@ -1,156 +1,155 @@
-"""Writing ``tiles.zarr``: one pass over the slide, memory independent of its size.
+"""Writing ``tiles.zarr`` from decoded pixels: one pass, memory independent of the slide's size.
 
-The pyramid is filled depth first: a shard of level *k* is made from its four shards of level
+The pyramid is filled depth first: a block of level *k* is made from its four blocks of level
 *k* - 1, which are written, halved and forgotten. So every source pixel is read once and no more
-than one shard per level is in memory.
+than one block per level is in memory.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.store.pyramid import SCHEMA, multiscale, shard_path
-from pathai.store.records import TISSUE, UNREADABLE, TissueMap
-from pathai.store.shard import CHUNK, PER_SHARD, SHARD, ZSTD_LEVEL, encode_chunk, write_shard
-from pathai.units import Box, Mpp, Size
+from pathai.store.chunks import UNPACK, pack_jpeg, pack_zstd, sealed
+from pathai.store.damage import Damage
+from pathai.store.level import LevelInfo, Loss
+from pathai.store.shard import ShardWriter
+from pathai.store.tile_copy import SMALLEST, per_shard, pixels_of, wanted_chunks
+from pathai.units import Box, Size
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 ReadBlock = Callable[[Box], tuple[Pixels, Mask]]
 """Level-0 box to ``(uint8[h, w, 3], valid bool[h, w])``; raises E162 where it cannot be read."""
 
-SMALLEST = 512
-"""The coarsest level is at most this wide and high, px."""
+CHUNK = 256
+"""Edge of a chunk, px of its level."""
+BLOCK_CHUNKS = 8
+"""Chunks along the edge of what is worked on at once; divides the chunks of a shard."""
+BLOCK = CHUNK * BLOCK_CHUNKS
 FINEST_SPLIT = 64
 """An unreadable block is divided down to this edge, px, to keep what can be read."""
 MAX_RECTANGLES = 64
 
 
-@dataclass(frozen=True)
-class Written:
-    """What was stored.
-
-    Parameters
-    ----------
-    chunks : tuple of int
-        Stored chunks per level.
-    unreadable : tuple of Box
-        Level-0 rectangles whose pixels could not be read.
-    bad_fraction : float
-        Share of the tissue that lies in them.
-    """
-
-    chunks: tuple[int, ...]
-    unreadable: tuple[Box, ...]
-    bad_fraction: float
-
-
 def write_pyramid(
-    path: Path,
-    read_block: ReadBlock,
-    size: Size,
-    mpp: Mpp,
-    tissue: TissueMap,
-    *,
-    max_bad_fraction: float = 1.0,
-) -> Written:
-    """Write the tissue of a slide as a sharded OME-Zarr 0.5 pyramid.
+    path: Path, read_block: ReadBlock, size: Size, damage: Damage, quality: int | None = None
+) -> list[LevelInfo]:
+    """Write the tissue of a slide as a sharded pyramid of halvings.
 
     Parameters
     ----------
     path : Path
-        ``tiles.zarr`` (its part); must not exist.
+        ``tiles.zarr`` (its part), without a pyramid so far.
     read_block : callable
-        See `ReadBlock`; called with boxes of at most one shard.
+        See `ReadBlock`; called with boxes of at most `BLOCK` px.
     size : Size
         Level 0, px.
-    mpp : Mpp
-        Level 0, µm per px.
-    tissue : TissueMap
-        A chunk is stored where the map says tissue or unreadable.
-    max_bad_fraction : float
-        Unreadable share of the tissue above which to give up.
+    damage : Damage
+        The tissue map that decides what is stored; takes what could not be read.
+    quality : int, optional
+        Pack with loss, as JPEG of this quality; by default without loss.
 
     Returns
     -------
-    Written
-        Chunk counts and what could not be read.
+    list of LevelInfo
+        Finest first, with the measured loss.
 
     Raises
     ------
     PathaiError
-        E113 if more than ``max_bad_fraction`` is unreadable: copy or scan the slide again.
+        E113 if too much is unreadable: copy or scan the slide again.
     """
-    writer = _Writer(path, read_block, size, tissue, max_bad_fraction)
-    writer.fill(writer.levels - 1, 0, 0)
-    written = Written(tuple(writer.counts), tuple(writer.unreadable), writer.bad_fraction)
-    _write_metadata(path, size, mpp, written)
-    return written
+    packer = _Packer(quality)
+    writer = _Writer(path, read_block, size, damage, packer)
+    writer.fill(len(writer.shards) - 1, 0, 0)
+    infos = []
+    for k, shards in enumerate(writer.shards):
+        shards.close()
+        infos.append(
+            LevelInfo(
+                width=-(-size.width // 2**k),
+                height=-(-size.height // 2**k),
+                downsample=float(2**k),
+                chunk_width=CHUNK,
+                chunk_height=CHUNK,
+                per_shard=shards.per_shard,
+                codec=packer.codec,
+                made="built" if k else "decoded",
+                chunks=shards.count,
+                unreadable=tuple(pixels_of(box) for box in damage.boxes),
+                loss=packer.loss(k),
+            )
+        )
+    return infos
 
 
-def chunks_with_tissue(tissue: TissueMap, size: Size) -> Mask:
-    """Chunks of level 0 that touch tissue or unreadable map pixels: bool[rows, columns]."""
-    wanted = np.isin(tissue.classes, (TISSUE, UNREADABLE))
-    rows, columns = -(-size.height // CHUNK), -(-size.width // CHUNK)
-    by_row = _any_between(wanted, _edges(rows, tissue.downsample, wanted.shape[0]))
-    return _any_between(by_row.T, _edges(columns, tissue.downsample, wanted.shape[1])).T
+class _Packer:
+    """Packs chunks and, where that loses something, measures what."""
 
+    def __init__(self, quality: int | None) -> None:
+        self.quality = quality
+        self.codec: str = "zstd" if quality is None else "jpeg"
+        self._squares: dict[int, float] = {}
+        self._values: dict[int, int] = {}
+        self._worst: dict[int, int] = {}
 
-def _edges(count: int, downsample: float, limit: int) -> list[tuple[int, int]]:
-    """First and last-plus-one map pixel that each chunk touches."""
-    first = (int(i * CHUNK / downsample) for i in range(count))
-    last = (int(np.ceil((i + 1) * CHUNK / downsample)) for i in range(count))
-    return [(min(a, limit - 1), max(min(b, limit), 1)) for a, b in zip(first, last, strict=True)]
+    def pack(self, level: int, block: Pixels) -> bytes:
+        if self.quality is None:
+            return pack_zstd(block)
+        data = pack_jpeg(np.ascontiguousarray(block), self.quality)
+        back = np.empty(block.shape, np.uint8)
+        UNPACK["jpeg"](data, back)
+        gap = np.abs(back.astype(np.int16) - block)
+        squares = float((gap.astype(np.int64) ** 2).sum())
+        self._squares[level] = self._squares.get(level, 0.0) + squares
+        self._values[level] = self._values.get(level, 0) + gap.size
+        self._worst[level] = max(self._worst.get(level, 0), int(gap.max()))
+        return data
 
-
-def _any_between(mask: Mask, edges: list[tuple[int, int]]) -> Mask:
-    return np.array([mask[a:b].any(axis=0) for a, b in edges], bool).reshape(len(edges), -1)
+    def loss(self, level: int) -> Loss | None:
+        """Of a level; None where nothing can be lost."""
+        if self.quality is None or level not in self._values:
+            return None
+        mean = max(self._squares[level] / self._values[level], 1e-9)
+        psnr = round(float(10 * np.log10(255**2 / mean)), 2)
+        return Loss(quality=self.quality, psnr_db=psnr, max_error=self._worst[level])
 
 
 class _Writer:
     def __init__(
-        self, path: Path, read_block: ReadBlock, size: Size, tissue: TissueMap, limit: float
+        self, path: Path, read_block: ReadBlock, size: Size, damage: Damage, packer: _Packer
     ) -> None:
-        self.path, self.read_block, self.size = path, read_block, size
-        self.tissue, self.limit = tissue, limit
-        self.wanted = chunks_with_tissue(tissue, size)
-        self.levels = 1
-        while max(size.width, size.height) > SMALLEST * 2 ** (self.levels - 1):
-            self.levels += 1
-        self.counts = [0] * self.levels
-        self.unreadable: list[Box] = []
-        self.suspect = np.isin(tissue.classes, (TISSUE, UNREADABLE))
-        self.total = max(float(self.suspect.sum()) * tissue.downsample**2, 1.0)
-        self.bad = 0.0
-
-    @property
-    def bad_fraction(self) -> float:
-        return min(self.bad / self.total, 1.0)
+        self.read_block, self.size = read_block, size
+        self.damage, self.packer = damage, packer
+        self.wanted = wanted_chunks(damage.tissue, size, Size(CHUNK, CHUNK), 1.0)
+        levels = 1
+        while max(size.width, size.height) > SMALLEST * 2 ** (levels - 1):
+            levels += 1
+        n = per_shard(Size(CHUNK, CHUNK))
+        self.shards = [ShardWriter(path / str(k), n) for k in range(levels)]
 
     def fill(self, level: int, row: int, column: int) -> tuple[Pixels, Mask] | None:
-        """Write one shard and all below it; its pixels and stored chunks, or None if empty."""
-        span = PER_SHARD * 2**level
+        """Write one block and all below it; its pixels and stored chunks, or None if empty."""
+        span = BLOCK_CHUNKS * 2**level
         part = self.wanted[row * span : (row + 1) * span, column * span : (column + 1) * span]
         if not part.any():
             return None
         if level == 0:
-            stored = np.zeros((PER_SHARD, PER_SHARD), bool)
+            stored = np.zeros((BLOCK_CHUNKS, BLOCK_CHUNKS), bool)
             stored[: part.shape[0], : part.shape[1]] = part
-            block = self._read_shard(row, column, stored)
+            block = self._read_chunks(row, column, stored)
         else:
             block, stored = self._from_below(level, row, column)
         self._write(level, row, column, block, stored)
         return block, stored
 
     def _from_below(self, level: int, row: int, column: int) -> tuple[Pixels, Mask]:
-        block = np.full((SHARD, SHARD, 3), 255, np.uint8)
-        stored = np.zeros((PER_SHARD, PER_SHARD), bool)
-        half, few = SHARD // 2, PER_SHARD // 2
+        block = np.full((BLOCK, BLOCK, 3), 255, np.uint8)
+        stored = np.zeros((BLOCK_CHUNKS, BLOCK_CHUNKS), bool)
+        half, few = BLOCK // 2, BLOCK_CHUNKS // 2
         for j in (0, 1):
             for i in (0, 1):
                 below = self.fill(level - 1, 2 * row + j, 2 * column + i)
@@ -166,31 +165,29 @@ class _Writer:
     def _mend_edges(self, level: int, row: int, column: int, pixels: Pixels) -> None:
         """Repeat the last row and column of an odd level, so that means do not fade to white."""
         step = 2**level
-        height = -(-self.size.height // step) - row * SHARD
-        width = -(-self.size.width // step) - column * SHARD
-        if 0 < height < SHARD:
+        height = -(-self.size.height // step) - row * BLOCK
+        width = -(-self.size.width // step) - column * BLOCK
+        if 0 < height < BLOCK:
             pixels[height] = pixels[height - 1]
-        if 0 < width < SHARD:
+        if 0 < width < BLOCK:
             pixels[:, width] = pixels[:, width - 1]
 
     def _write(self, level: int, row: int, column: int, block: Pixels, stored: Mask) -> None:
-        chunks = {}
-        for j, i in zip(*np.nonzero(stored), strict=True):
-            ys, xs = slice(j * CHUNK, (j + 1) * CHUNK), slice(i * CHUNK, (i + 1) * CHUNK)
-            chunks[int(j), int(i)] = encode_chunk(block[ys, xs])
-        write_shard(shard_path(self.path, level, row, column), chunks)
-        self.counts[level] += len(chunks)
+        for j, i in zip(*(v.tolist() for v in np.nonzero(stored)), strict=True):
+            part = block[j * CHUNK : (j + 1) * CHUNK, i * CHUNK : (i + 1) * CHUNK]
+            place = row * BLOCK_CHUNKS + j, column * BLOCK_CHUNKS + i
+            self.shards[level].add(*place, sealed(self.packer.pack(level, part)))
 
-    def _read_shard(self, row: int, column: int, stored: Mask) -> Pixels:
+    def _read_chunks(self, row: int, column: int, stored: Mask) -> Pixels:
         rows, columns = np.nonzero(stored.any(axis=1))[0], np.nonzero(stored.any(axis=0))[0]
         y, x = int(rows[0]) * CHUNK, int(columns[0]) * CHUNK
-        top, left = row * SHARD, column * SHARD
+        top, left = row * BLOCK, column * BLOCK
         height = min((int(rows[-1]) + 1) * CHUNK, self.size.height - top) - y
         width = min((int(columns[-1]) + 1) * CHUNK, self.size.width - left) - x
         pixels, valid = self._read(Box(left + x, top + y, width, height))
         if not valid.all():
             pixels = np.where(valid[..., None], pixels, np.uint8(255))
-        block = np.full((SHARD, SHARD, 3), 255, np.uint8)
+        block = np.full((BLOCK, BLOCK, 3), 255, np.uint8)
         block[y : y + height, x : x + width] = pixels
         for j, i in zip(*np.nonzero(~stored), strict=True):
             block[j * CHUNK : (j + 1) * CHUNK, i * CHUNK : (i + 1) * CHUNK] = 255
@@ -207,12 +204,12 @@ class _Writer:
         else:
             if not valid.all():
                 for bad in _rectangles(~valid):
-                    self._lost(Box(box.x + bad.x, box.y + bad.y, bad.width, bad.height))
+                    self.damage.add(Box(box.x + bad.x, box.y + bad.y, bad.width, bad.height))
             return pixels, valid
         pixels = np.full((height, width, 3), 255, np.uint8)
         valid = np.zeros((height, width), bool)
         if max(width, height) <= FINEST_SPLIT:
-            self._lost(box)
+            self.damage.add(box)
             return pixels, valid
         for ys in _halves(height):
             for xs in _halves(width):
@@ -220,20 +217,6 @@ class _Writer:
                 part = self._read(Box(box.x + xs.start, box.y + ys.start, *size))
                 pixels[ys, xs], valid[ys, xs] = part
         return pixels, valid
-
-    def _lost(self, box: Box) -> None:
-        self.unreadable.append(box)
-        d = self.tissue.downsample
-        limit_y, limit_x = (n - 1 for n in self.suspect.shape)
-        ys = np.minimum(((box.y + np.arange(box.height) + 0.5) / d).astype(int), limit_y)
-        xs = np.minimum(((box.x + np.arange(box.width) + 0.5) / d).astype(int), limit_x)
-        self.bad += float(self.suspect[np.ix_(ys, xs)].sum())
-        if self.bad_fraction > self.limit:
-            message = (
-                f"at least {self.bad_fraction:.2%} of the tissue is unreadable "
-                f"(limit {self.limit:.2%}), last at x {box.x:.0f} y {box.y:.0f} of level 0"
-            )
-            raise PathaiError("E113", message)
 
 
 def _halves(length: int) -> list[slice]:
@@ -272,51 +255,3 @@ def _rectangles(mask: Mask) -> list[Box]:
             x, y = int(columns[0]), int(rows[0])
             return [Box(x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)]
     return found
-
-
-def _write_metadata(path: Path, size: Size, mpp: Mpp, written: Written) -> None:
-    import zarr
-    from zarr.codecs import (
-        BytesCodec,
-        Crc32cCodec,
-        ShardingCodec,
-        TransposeCodec,
-        ZstdCodec,
-    )
-
-    downsamples = [float(2**k) for k in range(len(written.chunks))]
-    pathai: dict[str, Any] = {
-        "schema": SCHEMA,
-        "size": [size.width, size.height],
-        "mpp": [mpp.x, mpp.y],
-        "chunks": list(written.chunks),
-        "unreadable": [[int(v) for v in (b.x, b.y, b.width, b.height)] for b in written.unreadable],
-    }
-    ome = {
-        "version": "0.5",
-        "multiscales": [multiscale("tiles", mpp, downsamples, ("c", "y", "x"))],
-    }
-    group = zarr.create_group(path, zarr_format=3, attributes={"ome": ome, "pathai": pathai})
-    # Chunks lie on disk as y, x, c: that is how pictures are decoded and shown.
-    sharding = ShardingCodec(
-        chunk_shape=(3, CHUNK, CHUNK),
-        codecs=[
-            TransposeCodec(order=(1, 2, 0)),
-            BytesCodec(),
-            ZstdCodec(level=ZSTD_LEVEL),
-            Crc32cCodec(),
-        ],
-    )
-    for k in range(len(written.chunks)):
-        step = 2**k
-        group.create_array(
-            str(k),
-            shape=(3, -(-size.height // step), -(-size.width // step)),
-            dtype="uint8",
-            chunks=(3, SHARD, SHARD),
-            serializer=sharding,
-            filters=None,
-            compressors=None,
-            fill_value=255,
-            dimension_names=["c", "y", "x"],
-        )

@@ -18,6 +18,11 @@ TISSUE_NAMES = ("background", "tissue", "pen", "dark", "unreadable")
 
 BACKGROUND, TISSUE, PEN, DARK, UNREADABLE = range(len(TISSUE_NAMES))
 
+ARTEFACTS = (PEN, DARK)
+"""Classes that hide tissue or are none."""
+STORED = (TISSUE, UNREADABLE)
+"""Classes whose pixels are stored; where all is one of the others there is no chunk."""
+
 
 class Record(BaseModel):
     """A frozen record; unknown keys are errors."""
@@ -111,6 +116,7 @@ class FeaturesAttrs(Record):
     grid_digest: str
     tile_px: int
     mpp: float
+    stride_px: int
     names: tuple[str, ...] = ()
     color: ColorAttrs = ColorAttrs()
 

@@ -1,112 +1,107 @@
-"""Shards of ``tiles.zarr`` at the level of bytes: encode, write, find and decode single chunks.
+"""Shard files of ``tiles.zarr``: many packed chunks one after the other, then a table of places.
 
-The layout is plain Zarr v3 (``sharding_indexed``: chunks, then a table of offsets with its own
-checksum), so zarr itself reads it. Writing the bytes here, instead of through zarr, keeps three
-promises: a chunk is absent if and only if it holds no tissue, every chunk carries a CRC-32C, and
-one chunk can be read with one seek. Compressed chunks from elsewhere fit in unchanged.
+The layout is plain Zarr v3 (``sharding_indexed``), so zarr itself reads it. Writing the bytes here,
+instead of through zarr, keeps three promises: a chunk is absent if and only if it holds no tissue,
+a compressed tile of the slide is stored as it is, and one chunk is read with one seek.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
 
-import google_crc32c
 import numpy as np
-from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
+from pathai.store.chunks import CRC_BYTES, checksum
 
-CHUNK = 256
-"""Edge of a chunk, px of its level."""
-PER_SHARD = 8
-"""Chunks along the edge of a shard."""
-SHARD = CHUNK * PER_SHARD
-"""Edge of a shard, px of its level."""
-ZSTD_LEVEL = 1
-ABSENT = np.uint64(2**64 - 1)
-
-_ZSTD = Zstd(level=ZSTD_LEVEL)
-_INDEX_BYTES = PER_SHARD * PER_SHARD * 16 + 4
+ABSENT = 2**64 - 1
+Place = tuple[int, int]
 
 
-def _checksum(data: bytes | memoryview) -> bytes:
-    return int(google_crc32c.value(bytes(data))).to_bytes(4, "little")
+def index_bytes(per_shard: int) -> int:
+    """Length of the table at the end of a shard."""
+    return per_shard * per_shard * 16 + CRC_BYTES
 
 
-def encode_chunk(block: NDArray[np.uint8]) -> bytes:
-    """Compress one chunk without loss.
+class ShardWriter:
+    """Writes the chunks of one level; the shard that is not written to any more is closed.
 
     Parameters
     ----------
-    block : uint8[CHUNK, CHUNK, 3]
-        Pixels, axes y, x, c.
-
-    Returns
-    -------
-    bytes
-        Zstandard frame followed by its CRC-32C.
+    root : Path
+        Folder of the level's array.
+    per_shard : int
+        Chunks along the edge of a shard.
     """
-    data = bytes(_ZSTD.encode(np.ascontiguousarray(block)))
-    return data + _checksum(data)
+
+    def __init__(self, root: Path, per_shard: int) -> None:
+        self.root, self.per_shard = root, per_shard
+        self.count = 0
+        self._file: BinaryIO | None = None
+        self._shard: Place = (-1, -1)
+        self._done: set[Place] = set()
+        self._offset = 0
+        self._index: NDArray[np.uint64] = np.empty(0, np.uint64)
+
+    def add(self, row: int, column: int, data: bytes) -> None:
+        """Append a packed, sealed chunk; all chunks of a shard must come before the next shard."""
+        shard = row // self.per_shard, column // self.per_shard
+        if shard != self._shard:
+            self._open(shard)
+        place = row % self.per_shard, column % self.per_shard
+        self._index[place] = self._offset, len(data)
+        assert self._file is not None  # noqa: S101  (opened above)
+        self._file.write(data)
+        self._offset += len(data)
+        self.count += 1
+
+    def _open(self, shard: Place) -> None:
+        self.close()
+        if shard in self._done:
+            raise ValueError(f"shard {shard} is written already")
+        self._done.add(shard)
+        path = shard_path(self.root, *shard)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("wb", buffering=2**20)
+        self._shard, self._offset = shard, 0
+        self._index = np.full((self.per_shard, self.per_shard, 2), ABSENT, "<u8")
+
+    def close(self) -> None:
+        """Finish the open shard."""
+        if self._file is None:
+            return
+        with self._file as file:
+            table = self._index.tobytes()
+            file.write(table + checksum(table))
+        self._file, self._shard = None, (-1, -1)
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        elif self._file is not None:
+            self._file.close()
 
 
-def decode_chunk(data: bytes, place: str) -> NDArray[np.uint8]:
-    """Check and expand one chunk.
-
-    Parameters
-    ----------
-    data : bytes
-        As returned by `encode_chunk`.
-    place : str
-        Named in the error, e.g. ``"level 0, chunk y 3 x 4"``.
-
-    Returns
-    -------
-    uint8[CHUNK, CHUNK, 3]
-        Pixels, axes y, x, c.
-
-    Raises
-    ------
-    PathaiError
-        E164 if the checksum or the length is wrong: run ``pathai verify``.
-    """
-    body = data[:-4]
-    if len(data) < 5 or _checksum(body) != data[-4:]:
-        raise PathaiError("E164", f"tiles, {place}: checksum differs")
-    flat = np.frombuffer(_ZSTD.decode(body), np.uint8)
-    if flat.size != CHUNK * CHUNK * 3:
-        raise PathaiError("E164", f"tiles, {place}: {flat.size} bytes in a chunk")
-    return flat.reshape(CHUNK, CHUNK, 3)
+def shard_path(root: Path, row: int, column: int) -> Path:
+    """File of one shard below a level's folder (Zarr v3 default chunk keys)."""
+    return root / "c" / "0" / str(row) / str(column)
 
 
-def write_shard(path: Path, chunks: Mapping[tuple[int, int], bytes]) -> None:
-    """Write one shard file.
-
-    Parameters
-    ----------
-    path : Path
-        Final name inside a folder that is not yet committed.
-    chunks : mapping of (row, column) to bytes
-        Encoded chunks by place in the shard; places not named are absent.
-    """
-    index = np.full((PER_SHARD, PER_SHARD, 2), ABSENT, "<u8")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    offset = 0
-    with path.open("wb") as file:
-        for row, column in sorted(chunks):
-            data = chunks[row, column]
-            index[row, column] = offset, len(data)
-            offset += file.write(data)
-        table = index.tobytes()
-        file.write(table + _checksum(table))
-
-
-def read_index(path: Path) -> NDArray[np.uint64] | None:
+def read_index(path: Path, per_shard: int) -> NDArray[np.uint64] | None:
     """Offsets and lengths of a shard's chunks.
 
     Returns
     -------
-    uint64[PER_SHARD, PER_SHARD, 2] or None
+    uint64[per_shard, per_shard, 2] or None
         Axes row, column, (offset, length); `ABSENT` where there is no chunk. None without file.
 
     Raises
@@ -114,31 +109,15 @@ def read_index(path: Path) -> NDArray[np.uint64] | None:
     PathaiError
         E164 if the table is damaged: run ``pathai verify``.
     """
+    length = index_bytes(per_shard)
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - _INDEX_BYTES))
+            file.seek(max(0, size - length))
             data = file.read()
     except FileNotFoundError:
         return None
-    if len(data) != _INDEX_BYTES or _checksum(data[:-4]) != data[-4:]:
+    if len(data) != length or checksum(data[:-CRC_BYTES]) != data[-CRC_BYTES:]:
         raise PathaiError("E164", f"tiles, shard {'/'.join(path.parts[-2:])}: damaged index")
-    index = np.frombuffer(data[:-4], "<u8").reshape(PER_SHARD, PER_SHARD, 2)
+    index = np.frombuffer(data[:-CRC_BYTES], "<u8").reshape(per_shard, per_shard, 2)
     return index.astype(np.uint64)
-
-
-def read_chunk(path: Path, entry: NDArray[np.uint64], place: str) -> NDArray[np.uint8]:
-    """Read and decode the chunk that an index entry (offset, length) points at.
-
-    Raises
-    ------
-    PathaiError
-        E164 if it is damaged or gone: run ``pathai verify``.
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(int(entry[0]))
-            data = file.read(int(entry[1]))
-    except FileNotFoundError:
-        raise PathaiError("E164", f"tiles, {place}: shard is gone") from None
-    return decode_chunk(data, place)

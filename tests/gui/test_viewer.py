@@ -130,7 +130,9 @@ def test_attention_grid_of_odd_tiles_has_every_tile_once():
     columns, rows = np.meshgrid(np.arange(3, 40), np.arange(2, 30))
     keep = (columns + rows) % 3 > 0
     xy = np.stack([columns[keep] * width, rows[keep] * height], axis=1)
-    attrs = FeaturesAttrs(encoder="e", encoder_digest="", grid_digest="", tile_px=112, mpp=0.5)
+    attrs = FeaturesAttrs(
+        encoder="e", encoder_digest="", grid_digest="", tile_px=112, stride_px=112, mpp=0.5
+    )
     n = len(xy)
     ones = np.ones(n, np.float16)
     size = np.array([width, height], np.float32)

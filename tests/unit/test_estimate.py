@@ -44,11 +44,17 @@ def tiles(found: Estimate) -> Range:
     return found.total("tiles", "stain-stats")
 
 
+@pytest.mark.parametrize(
+    "more",
+    ["", "tile: {copy_tiles: false}\n", "features: {min_tissue: 0.75, stride: 0.5}\n"],
+    ids=["copied", "decoded", "overlapping"],
+)
 def test_a_guess_holds_the_truth_and_the_truth_is_true(
-    tmp_path: Path, drawn: dict[str, Path]
+    tmp_path: Path, drawn: dict[str, Path], more: str
 ) -> None:
-    plan = plan_of(tmp_path, drawn)
+    plan = plan_of(tmp_path, drawn, more)
     before = estimate(plan, cores=2)
+    assert [s.copied for s in before.slides] == ["copy_tiles" not in more] * 3
     assert not plan.results.path.exists()  # nothing is written
     assert [s.known for s in before.slides] == ["opened"] * 3
     assert [(s.width, s.height) for s in before.slides] == list(SIZES.values())
@@ -70,6 +76,18 @@ def test_a_guess_holds_the_truth_and_the_truth_is_true(
         assert 1 / 1.7 < guess.value / truth < 1.7
     assert tiles(before).low < sum(true) < tiles(before).high * 1.2
     assert 1 / 1.7 < tiles(before).value / sum(true) < 1.7
+
+
+def test_a_slide_too_coarse_for_an_encoder_has_no_tiles(
+    tmp_path: Path, drawn: dict[str, Path]
+) -> None:
+    path = config(tmp_path, {"S1": str(drawn["S1"])})
+    sheet = path.with_name("slides.tsv")
+    sheet.write_text(sheet.read_text().replace("0.5", "1.5"))
+    plan = Plan(path)
+    assert tiles(estimate(plan)) == exactly(0)
+    run(plan, "ingest", "tile")
+    assert tiles(estimate(plan)) == exactly(0)
 
 
 def test_slides_that_were_tiled_narrow_the_others(tmp_path: Path, drawn: dict[str, Path]) -> None:
@@ -155,7 +173,7 @@ def test_slides_that_time_does_not_reach_are_like_the_others(
 ) -> None:
     plan = plan_of(tmp_path, drawn)
     run(plan, "ingest", "tile", only="S1")
-    monkeypatch.setattr("pathai.estimate.ALL_SECONDS", 0.0)
+    monkeypatch.setattr("pathai.glance.ALL_SECONDS", 0.0)
     found = estimate(plan)
     assert [s.known for s in found.slides] == ["tiled", "guessed", "guessed"]
     assert found.slides[1].tiles == found.slides[0].tiles
@@ -200,6 +218,6 @@ def test_shipped_rates_are_sane() -> None:
     kept = [rates.kept_tiles(share).value for share in np.linspace(0, 1, 21)]
     assert kept == sorted(kept, reverse=True)
     assert rates.kept_tiles(0.5).value == pytest.approx(1, abs=0.15)
-    for found in (rates.tissue_share, rates.store_bytes_per_px, rates.tile_s_per_mpx):
+    for found in (rates.tissue_share, rates.decoded_bytes_per_px, rates.copied_s_per_mpx):
         assert 0 < found.low <= found.value <= found.high
     assert rates.tissue_share.high <= 1

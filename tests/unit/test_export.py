@@ -177,7 +177,7 @@ def test_ome_zarr_is_the_same_picture_in_plain_codecs(slide, tmp_path):
     group = zarr.open_group(out, mode="r")
     Image.from_zarr(group)  # valid metadata, by another package's reading of the format
     tiles = slide.open_tiles()
-    for level, source in enumerate(tiles.levels):
+    for level, source in enumerate(tiles.arrays):
         copy = group[str(level)]
         assert np.array_equal(copy[...], source[...])
         codecs = json.loads((out / str(level) / "zarr.json").read_text())["codecs"]

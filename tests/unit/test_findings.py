@@ -190,7 +190,12 @@ def stored_slide(folder, stain):
         valid=np.ones(5, np.float16),
         tissue=np.ones(5, np.float16),
         attrs=FeaturesAttrs(
-            encoder="stain-stats", encoder_digest="e", grid_digest="0" * 64, tile_px=64, mpp=1.0
+            encoder="stain-stats",
+            encoder_digest="e",
+            grid_digest="0" * 64,
+            tile_px=64,
+            stride_px=64,
+            mpp=1.0,
         ),
     )
     attention = np.array([0.1, 0.4, 0.1, 0.1, 0.3], np.float32)

@@ -22,7 +22,12 @@ from pathai.train import train
 
 DIM = 10
 ATTRS = FeaturesAttrs(
-    encoder="stain-stats", encoder_digest="e" * 64, grid_digest="grid", tile_px=256, mpp=0.5
+    encoder="stain-stats",
+    encoder_digest="e" * 64,
+    grid_digest="grid",
+    tile_px=256,
+    stride_px=256,
+    mpp=0.5,
 )
 TASK = Task(name="tumor", question="Is there tumor?", label="tumor", classes=("no", "yes"))
 SECTION = PredictConfig()

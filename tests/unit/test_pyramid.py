@@ -1,5 +1,6 @@
 """The store of pixels: what goes in comes out, what is missing is background."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,12 +8,17 @@ import numpy as np
 import pytest
 import zarr
 from numpy.typing import NDArray
+from store_cases import store
 
 from pathai.errors import PathaiError
-from pathai.store.pyramid import Pyramid, read_tissue, shard_path, write_tissue
-from pathai.store.pyramid_writer import chunks_with_tissue, write_pyramid
+from pathai.feed import readable
+from pathai.grid import Grid
+from pathai.store.chunks import pack_zstd, sealed, unpack, unsealed
+from pathai.store.pyramid import Pyramid, read_tissue, write_tissue
+from pathai.store.pyramid_writer import CHUNK
 from pathai.store.records import BACKGROUND, TISSUE, TissueMap
-from pathai.store.shard import CHUNK, decode_chunk, encode_chunk
+from pathai.store.shard import shard_path
+from pathai.store.tile_copy import wanted_chunks
 from pathai.units import Box, Mpp, Size
 
 SIZE = Size(2501, 2103)  # odd, and more than one shard
@@ -54,12 +60,12 @@ def image() -> Pixels:
 @pytest.fixture(scope="module")
 def stored(image: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "tiles.zarr"
-    write_pyramid(path, reader(image), SIZE, MPP, make_map(SIZE, *TISSUE_BOXES))
+    store(path, reader(image), SIZE, MPP, make_map(SIZE, *TISSUE_BOXES))
     return path
 
 
 def kept_pixels() -> NDArray[np.bool_]:
-    chunks = chunks_with_tissue(make_map(SIZE, *TISSUE_BOXES), SIZE)
+    chunks = wanted_chunks(make_map(SIZE, *TISSUE_BOXES), SIZE, Size(CHUNK, CHUNK), 1.0)
     return np.kron(chunks, np.ones((CHUNK, CHUNK), bool))[: SIZE.height, : SIZE.width]
 
 
@@ -81,23 +87,23 @@ def test_every_tissue_pixel_is_kept(image: Pixels) -> None:
 
 def test_zarr_reads_the_same(stored: Path) -> None:
     pyramid = Pyramid(stored)
-    for k, level in enumerate(pyramid.levels):
-        size = pyramid.level_size(k)
-        assert level.shape == (3, size.height, size.width)
-        plain = np.moveaxis(np.asarray(level[...]), 0, -1)
-        assert np.array_equal(plain, pyramid.read_px(k, 0, 0, size.width, size.height))
+    for array, level in zip(pyramid.arrays, pyramid.levels, strict=True):
+        size = level.size
+        assert array.shape == (3, size.height, size.width)
+        plain = np.moveaxis(np.asarray(array[...]), 0, -1)
+        assert np.array_equal(plain, level.read_px(0, 0, size.width, size.height))
 
 
 def test_levels_are_means_of_the_level_below(stored: Path) -> None:
-    pyramid = Pyramid(stored)
-    assert max(pyramid.level_size(len(pyramid.chunks) - 1).__dict__.values()) <= 512
-    for k in range(1, len(pyramid.chunks)):
-        below = pyramid.level_size(k - 1)
-        fine = pyramid.read_px(k - 1, 0, 0, below.width, below.height).astype(int)
+    levels = Pyramid(stored).levels
+    assert max(levels[-1].size.width, levels[-1].size.height) <= 512
+    assert len(levels) > 2
+    for finer, level in itertools.pairwise(levels):
+        below, size = finer.size, level.size
+        fine = finer.read_px(0, 0, below.width, below.height).astype(int)
         fine = np.pad(fine, ((0, below.height % 2), (0, below.width % 2), (0, 0)), "edge")
-        size = pyramid.level_size(k)
         mean = (fine.reshape(size.height, 2, size.width, 2, 3).sum(axis=(1, 3)) + 2) // 4
-        assert np.array_equal(pyramid.read_px(k, 0, 0, size.width, size.height), mean)
+        assert np.array_equal(level.read_px(0, 0, size.width, size.height), mean)
 
 
 def test_ome_zarr_models_accepts_image_and_label(stored: Path, tmp_path: Path) -> None:
@@ -129,7 +135,7 @@ def test_dask_levels_are_y_x_c(stored: Path) -> None:
     levels = Pyramid(stored).dask()
     assert levels[0].shape == (SIZE.height, SIZE.width, 3)
     part = levels[1][300:340, 400:450].compute()
-    assert np.array_equal(part, Pyramid(stored).read_px(1, 400, 300, 50, 40))
+    assert np.array_equal(part, Pyramid(stored).levels[1].read_px(400, 300, 50, 40))
 
 
 def test_read_at_whole_ratio_is_the_exact_mean(stored: Path, image: Pixels) -> None:
@@ -137,7 +143,7 @@ def test_read_at_whole_ratio_is_the_exact_mean(stored: Path, image: Pixels) -> N
     box = Box(512, 512, 384, 384)
     half = image[512:896, 512:896].astype(int).reshape(192, 2, 192, 2, 3).sum(axis=(1, 3))
     assert np.array_equal(pyramid.read_at(box, Size(192, 192)), (half + 2) // 4)
-    quarter = pyramid.read_px(2, 128, 128, 96, 96)
+    quarter = pyramid.levels[2].read_px(128, 128, 96, 96)
     assert np.array_equal(pyramid.read_at(box, Size(96, 96)), quarter)
 
 
@@ -148,7 +154,7 @@ def test_read_at_fractional_boxes_sit_where_they_should(tmp_path: Path) -> None:
     ramp[..., 0] = np.clip(2 * (np.arange(640) - 200), 0, 254)
     ramp[..., 1] = np.clip(2 * (np.arange(640) - 300), 0, 254)[:, None]
     path = tmp_path / "tiles.zarr"
-    write_pyramid(path, reader(ramp), size, MPP, make_map(size, Box(0, 0, 640, 640)))
+    store(path, reader(ramp), size, MPP, make_map(size, Box(0, 0, 640, 640)))
     pyramid = Pyramid(path)
     for scale in (1.0, 1.002, 1.13, 1.5, 2.0, 2.2016, 2.9, 0.7):
         width, height = int(100 / scale), int(90 / scale)
@@ -169,10 +175,10 @@ def test_unreadable_parts_are_recorded_not_painted(image: Pixels, tmp_path: Path
     bad = Box(700, 600, 50, 40)
     path = tmp_path / "tiles.zarr"
     tissue = make_map(SIZE, *TISSUE_BOXES)
-    written = write_pyramid(path, reader(image, (bad,)), SIZE, MPP, tissue)
+    damage = store(path, reader(image, (bad,)), SIZE, MPP, tissue)
     pyramid = Pyramid(path)
     lost = np.zeros((SIZE.height, SIZE.width), bool)
-    for b in pyramid.unreadable:
+    for b in pyramid.levels[0].lost:
         lost[int(b.y) : int(b.bottom), int(b.x) : int(b.right)] = True
     assert lost[600:640, 700:750].all()
     assert lost.sum() < 6 * 64 * 64
@@ -181,11 +187,11 @@ def test_unreadable_parts_are_recorded_not_painted(image: Pixels, tmp_path: Path
     good = kept_pixels() & ~lost
     assert np.array_equal(found[good], image[good])
     tissue_px = (tissue.classes == TISSUE).sum() * 256
-    assert written.bad_fraction == pytest.approx(lost.sum() / tissue_px, rel=0.05)
-    assert pyramid.valid(Box(600, 500, 256, 256)) == pytest.approx(
-        1 - lost[500:756, 600:856].mean()
-    )
-    assert pyramid.valid(Box(SIZE.width - 64, 1700, 128, 128)) == pytest.approx(0.5)
+    assert damage.fraction == pytest.approx(lost.sum() / tissue_px, rel=0.05)
+    corners = np.array([[600, 500], [SIZE.width - 128, 1700]], np.int32)
+    tiles = Grid(corners, np.float32([256, 256]), np.float16([1, 1]), 256, 0.25, 256, "")
+    shares = [1 - lost[500:756, 600:856].mean(), 0.5]
+    assert readable(pyramid, tiles) == pytest.approx(shares, abs=1e-3)
 
 
 def test_invalid_pixels_are_recorded_exactly(image: Pixels, tmp_path: Path) -> None:
@@ -198,21 +204,22 @@ def test_invalid_pixels_are_recorded_exactly(image: Pixels, tmp_path: Path) -> N
         return plain(box)[0], ~hole[y : y + h, x : x + w]
 
     path = tmp_path / "tiles.zarr"
-    written = write_pyramid(path, read, SIZE, MPP, make_map(SIZE, *TISSUE_BOXES))
-    assert written.unreadable == (Box(700, 610, 61, 40),)
+    damage = store(path, read, SIZE, MPP, make_map(SIZE, *TISSUE_BOXES))
+    assert damage.boxes == [Box(700, 610, 61, 40)]
+    assert Pyramid(path).levels[0].info.unreadable == ((700, 610, 61, 40),)
     assert (Pyramid(path).read(Box(700, 610, 61, 40)) == 255).all()
 
 
 def test_too_much_unreadable_fails(image: Pixels, tmp_path: Path) -> None:
     read = reader(image, (Box(0, 0, SIZE.width, SIZE.height),))
     with pytest.raises(PathaiError, match=r"E113.*unreadable"):
-        write_pyramid(
+        store(
             tmp_path / "tiles.zarr",
             read,
             SIZE,
             MPP,
             make_map(SIZE, *TISSUE_BOXES),
-            max_bad_fraction=0.001,
+            limit=0.001,
         )
 
 
@@ -221,7 +228,7 @@ def test_other_errors_of_the_reader_pass_through(image: Pixels, tmp_path: Path) 
         raise PathaiError("E172", "the child process died of SIGSEGV")
 
     with pytest.raises(PathaiError, match="SIGSEGV"):
-        write_pyramid(tmp_path / "t", read, SIZE, MPP, make_map(SIZE, *TISSUE_BOXES))
+        store(tmp_path / "t", read, SIZE, MPP, make_map(SIZE, *TISSUE_BOXES))
 
 
 @pytest.mark.parametrize("fault", ["flip", "truncate", "zero", "empty"])
@@ -230,7 +237,7 @@ def test_damage_is_found(stored: Path, tmp_path: Path, fault: str) -> None:
 
     copy = tmp_path / "tiles.zarr"
     shutil.copytree(stored, copy)
-    shard = shard_path(copy, 0, 0, 0)
+    shard = shard_path(copy / "0", 0, 0)
     data = bytearray(shard.read_bytes())
     if fault == "flip":
         data[len(data) // 3] ^= 4
@@ -250,7 +257,7 @@ def test_a_deleted_shard_is_found(stored: Path, tmp_path: Path) -> None:
 
     copy = tmp_path / "tiles.zarr"
     shutil.copytree(stored, copy)
-    shard_path(copy, 1, 0, 0).unlink()
+    shard_path(copy / "1", 0, 0).unlink()
     with pytest.raises(PathaiError, match="E164: tiles, level 1: 0 chunks"):
         Pyramid(copy).check()
     Pyramid(stored).check()
@@ -258,7 +265,7 @@ def test_a_deleted_shard_is_found(stored: Path, tmp_path: Path) -> None:
 
 def test_same_input_same_bytes(stored: Path, image: Pixels, tmp_path: Path) -> None:
     again = tmp_path / "tiles.zarr"
-    write_pyramid(again, reader(image), SIZE, MPP, make_map(SIZE, *TISSUE_BOXES))
+    store(again, reader(image), SIZE, MPP, make_map(SIZE, *TISSUE_BOXES))
     names = sorted(p.relative_to(stored) for p in stored.rglob("*") if p.is_file())
     assert names == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
     for name in names:
@@ -272,12 +279,33 @@ def test_missing_store_says_what_to_run(tmp_path: Path) -> None:
         read_tissue(tmp_path / "tissue.zarr")
 
 
-def test_chunk_codec_checks_itself() -> None:
+def test_chunk_checks_itself() -> None:
     block = np.random.default_rng(0).integers(0, 255, (CHUNK, CHUNK, 3), dtype=np.uint8)
-    data = encode_chunk(block)
-    assert np.array_equal(decode_chunk(data, "here"), block)
+    data = sealed(pack_zstd(block))
+    back = np.empty_like(block)
+    unpack("zstd", unsealed(data, "here"), back)
+    assert np.array_equal(back, block)
     for position in (0, len(data) // 2, len(data) - 1):
         broken = bytearray(data)
         broken[position] ^= 1
         with pytest.raises(PathaiError, match="here: checksum differs"):
-            decode_chunk(bytes(broken), "here")
+            unsealed(bytes(broken), "here")
+
+
+def test_packing_with_loss_says_how_much(tmp_path: Path) -> None:
+    """The figures in the attributes are those of the stored pixels against the read ones."""
+    rng = np.random.default_rng(3)
+    size = Size(700, 600)
+    picture = rng.integers(60, 200, (30, 35, 3)).repeat(20, 0).repeat(20, 1).astype(np.uint8)
+    tissue = make_map(size, Box(0, 0, 700, 600))
+    store(tmp_path / "t", reader(picture), size, MPP, tissue, quality=80)
+    level = Pyramid(tmp_path / "t").levels[0]
+    assert level.info.codec == "jpeg"
+    assert level.info.loss is not None
+    assert level.info.loss.quality == 80
+    gap = level.read_px(0, 0, 700, 600).astype(int) - picture
+    assert 0 < np.abs(gap).max() <= level.info.loss.max_error
+    psnr = 10 * np.log10(255**2 / (gap**2).mean())
+    assert level.info.loss.psnr_db == pytest.approx(psnr, abs=2)  # measured with the padding
+    array = Pyramid(tmp_path / "t").arrays[0]
+    assert np.array_equal(np.moveaxis(np.asarray(array[...]).astype(int), 0, -1) - picture, gap)

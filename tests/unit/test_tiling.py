@@ -134,8 +134,11 @@ def test_one_bad_tile_degrades_and_is_marked(tmp_path: Path, good: Path, image: 
     assert manifest.problems[0].code == "E121"
     assert "tissue is unreadable" in manifest.problems[0].message
     tiles = folder.open_tiles()
-    assert tiles.valid(Box(512, 512, 256, 256)) == 0
-    assert tiles.valid(Box(768, 512, 256, 256)) == 1
+    lost = np.zeros((HEIGHT, WIDTH), bool)
+    for x, y, width, height in tiles.levels[0].info.unreadable:
+        lost[y : y + height, x : x + width] = True
+    assert lost[512:768, 512:768].all()
+    assert lost.sum() == 256 * 256
     assert (tiles.read(Box(512, 512, 256, 256)) == 255).all()
     assert np.array_equal(tiles.read(Box(768, 512, 256, 256)), image[512:768, 768:1024])
 
@@ -236,12 +239,12 @@ def test_a_real_slide_is_stored_exactly(test_data: Path, tmp_path: Path) -> None
     with openslide.OpenSlide(str(path)) as slide:
         whole = np.asarray(slide.read_region((0, 0), 0, slide.dimensions).convert("RGB"))
     count = 0
-    for row, column in pyramid.stored(0):
-        x, y = column * 256, row * 256
-        part = whole[y : y + 256, x : x + 256]
-        found = pyramid.read(Box(x, y, part.shape[1], part.shape[0]))
-        assert np.array_equal(found, part)
+    for row, column in pyramid.levels[0].stored():
+        box = pyramid.levels[0].chunk_box(row, column)
+        x, y, width, height = (int(v) for v in (box.x, box.y, box.width, box.height))
+        assert np.array_equal(pyramid.read(box), whole[y : y + height, x : x + width])
         count += 1
-    assert count == pyramid.chunks[0]
+    assert count == pyramid.levels[0].info.chunks
+    assert pyramid.levels[0].info.made == "copied"
     assert 0.5 < folder.read_tissue().area_mm2(TISSUE) < 0.8
-    assert pyramid.unreadable == ()
+    assert pyramid.levels[0].lost == []

@@ -39,7 +39,12 @@ TASK = Task(
     limits=("synthetic slides",),
 )
 ATTRS = FeaturesAttrs(
-    encoder="stain-stats", encoder_digest="e" * 64, grid_digest="g", tile_px=256, mpp=0.5
+    encoder="stain-stats",
+    encoder_digest="e" * 64,
+    grid_digest="g",
+    tile_px=256,
+    stride_px=256,
+    mpp=0.5,
 )
 
 
