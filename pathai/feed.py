@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
 from pathai.grid import Grid
+from pathai.store.chunked import Levels
 from pathai.store.pyramid import Pyramid
 from pathai.tile_reader import reader, ring_length
 
@@ -31,14 +32,14 @@ SECONDS = 600.0
 
 
 def batches(
-    pyramid: Pyramid, tiles: Grid, batch: int, *, workers: int = 1, change: Change | None = None
+    pyramid: Levels, tiles: Grid, batch: int, *, workers: int = 1, change: Change | None = None
 ) -> Iterator[tuple[Pixels, NDArray[np.float16]]]:
     """Pixels of a grid's tiles, in its order.
 
     Parameters
     ----------
-    pyramid : Pyramid
-        Open ``tiles.zarr``.
+    pyramid : Levels
+        Open ``tiles.zarr``, or the tiles of a slide itself (on one process).
     tiles : Grid
         From `pathai.grid.grid`.
     batch : int
@@ -60,7 +61,7 @@ def batches(
     PathaiError
         E164 if the pixels are damaged: run ``pathai verify``; E172 if a worker died.
     """
-    if workers > 1 and len(tiles) > batch:
+    if workers > 1 and len(tiles) > batch and isinstance(pyramid, Pyramid):
         yield from _shared(pyramid.path, tiles, batch, workers, change)
         return
     length = ring_length(tiles, batch)
@@ -73,7 +74,7 @@ def batches(
         yield (change(pixels) if change else pixels), source.valid(which)
 
 
-def readable(pyramid: Pyramid, tiles: Grid) -> NDArray[np.float16]:
+def readable(pyramid: Levels, tiles: Grid) -> NDArray[np.float16]:
     """Share of every tile that lies on the slide and is not known to be lost, float16[N]."""
     nothing = np.empty((0, tiles.tile_px, tiles.tile_px, 3), np.uint8)
     return reader(pyramid, tiles, nothing, np.arange(0)).valid(list(range(len(tiles))))

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from pathai.grid import Grid
 from pathai.resample import resample
-from pathai.store.level import ChunkCache, Level
-from pathai.store.pyramid import Pyramid
+from pathai.store.chunked import ChunkCache, ChunkedImage, Levels
 from pathai.units import Box, Size
 
 Pixels = NDArray[np.uint8]
@@ -29,7 +28,7 @@ def ring_length(tiles: Grid, batch: int) -> int:
     return max(RING_MIB * 2**20 // each // batch, 3) * batch
 
 
-def reader(pyramid: Pyramid, tiles: Grid, ring: Pixels, mine: NDArray[np.int64]) -> "Reader":
+def reader(pyramid: Levels, tiles: Grid, ring: Pixels, mine: NDArray[np.int64]) -> "Reader":
     """What fills the ring with the tiles ``mine`` (numbers of the grid, ascending)."""
     factor = _whole_factor(pyramid, tiles)
     if factor is None:
@@ -37,11 +36,11 @@ def reader(pyramid: Pyramid, tiles: Grid, ring: Pixels, mine: NDArray[np.int64])
     return Cutter(pyramid, tiles, ring, mine, factor)
 
 
-def _level(pyramid: Pyramid, tiles: Grid) -> Level:
-    return pyramid.levels[pyramid.level_for(float(tiles.size_px0.min()) / tiles.tile_px)]
+def _level(pyramid: Levels, tiles: Grid) -> ChunkedImage:
+    return pyramid.images[pyramid.level_for(float(tiles.size_px0.min()) / tiles.tile_px)]
 
 
-def _whole_factor(pyramid: Pyramid, tiles: Grid) -> int | None:
+def _whole_factor(pyramid: Levels, tiles: Grid) -> int | None:
     """Stored px per tile px, where that is one whole number for which chunks divide."""
     level = _level(pyramid, tiles)
     width, height = (float(v) / level.downsample for v in tiles.size_px0)
@@ -57,8 +56,8 @@ class Reader:
 
     Parameters
     ----------
-    pyramid : Pyramid
-        Open ``tiles.zarr``.
+    pyramid : Levels
+        Of a store or of a slide.
     tiles : Grid
         What to read.
     ring : uint8[T, H, W, 3]
@@ -67,9 +66,7 @@ class Reader:
         Tiles to read, ascending.
     """
 
-    def __init__(
-        self, pyramid: Pyramid, tiles: Grid, ring: Pixels, mine: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, pyramid: Levels, tiles: Grid, ring: Pixels, mine: NDArray[np.int64]) -> None:
         self.tiles, self.ring, self.size = tiles, ring, pyramid.size
         self.mine: list[int] = mine.tolist()
         self.level = _level(pyramid, tiles)
@@ -108,9 +105,7 @@ def _overlap(low: NDArray[np.float64], high: NDArray[np.float64], box: Box) -> N
 class Resampler(Reader):
     """Reads tiles whose pixels are no whole number of stored ones."""
 
-    def __init__(
-        self, pyramid: Pyramid, tiles: Grid, ring: Pixels, mine: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, pyramid: Levels, tiles: Grid, ring: Pixels, mine: NDArray[np.int64]) -> None:
         super().__init__(pyramid, tiles, ring, mine)
         self.cache = ChunkCache()
         self._room = np.empty(0, np.uint8)
@@ -139,7 +134,7 @@ class Cutter(Reader):
 
     def __init__(
         self,
-        pyramid: Pyramid,
+        pyramid: Levels,
         tiles: Grid,
         ring: Pixels,
         mine: NDArray[np.int64],

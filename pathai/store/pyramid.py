@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pathai.errors import PathaiError
-from pathai.resample import SLACK, resample
+from pathai.resample import resample
 from pathai.store import zarr_json
+from pathai.store.chunked import ChunkCache, Levels
 from pathai.store.chunks import ZSTD_LEVEL, pack_zstd, sealed
-from pathai.store.level import ChunkCache, Level, LevelInfo, LevelPixels
+from pathai.store.level import Level, LevelInfo, LevelPixels
 from pathai.store.records import TISSUE_NAMES, TissueMap
 from pathai.units import Box, Mpp, Size
 
@@ -40,7 +41,7 @@ _TISSUE_COLORS = (
 )
 
 
-class Pyramid:
+class Pyramid(Levels):
     """Tissue pixels of one slide, opened for reading.
 
     Parameters
@@ -66,9 +67,7 @@ class Pyramid:
             raise PathaiError("E164", f"{path.name}: its attributes are damaged") from None
         self.levels = [Level(path / str(k), k, info) for k, info in enumerate(infos)]
         """Finest first."""
-        self.size = self.levels[0].size
-        """Level 0, px."""
-        self.downsamples = [level.downsample for level in self.levels]
+        super().__init__(self.levels)
 
     @cached_property
     def arrays(self) -> "list[zarr.Array[Any]]":
@@ -88,11 +87,6 @@ class Pyramid:
             chunks = (level.chunk.height, level.chunk.width, 3)
             found.append(da.from_array(pixels, chunks=chunks, meta=np.empty((0, 0, 0), np.uint8)))
         return found
-
-    def level_for(self, downsample: float) -> int:
-        """Coarsest level that is not coarser than ``downsample`` (within 1 %)."""
-        fits = [k for k, d in enumerate(self.downsamples) if d <= downsample * SLACK]
-        return max(fits, default=0)
 
     def read(self, box: Box, level: int = 0) -> Pixels:
         """Pixels of a box at one level, white where nothing is stored.

@@ -13,8 +13,8 @@ from store_cases import decoded, picture, store, write_tiff
 from pathai.errors import PathaiError
 from pathai.feed import batches, readable
 from pathai.grid import grid
+from pathai.store.chunked import ChunkCache
 from pathai.store.chunks import sealed
-from pathai.store.level import ChunkCache
 from pathai.store.pyramid import Pyramid, write_metadata
 from pathai.store.records import PEN, SlideInfo, TissueMap
 from pathai.store.shard import ShardWriter, shard_path
