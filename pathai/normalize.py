@@ -138,6 +138,10 @@ class Macenko:
     target: Appearance = HE_LOOK
     name: str = "macenko"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tables stay behind: a worker makes its own."""
+        return Macenko, (self.source, self.target)
+
     @property
     def digest(self) -> str:
         """SHA-256 over both looks."""
@@ -253,6 +257,10 @@ class Reinhard:
     source: LabLook
     target: LabLook = HE_LAB
     name: str = "reinhard"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tables stay behind: a worker makes its own."""
+        return Reinhard, (self.source, self.target)
 
     @property
     def digest(self) -> str:

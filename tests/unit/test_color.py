@@ -1,5 +1,6 @@
 """Colors by ICC profile: what the color engine makes of the whole profile, and no text kept."""
 
+import pickle
 import struct
 from contextlib import suppress
 from io import BytesIO
@@ -184,6 +185,17 @@ def test_profile_comes_first_and_both_are_recorded() -> None:
     assert (color.attrs.icc, plain.attrs.icc) == (Icc(minimal_profile(matrix())).digest, "")
     assert color.attrs.normalize == "macenko"
     assert len(color.attrs.parameters["strength"]) == 2
+
+
+@pytest.mark.parametrize("method", ["none", "macenko", "reinhard"])
+def test_what_is_done_travels_to_workers(method: str) -> None:
+    picture, _ = synthetic_field(3)
+    section = ColorConfig(icc=True, normalize=method)  # type: ignore[arg-type]
+    color = feed_color(section, has_icc=True, profile=matrix(), stain="H&E", sample=lambda: picture)
+    here = color.apply(picture[None])
+    sent = pickle.dumps(color.apply)
+    assert len(sent) < 20_000
+    assert (pickle.loads(sent)(picture[None]) == here).all()  # noqa: S301  (our own bytes)
 
 
 def test_a_profile_that_is_asked_for_and_lost_is_an_error() -> None:
