@@ -25,6 +25,7 @@ SAID = {
     "tile.memory_mib": "address space of the child",
     "features.encoders": "encoders to run; `pathai list encoders`",
     "features.batch": "tiles at a time; lower it when memory is short",
+    "features.color": "colors of the tiles",
     "cells.detector": "detector to run; `pathai list detectors`",
     "train.folds": "parts of the cross-validation; fewer when a class has fewer patients",
     "train.epochs": "how often each slide is shown",
@@ -82,7 +83,7 @@ def _kind(annotation: Any) -> str:
              "tuple[str, ...]": "list of text", "tuple[str, str]": "two texts",
              "dict[str, str]": "column: value", "float | None": "number",
              "int | None": "whole number"}  # fmt: skip
-    if "LlmConfig" in text:
+    if "LlmConfig" in text or "ColorConfig" in text:
         return "section"
     return words[text]
 
@@ -95,6 +96,8 @@ def _default(field: Any) -> str:
     value = field.default
     if value is None or value in ("", (), {}):
         return "none"
+    if isinstance(value, BaseModel):
+        return "see below"
     if isinstance(value, tuple):
         return f"`[{', '.join(value)}]`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
@@ -114,7 +117,7 @@ def described(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str, 
 
 def configuration() -> str:
     """Every key of the configuration, a table per section."""
-    from pathai.config import Config, LlmConfig, Section
+    from pathai.config import ColorConfig, Config, LlmConfig, Section
 
     head = ("key", "type", "default", "means")
     sections = {
@@ -129,6 +132,8 @@ def configuration() -> str:
         rows = described(model, f"{name}.")
         if name == "report":
             rows += described(LlmConfig, "report.llm.")
+        if name == "features":
+            rows += described(ColorConfig, "features.color.")
         parts += [f"## {name}", (model.__doc__ or "").strip(), table(head, rows)]
     return "\n\n".join(parts)
 

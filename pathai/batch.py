@@ -114,5 +114,17 @@ def complain(error: PathaiError) -> int:
     say(f"pathai: {error}")
     if error.code == "E175":
         return 75
-    wrong_call = {"E150", "E151", "E152", "E154", "E183", "E190", "E191", "E192", "E193", "E201"}
+    wrong_call = {
+        "E106",
+        "E150",
+        "E151",
+        "E152",
+        "E154",
+        "E183",
+        "E190",
+        "E191",
+        "E192",
+        "E193",
+        "E201",
+    }
     return 2 if error.code in wrong_call else 1

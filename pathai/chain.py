@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pathai.config import Config, Section, Sheet, SheetRow, TrainConfig
 from pathai.errors import PathaiError
 from pathai.plan import Model, Plan
+from pathai.source import Place, identity
 from pathai.store.commit import Commit, Key, current, fail, manifest_path, run_stage
 from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, slug
 from pathai.store.manifest import READABLE, Manifest, canonical, hash_file, read_manifest
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pathai.store.records import Features
 
 VERSIONS = {
-    "ingest": 1,
+    "ingest": 2,
     "tile": 2,
     "features": 2,
     "cells": 1,
@@ -79,15 +80,6 @@ def _key(stage: str, outputs: tuple[str, ...], *parts: Any, source: Any = None) 
     return Key(stage, VERSIONS[stage], _digest(*parts), outputs, source or {})
 
 
-def file_identity(path: Path) -> dict[str, int]:
-    """Size and modification time of a slide's files; empty when it is not there."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return {}
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-
-
 def last_identity(folder: SlideFolder) -> dict[str, int]:
     """What a slide that cannot be reached now was when it was read; empty if it never was.
 
@@ -101,7 +93,7 @@ def last_identity(folder: SlideFolder) -> dict[str, int]:
 
 
 def ingest_step(
-    config: Config, folder: SlideFolder, path: Path, mpp: float | None, stain: str
+    config: Config, folder: SlideFolder, path: Place, mpp: float | None, stain: str
 ) -> Step:
     """Facts of a slide from its file."""
 
@@ -110,12 +102,13 @@ def ingest_step(
 
         run(folder, config.ingest, out, path=path, mpp=mpp, stain=stain)
 
-    source = file_identity(path) or last_identity(folder)
-    key = _key("ingest", ("slide.json",), config.ingest, mpp, stain, source=source)
+    source = identity(path) or last_identity(folder)
+    alone = config.ingest.model_copy(update={"remote": ()})  # a permission changes no result
+    key = _key("ingest", ("slide.json", "color.icc"), alone, mpp, stain, source=source)
     return Step(folder.base("ingest"), folder.slide_id, key, {}, work)
 
 
-def tile_step(config: Config, folder: SlideFolder, path: Path) -> Step:
+def tile_step(config: Config, folder: SlideFolder, path: Place) -> Step:
     """Tissue map and pyramid."""
 
     def work(out: Commit) -> None:
@@ -329,7 +322,7 @@ def _seen(step: Step) -> str:
 def slide_steps(plan: Plan, stage: str, slide_id: str) -> list[Step]:
     """Steps of one stage for one slide of the sheet."""
     config, row = plan.config, plan.sheet[slide_id]
-    folder, path = plan.results.slide(slide_id), plan.sheet.path(plan.sheet[slide_id])
+    folder, path = plan.results.slide(slide_id), plan.place(slide_id)
     if stage == "ingest":
         return [ingest_step(config, folder, path, row.mpp, row.stain)]
     if stage == "tile":

@@ -78,6 +78,20 @@ def doctor(config: ConfigFile = None, json: Json = False) -> None:
     raise typer.Exit(show(check(config), as_json=json))
 
 
+@app.command()
+def estimate(
+    config: ConfigFile = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="default: all")] = None,
+    json: Json = False,
+) -> None:
+    """Say how many tiles, gigabytes and hours a run will take; no pixel is decoded."""
+    from pathai.estimate import estimate as expect
+    from pathai.estimate import show
+    from pathai.plan import Plan
+
+    raise typer.Exit(show(expect(Plan(config or Path("config.yaml")), cores), as_json=json))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
 def run(
     context: typer.Context,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from pathai.address import check_address, check_server, is_remote
 from pathai.errors import PathaiError
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -40,6 +41,16 @@ class IngestConfig(Section):
     max_tile_mib: int = Field(64, gt=0, description="largest decoded source tile")
     max_directories: int = Field(1000, gt=0, description="image directories in a TIFF")
     mpp_override: bool = Field(False, description="trust the sheet where it contradicts the file")
+    remote: tuple[str, ...] = Field(
+        (), description="servers that slides may be read from, e.g. `s3://bucket`; else none"
+    )
+
+    @field_validator("remote")
+    @classmethod
+    def _servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            check_server(entry)
+        return value
 
 
 class TileConfig(Section):
@@ -56,6 +67,15 @@ class TileConfig(Section):
     )
 
 
+class ColorConfig(Section):
+    """Colors of the tiles that an encoder sees; stored pixels stay as the scanner wrote them."""
+
+    icc: bool = Field(False, description="bring colors to sRGB by the slide's ICC profile")
+    normalize: Literal["none", "macenko", "reinhard"] = Field(
+        "none", description="bring H&E to one look by statistics of the whole slide"
+    )
+
+
 class FeaturesConfig(Section):
     """Encoders, and which tiles they see."""
 
@@ -67,6 +87,7 @@ class FeaturesConfig(Section):
         0.1, description="share by which a slide may be coarser than the encoder's µm/px"
     )
     batch: int = Field(32, ge=1)
+    color: ColorConfig = ColorConfig()
 
 
 class CellsConfig(Section):
@@ -198,7 +219,8 @@ def explain(error: ValidationError, file: str, model: type[BaseModel], code: str
     keys = [str(part) for part in first["loc"]]
     where = ".".join(keys) or "top level"
     if first["type"] != "extra_forbidden":
-        message = f"{file}: {where}: {first['msg']} (given: {str(first.get('input'))[:80]!r})"
+        given = "" if "remote" in keys else f" (given: {str(first.get('input'))[:80]!r})"
+        message = f"{file}: {where}: {first['msg']}{given}"  # an address may hold a secret
         return PathaiError(code, message, f"correct {where}")
     known: dict[str, Any] = dict(model.model_fields)
     for key in keys[:-1]:
@@ -250,7 +272,9 @@ class SheetRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     row: int = Field(description="line of the sheet, 1 is the header")
     slide_id: str = Field(pattern=ID_PATTERN, description="names the slide everywhere")
-    path: str = Field(min_length=1, description="the slide file; relative to the sheet's folder")
+    path: str = Field(
+        min_length=1, description="the slide file, relative to the sheet's folder; or an address"
+    )
     case_id: str = Field(pattern=ID_PATTERN, description="one report per case")
     patient_id: str = Field(pattern=ID_PATTERN, description="patients never straddle folds")
     specimen_id: str = Field("", pattern=OPTIONAL_ID, description="part of the case")
@@ -383,9 +407,8 @@ def _parse_row(line: str, header: list[str], number: int, file: str) -> SheetRow
     for column in _IDS:
         if values.get(column) or column in REQUIRED:
             check_id(values[column], f"{file}, row {number}, column {column}")
-    if "://" in values["path"]:
-        message = f"{file}, row {number}, column path: remote slides are not read"
-        raise PathaiError("E154", message, "copy the slide to a disk and give its path")
+    if is_remote(values["path"]):
+        check_address(values["path"], f"{file}, row {number}, column path")
     known = {k: v for k, v in values.items() if k in COLUMNS and (v or k in REQUIRED)}
     labels = {k: v for k, v in values.items() if k not in COLUMNS}
     try:

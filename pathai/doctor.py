@@ -37,6 +37,7 @@ def check(config: Path | None) -> list[Check]:
     """Every check, for a configuration if one is given."""
     checks = [_python(), *map(_package, FLOORS), _disk(config), _cores(), _gpu()]
     checks += [_optional("napari", "viewer", "pathai review"), _display()]
+    checks += [_optional("s3fs", "remote", "slides on a server")]
     checks += [_optional("openai", "llm", "report drafts by a local language model")]
     return checks + (_configuration(config) if config else [])
 

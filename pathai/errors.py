@@ -24,6 +24,8 @@ CODES: dict[str, Code] = {
         "give a whole-slide image: SVS, NDPI, MRXS, SCN, BIF, DICOM, OME-TIFF, tiled TIFF",
     ),
     "E105": Code("no permission to read the file", "allow this user to read it"),
+    "E106": Code("remote slide not allowed", "name its server in ingest.remote, or copy the slide"),
+    "E107": Code("not read from a server", "copy the slide to a disk and give its path"),
     "E110": Code("truncated file", "copy the slide again; its declared end lies past its size"),
     "E111": Code("file still changing", "wait until the copy has finished, then run again"),
     "E112": Code("checksum differs", "the file is not the one that was ingested; copy it again"),
@@ -50,6 +52,9 @@ CODES: dict[str, Code] = {
     "E143": Code("the slide is too coarse", "choose an encoder made for its µm/px"),
     "E145": Code("no tissue", "look at the thumbnail; lower tile.min_tissue_mm2 if it is there"),
     "E146": Code("dark background", "bright-field slides only; fluorescence is not supported"),
+    "E147": Code(
+        "color profile cannot be used", "set features.color.icc: false, or convert it to sRGB"
+    ),
     # sheet
     "E150": Code("control character in an id", "use letters, digits, dot, dash, underscore"),
     "E151": Code("unsafe id", "use letters, digits, dot, dash, underscore; at most 64"),

@@ -2,12 +2,13 @@
 
 import math
 import os
-from hashlib import file_digest
-from pathlib import Path
+from hashlib import file_digest, sha256
 from typing import Literal
 
+from pathai.color import carried
 from pathai.config import IngestConfig
 from pathai.errors import PathaiError
+from pathai.source import Place, Remote, hashed
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, write_slide_info
 from pathai.store.records import SlideInfo
@@ -28,11 +29,11 @@ def run(
     section: IngestConfig,
     out: Commit,
     *,
-    path: Path,
+    path: Place,
     mpp: float | None = None,
     stain: str = "H&E",
 ) -> None:
-    """Examine a slide in a child process and write ``slide.json``.
+    """Examine a slide in a child process; write ``slide.json`` and what is kept of its colors.
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ def run(
     section : IngestConfig
         Limits.
     out : Commit
-        Takes ``slide.json``.
-    path : Path
+        Takes ``slide.json`` and, where the slide has a usable ICC profile, ``color.icc``.
+    path : Path or Remote
         The slide file; goes no further than the child.
     mpp : float, optional
         µm per pixel from the sheet.
@@ -57,20 +58,33 @@ def run(
     from pathai.guard import shared
 
     guard = shared(section.memory_mib)
-    target = "pathai.ingest:inspect"
-    info = guard.call(target, path, section, folder.slide_id, mpp, stain, seconds=section.seconds)
+    target = "pathai.ingest:examine"
+    info, icc = guard.call(
+        target, path, section, folder.slide_id, mpp, stain, seconds=section.seconds
+    )
     write_slide_info(out.part("slide.json"), info)
+    if icc:
+        out.part("color.icc").write_bytes(icc)
 
 
 def inspect(
-    path: Path, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
+    path: Place, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
 ) -> SlideInfo:
+    """`examine` without the colors."""
+    return examine(path, section, slide_id, sheet_mpp, stain)[0]
+
+
+def examine(
+    path: Place, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
+) -> tuple[SlideInfo, bytes]:
     """Everything that is known of a slide file; opens it with native code (run it in a child).
 
     Returns
     -------
-    SlideInfo
+    info : SlideInfo
         Without path, file name or any text of the scanner.
+    icc : bytes
+        Colorimetry of its ICC profile, empty if there is none or it cannot be carried over.
 
     Raises
     ------
@@ -88,8 +102,11 @@ def inspect(
     if facts.bounds is not None:
         b = facts.bounds
         notes.append(f"scanned part: x {b.x:g} y {b.y:g}, {b.width:g} x {b.height:g} px")
+    icc = carried(facts.icc)
+    if facts.icc and not icc:
+        notes.append("the color profile is of a kind that cannot be carried over")
     pictures = tuple(f"{kind} image" for kind in facts.associated if kind in ("label", "macro"))
-    return SlideInfo(
+    info = SlideInfo(
         slide_id=slide_id,
         sha256=fingerprint(path),
         width=facts.size.width,
@@ -108,9 +125,10 @@ def inspect(
         phi=tuple(sorted({*facts.text_tags, *pictures})),
         notes=tuple(notes),
     )
+    return info, icc
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Place) -> str:
     """SHA-256 of the whole file, which must not change meanwhile.
 
     Raises
@@ -118,6 +136,8 @@ def fingerprint(path: Path) -> str:
     PathaiError
         E111 if it grew or changed, E163 if another file took its place, E162 if the disk failed.
     """
+    if isinstance(path, Remote):
+        return _remote_fingerprint(path)
     try:
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
@@ -130,6 +150,14 @@ def fingerprint(path: Path) -> str:
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise PathaiError("E111", "size or time of the file changed while it was read")
     return digest
+
+
+def _remote_fingerprint(path: Remote) -> str:
+    before, digest = path.look(), sha256()
+    count = hashed(path, digest.update)
+    if path.look() != before or count != before["size"]:
+        raise PathaiError("E163", "the object was replaced while it was read")
+    return digest.hexdigest()
 
 
 def choose_mpp(

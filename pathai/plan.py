@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pathai.config import Config, Sheet, load_config, load_sheet
 from pathai.errors import PathaiError
+from pathai.source import Place, place
 from pathai.store.folders import ResultsFolder
 from pathai.task import Task, load_task
 
@@ -71,6 +72,10 @@ class Plan:
     def sheet(self) -> Sheet:
         """The slides."""
         return load_sheet(self.root / self.config.sheet)
+
+    def place(self, slide_id: str) -> Place:
+        """Where a slide's bytes come from."""
+        return place(self.sheet[slide_id].path, self.sheet.folder, self.config.ingest.remote)
 
     @property
     def results(self) -> ResultsFolder:

@@ -20,6 +20,7 @@ from pathai.errors import PathaiError
 from pathai.plan import Plan, check_columns
 from pathai.processes import alive, die_with_parent, elsewhere, end, identity, read
 from pathai.progress import follow
+from pathai.source import Remote
 from pathai.store.commit import manifest_path, remove
 from pathai.store.manifest import (
     Manifest,
@@ -161,12 +162,22 @@ def check_everything(plan: Plan) -> None:
     from pathai.drafters import DRAFTERS
 
     plan.sheet, plan.models  # noqa: B018  (reading them validates them)
+    check_servers(plan)
     for task in plan.tasks.values():
         check_columns(task, plan.sheet)
     for name in plan.config.features.encoders:
         chain.check_encoder_name(name)
     DETECTORS[plan.config.cells.detector]
     DRAFTERS.load(plan.config.report.drafter)(plan.config.report)
+
+
+def check_servers(plan: Plan) -> None:
+    """Refuse a sheet with a slide on a server that the configuration does not name (E106)."""
+    for row in plan.sheet.rows:
+        place = plan.place(row.slide_id)
+        if isinstance(place, Remote) and not place.allowed:
+            message = f"{plan.sheet.name}, row {row.row}: the slide's server is not allowed"
+            raise PathaiError("E106", message)
 
 
 def _start(plan: Plan, command: list[str], *, quiet: bool) -> int:

@@ -3,6 +3,7 @@
 from pathai.batch import say
 from pathai.plan import Plan
 from pathai.run import Outcome
+from pathai.source import identity
 
 
 def show(plan: Plan, outcome: Outcome) -> int:
@@ -11,7 +12,7 @@ def show(plan: Plan, outcome: Outcome) -> int:
         problem = manifest.problems[0]
         row = _row(plan, manifest.subject)
         say(f"{manifest.status:<9} {row}{problem.code} {problem.message}; {problem.remedy}")
-    away = [row.slide_id for row in plan.sheet.rows if not plan.sheet.path(row).exists()]
+    away = [row.slide_id for row in plan.sheet.rows if not identity(plan.place(row.slide_id))]
     kept = [slide_id for slide_id in away if plan.results.slide(slide_id).slide_json.exists()]
     if kept:
         named = ", ".join(kept[:5]) + (" ..." if len(kept) > 5 else "")
@@ -29,4 +30,4 @@ def _row(plan: Plan, subject: str) -> str:
     rows = [row for row in plan.sheet.rows if row.slide_id == subject]
     if not rows:
         return ""
-    return f"{plan.sheet.name} row {rows[0].row} ({plan.sheet.path(rows[0])}): "
+    return f"{plan.sheet.name} row {rows[0].row} ({plan.place(subject)}): "

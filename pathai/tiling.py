@@ -4,7 +4,6 @@ The slide's file is opened in a child process alone. Where its tiles can be copi
 them without decoding any; else this process asks for blocks, halves and stores them.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from pathai.config import TileConfig
 from pathai.errors import PathaiError
+from pathai.source import Place, read_at, stamp
 from pathai.store.commit import Commit, Skipped
 from pathai.store.folders import SlideFolder
 from pathai.store.records import PEN, TISSUE, UNREADABLE, TissueMap
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathai.readers import Slide
     from pathai.readers.tiled_tiff import TiledTiffReader
     from pathai.store.level import LevelInfo
-    from pathai.store.tile_copy import CompressedTiles
+    from pathai.store.tile_copy import CompressedTiles, ReadAt
 
 BLOCK_SECONDS = 120.0
 """Longest a decoder may think about one block."""
@@ -35,7 +35,7 @@ SPARSE = ("mirax", "ventana", "leica")
 """Formats in which regions between the scanned fields have no pixels by design."""
 
 
-def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Path) -> None:
+def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Place) -> None:
     """Write ``tissue.zarr`` and ``tiles.zarr`` of a slide.
 
     Parameters
@@ -46,7 +46,7 @@ def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Path) ->
         Limits and resolution of the tissue map.
     out : Commit
         Takes both outputs; is degraded where a small part of the tissue is unreadable.
-    path : Path
+    path : Path or Remote
         The slide file; goes no further than the child.
 
     Raises
@@ -121,13 +121,13 @@ def _require_tissue(tissue: TissueMap, section: TileConfig) -> None:
 class _Source:
     """The slide file behind the child process."""
 
-    def __init__(self, path: Path, reader: str, section: TileConfig) -> None:
+    def __init__(self, path: Place, reader: str, section: TileConfig) -> None:
         from pathai.guard import shared
 
         self.path, self.reader, self.section = path, reader, section
         self.guard = shared(section.memory_mib)
         self.deadline = time.monotonic() + section.seconds
-        self.state = self._stat()
+        self.state = stamp(path)
 
     def survey(self, mpp: Mpp) -> tuple[Size, str, Overview]:
         """Size of level 0, vendor and a small image of the slide."""
@@ -150,17 +150,8 @@ class _Source:
 
     def unchanged(self) -> None:
         """Refuse a file that was replaced or written to meanwhile (E163)."""
-        if self._stat() != self.state:
+        if stamp(self.path) != self.state:
             raise PathaiError("E163", "the file changed while its tiles were read")
-
-    def _stat(self) -> tuple[int, int, int]:
-        try:
-            status = os.stat(self.path)
-        except FileNotFoundError:
-            raise PathaiError("E102", "the file does not exist") from None
-        except OSError as error:
-            raise PathaiError("E162", f"reading failed: {error.strerror}") from None
-        return status.st_size, status.st_mtime_ns, status.st_ino
 
     def _call(self, name: str, *args: Any, limit: float = float("inf")) -> Any:
         left = max(self.deadline - time.monotonic(), 0.001)
@@ -176,10 +167,10 @@ MEAN_ERROR = 3.0
 """Gray levels by which a coarser level may differ on average: readers place it between pixels."""
 
 
-_current: "tuple[tuple[Path, str], Slide] | None" = None
+_current: "tuple[tuple[Place, str], Slide] | None" = None
 
 
-def _slide(path: Path, reader: str) -> "Slide":
+def _slide(path: Place, reader: str) -> "Slide":
     """The slide that this process reads, opened once (runs in the child)."""
     from pathai.readers import reopen
 
@@ -192,7 +183,7 @@ def _slide(path: Path, reader: str) -> "Slide":
     return _current[1]
 
 
-def survey(path: Path, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, str, Overview]:
+def survey(path: Place, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, str, Overview]:
     """Level-0 size, vendor and overview of a slide (runs in the child)."""
     slide = _slide(path, reader)
     facts = slide.facts
@@ -200,14 +191,14 @@ def survey(path: Path, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, s
     return facts.size, facts.vendor, overview(slide.read_level, levels, mpp, target_um)
 
 
-def read(path: Path, reader: str, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+def read(path: Place, reader: str, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Level-0 pixels of a box and their validity, None for all valid (runs in the child)."""
     pixels, valid = _slide(path, reader).read_level(box)
     return pixels, None if valid.all() else valid
 
 
 def copy(
-    path: Path, reader: str, root: Path, tissue: TissueMap, limit: float
+    path: Place, reader: str, root: Path, tissue: TissueMap, limit: float
 ) -> tuple[Stored | None, str]:
     """Copy a slide's compressed tiles and build the levels that it lacks (runs in the child).
 
@@ -229,13 +220,13 @@ def copy(
         levels = direct.compressed()
         if not levels or levels[0].size != slide.facts.size:
             return None, "its tiles are not JPEG, or not the level that the reader shows"
-        with path.open("rb") as file:
-            return _copy_levels(slide, file.fileno(), levels, root, tissue, limit), ""
+        with read_at(path) as read:
+            return _copy_levels(slide, read, levels, root, tissue, limit), ""
     except CannotCopy as error:
         shutil.rmtree(root, ignore_errors=True)
         return None, str(error)
     except PathaiError as error:
-        if error.code == "E113":
+        if error.code in ("E113", "E163"):
             raise
         shutil.rmtree(root, ignore_errors=True)
         return None, error.message
@@ -245,7 +236,7 @@ def copy(
 
 def _copy_levels(
     slide: "Slide",
-    file: int,
+    read: "ReadAt",
     tiles: "list[CompressedTiles]",
     root: Path,
     tissue: TissueMap,
@@ -263,16 +254,16 @@ def _copy_levels(
         done.append(build_level(root, last, tissue))
 
     for k, level in enumerate(tiles):
-        if k and not _serves(slide, file, level, tissue):
+        if k and not _serves(slide, read, level, tissue):
             continue
         if k == 0:
-            _require_same(slide, file, level, tissue)
+            _require_same(slide, read, level, tissue)
         while done and level.downsample > STEP * 1.25 * done[-1].downsample:
             build()
         if done and level.downsample < 1.5 * done[-1].downsample:
             continue
         folder = root / str(len(done))
-        info = copy_level(folder, file, level, damage if k == 0 else Damage(tissue, 1.0))
+        info = copy_level(folder, read, level, damage if k == 0 else Damage(tissue, 1.0))
         if k and info.unreadable:
             shutil.rmtree(folder, ignore_errors=True)  # made from the level below instead
             continue
@@ -282,20 +273,22 @@ def _copy_levels(
     return Stored(done, "copied", damage.fraction)
 
 
-def _serves(slide: "Slide", file: int, level: "CompressedTiles", tissue: TissueMap) -> bool:
+def _serves(slide: "Slide", read: "ReadAt", level: "CompressedTiles", tissue: TissueMap) -> bool:
     """Whether a coarser level is one that the reader shows too, with about the same pixels."""
     if level.size not in slide.facts.level_dimensions:
         return False
     number = slide.facts.level_dimensions.index(level.size)
-    gaps = list(_gaps(slide, number, file, level, tissue))
+    gaps = list(_gaps(slide, number, read, level, tissue))
     return all(gap.mean() <= MEAN_ERROR for gap in gaps)
 
 
-def _require_same(slide: "Slide", file: int, level: "CompressedTiles", tissue: TissueMap) -> None:
+def _require_same(
+    slide: "Slide", read: "ReadAt", level: "CompressedTiles", tissue: TissueMap
+) -> None:
     """Refuse to copy tiles that the reader decodes to other pixels than the store would."""
     from pathai.store.tile_check import CannotCopy
 
-    differ = [bool(gap.any()) for gap in _gaps(slide, 0, file, level, tissue)]
+    differ = [bool(gap.any()) for gap in _gaps(slide, 0, read, level, tissue)]
     if any(differ):
         raise CannotCopy("its tiles decode to other pixels than the reader's")
     if not differ:
@@ -303,7 +296,7 @@ def _require_same(slide: "Slide", file: int, level: "CompressedTiles", tissue: T
 
 
 def _gaps(
-    slide: "Slide", number: int, file: int, level: "CompressedTiles", tissue: TissueMap
+    slide: "Slide", number: int, read: "ReadAt", level: "CompressedTiles", tissue: TissueMap
 ) -> Iterator[NDArray[np.int16]]:
     """Differences between some tiles as the store would decode them and as the reader does."""
     from pathai.store.chunks import Undecodable, unpack
@@ -320,7 +313,7 @@ def _gaps(
         ours = np.empty((tile.height, tile.width, 3), np.uint8)
         rx, ry = full.width / level.size.width, full.height / level.size.height
         try:
-            data = level.fetch(file, int(rows[i]), int(columns[i]))
+            data = level.fetch(read, int(rows[i]), int(columns[i]))
             unpack(level.codec, level.complete(data), ours)
             box = Box(x * rx, y * ry, width * rx, height * ry)
             theirs, valid = slide.read_level(box, number)

@@ -13,6 +13,7 @@ from pathai.config import Config, check_id, load_config, load_sheet
 from pathai.errors import CODES, PathaiError
 from pathai.plan import Plan, check_columns
 from pathai.run import owned
+from pathai.source import Place
 from pathai.store.commit import manifest_path
 from pathai.store.folders import ResultsFolder, SlideFolder
 from pathai.task import load_task
@@ -64,15 +65,14 @@ def settings(folder: Path, config: Path | None) -> Config:
     return load_config(path) if path else Config()
 
 
-def slide_file(folder: SlideFolder, slide: Path | None, config: Path | None) -> Path:
+def slide_file(folder: SlideFolder, slide: Path | None, config: Path | None) -> Place:
     """The slide's file: named, or by the sheet of the run around the folder."""
     if slide is not None:
         return slide.absolute()
     path = config or folder_config(folder.path)
     if path is None:
         raise wrong(f"{folder.slide_id}: outside of a run, give its file with --slide")
-    plan = Plan(path)
-    return plan.sheet.path(plan.sheet[folder.slide_id])
+    return Plan(path).place(folder.slide_id)
 
 
 def steps(made: Iterable[Step]) -> int:

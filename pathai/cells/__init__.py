@@ -4,18 +4,17 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter
 
 from pathai.cells.blocks import detect_slide, frame
 from pathai.cells.counts import count_interval, per_mm2, square_counts
 from pathai.config import CellsConfig
 from pathai.detectors import DETECTORS
 from pathai.detectors.base import Detections, Detector
+from pathai.sampling import sample
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
 from pathai.store.groups import write_cells
-from pathai.store.pyramid import Pyramid
-from pathai.store.records import BACKGROUND, TISSUE, Cells, CellsAttrs, TissueMap
+from pathai.store.records import BACKGROUND, TISSUE, Cells, CellsAttrs
 
 RASTER_PX = 4
 """Working px per px of the class raster (2 µm at 0.5 µm/px)."""
@@ -55,24 +54,6 @@ def class_raster(found: Detections, size_px0: tuple[int, int], step_px0: float) 
         last = np.pad(last, [(0, n % 2) for n in last.shape])
         levels.append(last.reshape(last.shape[0] // 2, 2, last.shape[1] // 2, 2).max(axis=(1, 3)))
     return tuple(levels)
-
-
-def sample(pyramid: Pyramid, tissue: TissueMap, level: int, windows: int = 24) -> U8:
-    """Tissue from all over a slide, ``uint8[windows * 256, 256, 3]``.
-
-    Two of three windows lie around map pixels that are evenly spaced in the list of all tissue,
-    one of three around tissue at its border, where glass shows what the light is.
-    """
-    inside = tissue.classes == TISSUE
-    rim = inside & ~minimum_filter(inside, 5, mode="constant", cval=0)
-    step = tissue.downsample / pyramid.downsamples[level]
-    parts = []
-    for mask, count in ((inside, windows - windows // 3), (rim, windows // 3)):
-        row, column = np.nonzero(mask)
-        for i in np.unique(np.linspace(0, len(row) - 1, count if len(row) else 0).astype(int)):
-            x, y = (int((v[i] + 0.5) * step) - 128 for v in (column, row))
-            parts.append(pyramid.levels[level].read_px(x, y, 256, 256))
-    return np.concatenate(parts) if parts else np.full((1, 1, 3), 255, np.uint8)
 
 
 def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1) -> None:

@@ -1,12 +1,11 @@
 """Slide readers behind one protocol; which one reads a file follows an explicit order."""
 
-from pathlib import Path
-
 from pathai.config import IngestConfig
 from pathai.errors import PathaiError
 from pathai.readers.base import Facts, Slide
 from pathai.readers.sniff import sniff
 from pathai.registry import Registry
+from pathai.source import Place, Remote
 
 READERS = Registry(
     "readers",
@@ -22,7 +21,7 @@ ORDER = ("openslide", "tiffslide")
 __all__ = ["ORDER", "READERS", "Facts", "Slide", "open_slide", "reopen"]
 
 
-def open_slide(path: Path, limits: IngestConfig | None = None, reader: str = "") -> Slide:
+def open_slide(path: Place, limits: IngestConfig | None = None, reader: str = "") -> Slide:
     """Open a slide file that nobody has looked at yet.
 
     The file is examined before any library sees it. Only a file whose *format* openslide does
@@ -31,7 +30,7 @@ def open_slide(path: Path, limits: IngestConfig | None = None, reader: str = "")
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
         The file.
     limits : IngestConfig, optional
         Sizes beyond which a file is refused.
@@ -49,6 +48,8 @@ def open_slide(path: Path, limits: IngestConfig | None = None, reader: str = "")
         E10x, E11x, E12x, E13x or E14x saying what is wrong with the file and what to do.
     """
     kind = sniff(path, limits or IngestConfig())
+    if isinstance(path, Remote):
+        return _remote(path, kind)
     if reader:
         return _opened(path, reader, "asked for")
     if kind == "ome-tiff":
@@ -63,12 +64,27 @@ def open_slide(path: Path, limits: IngestConfig | None = None, reader: str = "")
         return _opened(path, "tiffslide", f"openslide does not support the {why}")
 
 
-def reopen(path: Path, reader: str) -> Slide:
+REMOTE = ("aperio", "generic-tiff")
+"""Formats that are read from a server: those for which tiffslide gives openslide's pixels."""
+
+
+def _remote(path: Remote, kind: str) -> Slide:
+    if kind not in ("tiff", "ome-tiff"):
+        raise PathaiError("E107", f"{kind} slides are read from a disk only")
+    slide = _opened(path, "tiffslide", "on a server, where openslide cannot read")
+    vendor = slide.facts.vendor
+    if vendor not in REMOTE:
+        slide.close()
+        raise PathaiError("E107", f"{vendor} slides are read from a disk only")
+    return slide
+
+
+def reopen(path: Place, reader: str) -> Slide:
     """Open a slide that ingest has accepted, with the reader that it chose."""
     return _opened(path, reader, "chosen at ingest")
 
 
-def _opened(path: Path, reader: str, reason: str) -> Slide:
+def _opened(path: Place, reader: str, reason: str) -> Slide:
     slide: Slide = READERS.load(reader)(path, reason)
     _ = slide.facts  # opening is lazy: this is where a file that cannot be read shows itself
     return slide

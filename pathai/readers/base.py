@@ -5,7 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
 from pathai.resample import SLACK, resample
+from pathai.source import Place, Remote
 from pathai.units import Box, Mpp, Size
 
 T = TypeVar("T")
@@ -47,6 +48,8 @@ class Facts:
         Kinds of text in the file that may identify someone, never the text.
     has_icc : bool
         Whether a color profile is attached.
+    icc : bytes
+        That profile, empty where there is none.
     bounds : Box or None
         Scanned part, level-0 px, where the format tells.
     """
@@ -61,6 +64,7 @@ class Facts:
     associated: tuple[str, ...] = ()
     text_tags: tuple[str, ...] = ()
     has_icc: bool = False
+    icc: bytes = field(default=b"", repr=False)
     bounds: Box | None = None
 
 
@@ -93,7 +97,7 @@ class BaseSlide(ABC):
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
         The slide file.
     reason : str
         Why this reader was chosen.
@@ -103,7 +107,7 @@ class BaseSlide(ABC):
 
     name = ""
 
-    def __init__(self, path: Path, reason: str = "", mpp: Mpp | None = None) -> None:
+    def __init__(self, path: Place, reason: str = "", mpp: Mpp | None = None) -> None:
         self.path = path
         self.reason = reason
         self._mpp = mpp
@@ -279,7 +283,8 @@ class BaseSlide(ABC):
                 handle.close()
 
     def _explain(self, code: str, doing: str, error: Exception) -> tuple[str, str]:
-        text = safe_text(str(error), self.path)
+        # a network library's text may hold a secret
+        text = "" if isinstance(self.path, Remote) else safe_text(str(error), self.path)
         lower = text.lower()
         if "compression" in lower:
             code = "E119"

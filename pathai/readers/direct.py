@@ -1,14 +1,15 @@
 """The compressed tiles of a slide as chunks, so that a feed can read them without a store."""
 
-import os
+from contextlib import ExitStack
 from types import TracebackType
 
 from pathai.errors import PathaiError
 from pathai.readers.tiled_tiff import TiledTiffReader
+from pathai.source import read_at
 from pathai.store.chunked import ChunkedImage, Levels, Pixels
 from pathai.store.chunks import Undecodable, unpack
 from pathai.store.tile_check import CannotCopy, TileCheck
-from pathai.store.tile_copy import CompressedTiles
+from pathai.store.tile_copy import CompressedTiles, ReadAt
 
 
 class SlideLevel(ChunkedImage):
@@ -20,19 +21,19 @@ class SlideLevel(ChunkedImage):
         Which level; 0 is the finest.
     tiles : CompressedTiles
         Where its tiles lie.
-    file : int
-        Descriptor of the slide's file.
+    read : callable
+        Number of bytes and offset to bytes of the slide's file.
     """
 
-    def __init__(self, number: int, tiles: CompressedTiles, file: int) -> None:
+    def __init__(self, number: int, tiles: CompressedTiles, read: ReadAt) -> None:
         super().__init__(number, tiles.size, tiles.downsample, tiles.tile)
-        self.tiles, self._file = tiles, file
+        self.tiles, self._read = tiles, read
         self._counts = tiles.counts.tolist()
         self._check = TileCheck(tiles.codec, tiles.tile, tiles.complete)
 
     def decode(self, row: int, column: int, out: Pixels) -> bool:
         """See `ChunkedImage.decode`."""
-        data = self.tiles.fetch(self._file, row, column)
+        data = self.tiles.fetch(self._read, row, column)
         try:
             if data and self._check.sound(data):
                 unpack(self.tiles.codec, self.tiles.complete(data), out)
@@ -65,8 +66,9 @@ class SlidePyramid(Levels):
         tiles = slide.compressed()
         if not tiles:
             raise PathaiError("E119", "tiles are not JPEG", "run pathai tile, read its store")
-        self._file = os.open(slide.path, os.O_RDONLY)
-        super().__init__([SlideLevel(k, level, self._file) for k, level in enumerate(tiles)])
+        self._open = ExitStack()
+        read = self._open.enter_context(read_at(slide.path))
+        super().__init__([SlideLevel(k, level, read) for k, level in enumerate(tiles)])
 
     def __enter__(self) -> "SlidePyramid":
         return self
@@ -77,4 +79,4 @@ class SlidePyramid(Levels):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._file)
+        self._open.close()

@@ -38,6 +38,7 @@ class OpenSlideReader(BaseSlide):
         if mpp is None and written:
             mpp = Mpp(float("nan"), float("nan"))
         objective = number(text.get("openslide.objective-power"))
+        profile = handle.color_profile
         return Facts(
             size=dimensions[0],
             level_dimensions=dimensions,
@@ -50,7 +51,8 @@ class OpenSlideReader(BaseSlide):
             text_tags=text_kinds(
                 [key for key, value in text.items() if _is_scanner_text(key, value)]
             ),
-            has_icc=handle.color_profile is not None,
+            has_icc=profile is not None,
+            icc=profile.tobytes() if profile is not None else b"",
             bounds=_bounds(text),
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pathai.config import IngestConfig
 from pathai.errors import PathaiError
 from pathai.readers.tiff_walk import Directory, walk
+from pathai.source import Place, Remote
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FOREIGN = (
@@ -29,12 +30,12 @@ _NAMES = {6: "old-style JPEG", 22610: "JPEG XR", 34925: "LZMA", 32909: "PixarLog
 _RGB, _YCBCR = 2, 6
 
 
-def sniff(path: Path, limits: IngestConfig) -> str:
+def sniff(path: Place, limits: IngestConfig) -> str:
     """Examine a file.
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
         What the sheet names.
     limits : IngestConfig
         Sizes beyond which a file is refused.
@@ -49,7 +50,7 @@ def sniff(path: Path, limits: IngestConfig) -> str:
     PathaiError
         E101-E105, E110, E114-E119, E135, E140, E141: what is wrong and what to do.
     """
-    size = _regular(path)
+    size = _remote(path) if isinstance(path, Remote) else _regular(path)
     try:
         with path.open("rb") as file:
             head = file.read(1024)
@@ -61,6 +62,10 @@ def sniff(path: Path, limits: IngestConfig) -> str:
         raise PathaiError("E105", "the file may not be read by this user") from None
     except OSError as error:
         raise PathaiError("E162", f"reading failed: {error.strerror}") from None
+    if isinstance(path, Remote):
+        if path.suffix.lower() in (".vsi", ".mrxs", ".dcm", ".czi", ".vms", ".vmu", ".svslide"):
+            raise PathaiError("E107", "only slides in one TIFF file are read from a server")
+        raise _foreign(head)
     if path.suffix.lower() == ".vsi":
         raise _vsi(path)
     if head[128:132] == b"DICM":
@@ -75,6 +80,14 @@ def sniff(path: Path, limits: IngestConfig) -> str:
     if path.suffix.lower() in (".vms", ".vmu") and head.startswith(b"["):
         return "vms"
     raise _foreign(head)
+
+
+def _remote(path: Remote) -> int:
+    """Size of a non-empty object."""
+    size = path.look()["size"]
+    if size == 0:
+        raise PathaiError("E101", "the file has 0 bytes")
+    return size
 
 
 def _regular(path: Path) -> int:

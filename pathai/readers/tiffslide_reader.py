@@ -17,6 +17,7 @@ from pathai.readers.base import (
     ome_mpp,
     text_kinds,
 )
+from pathai.source import Remote
 from pathai.units import Mpp, Size
 
 
@@ -35,7 +36,8 @@ class TiffSlideReader(BaseSlide):
     def _open(self) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _LevelPixels(str(self.path))
+            remote = isinstance(self.path, Remote)
+            return _LevelPixels(self.path.open() if remote else str(self.path))
 
     def _collect(self, handle: Any) -> Facts:
         with warnings.catch_warnings():
@@ -63,6 +65,9 @@ class TiffSlideReader(BaseSlide):
             associated=kinds_of(list(handle.associated_images)),
             text_tags=text_kinds([key for key in tags if not key.startswith("tiffslide.")]),
             has_icc="InterColorProfile" in page.tags,
+            icc=bytes(page.tags["InterColorProfile"].value)
+            if "InterColorProfile" in page.tags
+            else b"",
         )
 
     def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
 from pathai.readers.base import BaseSlide, Facts, Mask, Pixels, number, ome_mpp, text_kinds
+from pathai.source import Remote
 from pathai.store.tile_check import CannotCopy, jpeg_header
 from pathai.store.tile_copy import CompressedTiles
 from pathai.units import Mpp, Size
@@ -32,7 +33,7 @@ class TiledTiffReader(BaseSlide):
     name = "tiled-tiff"
 
     def _open(self) -> Any:
-        return tifffile.TiffFile(self.path)
+        return tifffile.TiffFile(self.path.open() if isinstance(self.path, Remote) else self.path)
 
     def _collect(self, handle: Any) -> Facts:
         pages = _levels(handle)
@@ -50,6 +51,9 @@ class TiledTiffReader(BaseSlide):
             vendor="aperio" if aperio else "generic-tiff",
             text_tags=text_kinds(tags),
             has_icc="InterColorProfile" in first.tags,
+            icc=bytes(first.tags["InterColorProfile"].value)
+            if "InterColorProfile" in first.tags
+            else b"",
         )
 
     def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:

@@ -46,6 +46,11 @@ class SlideFolder:
         return self.path / "slide.json"
 
     @property
+    def color_profile(self) -> Path:
+        """What ingest kept of the slide's ICC profile; absent without one."""
+        return self.path / "color.icc"
+
+    @property
     def tiles(self) -> Path:
         """Tissue-only pyramid, written by tile."""
         return self.path / "tiles.zarr"
@@ -70,6 +75,10 @@ class SlideFolder:
     def read_slide(self) -> SlideInfo:
         """Facts of the slide (E164 when ingest has not run)."""
         return read_slide_info(self.slide_json)
+
+    def read_color_profile(self) -> bytes:
+        """What was kept of the slide's ICC profile; empty if nothing."""
+        return self.color_profile.read_bytes() if self.color_profile.is_file() else b""
 
     def read_tissue(self) -> TissueMap:
         """Tissue map (E164 when tile has not run)."""

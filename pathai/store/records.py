@@ -99,6 +99,15 @@ class TissueMap:
         return Box(x, y, (float(columns[-1]) + 1) * d - x, (float(rows[-1]) + 1) * d - y)
 
 
+class ColorAttrs(Record):
+    """What was done to the colors of the tiles; empty where nothing was."""
+
+    icc: str = Field("", description="SHA-256 of the profile by which colors came to sRGB")
+    normalize: str = Field("", description="method of stain normalization")
+    digest: str = Field("", description="SHA-256 over the method's parameters")
+    parameters: dict[str, tuple[float, ...]] = Field({}, description="measured on the slide")
+
+
 class FeaturesAttrs(Record):
     """Attributes of ``features/<encoder>.zarr``."""
 
@@ -109,6 +118,7 @@ class FeaturesAttrs(Record):
     mpp: float
     stride_px: int
     names: tuple[str, ...] = ()
+    color: ColorAttrs = ColorAttrs()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Nothing is decoded to copy a level: tile *i* of the slide becomes chunk *i* of the store.
 """
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from pathai.store.shard import ShardWriter
 from pathai.store.tile_check import TileCheck
 from pathai.units import Box, Size
 
+ReadAt = Callable[[int, int], bytes]
+"""Number of bytes and offset to bytes of a slide's file; fewer where it ends."""
 SHARD_PX = 8192
 """A shard is about this wide and high, px: few files even of a large slide."""
 SMALLEST = 512
@@ -60,9 +62,9 @@ class CompressedTiles:
         """A whole picture file from a tile's bytes."""
         return self.head + data[2:] if self.head else data
 
-    def fetch(self, file: int, row: int, column: int) -> bytes:
+    def fetch(self, read: ReadAt, row: int, column: int) -> bytes:
         """Bytes of a tile as they lie in the file; short where it ends."""
-        return os.pread(file, int(self.counts[row, column]), int(self.offsets[row, column]))
+        return read(int(self.counts[row, column]), int(self.offsets[row, column]))
 
 
 def wanted_chunks(
@@ -99,15 +101,15 @@ def by_shard(wanted: NDArray[np.bool_], n: int) -> list[tuple[int, int]]:
     return list(zip(rows[order].tolist(), columns[order].tolist(), strict=True))
 
 
-def copy_level(path: Path, file: int, tiles: CompressedTiles, damage: Damage) -> LevelInfo:
+def copy_level(path: Path, read: ReadAt, tiles: CompressedTiles, damage: Damage) -> LevelInfo:
     """Copy the tiles of one level that hold tissue.
 
     Parameters
     ----------
     path : Path
         Folder of the level's array.
-    file : int
-        Descriptor of the slide's file.
+    read : callable
+        Number of bytes and offset to bytes of the slide; fewer where it ends.
     tiles : CompressedTiles
         Where they are.
     damage : Damage
@@ -133,7 +135,7 @@ def copy_level(path: Path, file: int, tiles: CompressedTiles, damage: Damage) ->
     with ShardWriter(path, n) as writer:
         for row, column in by_shard(wanted, n):
             count = counts[row][column]
-            data = os.pread(file, count, offsets[row][column])
+            data = read(count, offsets[row][column])
             if count and len(data) == count and check.sound(data):
                 writer.add(row, column, sealed(head + data[skip:]))
             else:
