@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathai.store.records import Features
 
 VERSIONS = {
-    "ingest": 1,
+    "ingest": 2,
     "tile": 1,
     "features": 1,
     "cells": 1,
@@ -46,6 +46,8 @@ class Step:
     parents: dict[str, Path]
     work: Callable[[Commit], None]
     tolerant: bool = False
+    file: Path | None = None
+    """The slide's file, for the terminal alone."""
 
     def run(self) -> Manifest:
         """Do it unless it is current."""
@@ -80,12 +82,17 @@ def _key(stage: str, outputs: tuple[str, ...], *parts: Any, source: Any = None) 
 
 
 def file_identity(path: Path) -> dict[str, int]:
-    """Size and modification time of a slide's files; empty when it is not there."""
+    """Size and latest modification time of a slide's files; empty when it is not there."""
+    from pathai.readers.slide_files import slide_files
+
     try:
-        stat = path.stat()
+        stats = [file.stat() for file in slide_files(path)]
     except OSError:
         return {}
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    except PathaiError:  # damaged: ingest will say how
+        stats = [path.stat()]
+    found = {"size": sum(s.st_size for s in stats), "mtime_ns": max(s.st_mtime_ns for s in stats)}
+    return found if len(stats) == 1 else {**found, "files": len(stats)}
 
 
 def last_identity(folder: SlideFolder) -> dict[str, int]:
@@ -101,18 +108,23 @@ def last_identity(folder: SlideFolder) -> dict[str, int]:
 
 
 def ingest_step(
-    config: Config, folder: SlideFolder, path: Path, mpp: float | None, stain: str
+    config: Config,
+    folder: SlideFolder,
+    path: Path,
+    mpp: float | None,
+    stain: str,
+    sha256: str = "",
 ) -> Step:
     """Facts of a slide from its file."""
 
     def work(out: Commit) -> None:
         from pathai.ingest import run
 
-        run(folder, config.ingest, out, path=path, mpp=mpp, stain=stain)
+        run(folder, config.ingest, out, path=path, mpp=mpp, stain=stain, sha256=sha256)
 
     source = file_identity(path) or last_identity(folder)
-    key = _key("ingest", ("slide.json",), config.ingest, mpp, stain, source=source)
-    return Step(folder.base("ingest"), folder.slide_id, key, {}, work)
+    key = _key("ingest", ("slide.json",), config.ingest, mpp, stain, sha256, source=source)
+    return Step(folder.base("ingest"), folder.slide_id, key, {}, work, file=path)
 
 
 def tile_step(config: Config, folder: SlideFolder, path: Path) -> Step:
@@ -125,7 +137,8 @@ def tile_step(config: Config, folder: SlideFolder, path: Path) -> Step:
 
     outputs = ("tiles.zarr", "tissue.zarr")
     key = _key("tile", outputs, config.tile)
-    return Step(folder.base("tile"), folder.slide_id, key, {"ingest": folder.base("ingest")}, work)
+    parents = {"ingest": folder.base("ingest")}
+    return Step(folder.base("tile"), folder.slide_id, key, parents, work, file=path)
 
 
 def features_step(config: Config, folder: SlideFolder, encoder: str) -> Step:
@@ -256,7 +269,9 @@ def _on(task: Task) -> list[tuple[str, str]]:
 
 def _facts(rows: tuple[SheetRow, ...]) -> list[Any]:
     """What of the sheet may enter a case's findings: no path, no row number, no labels."""
-    return [row.model_dump(mode="json", exclude={"path", "row", "labels"}) for row in rows]
+    return [
+        row.model_dump(mode="json", exclude={"path", "row", "sha256", "labels"}) for row in rows
+    ]
 
 
 def findings_step(plan: Plan, folder: CaseFolder) -> Step:
@@ -331,7 +346,7 @@ def slide_steps(plan: Plan, stage: str, slide_id: str) -> list[Step]:
     config, row = plan.config, plan.sheet[slide_id]
     folder, path = plan.results.slide(slide_id), plan.sheet.path(plan.sheet[slide_id])
     if stage == "ingest":
-        return [ingest_step(config, folder, path, row.mpp, row.stain)]
+        return [ingest_step(config, folder, path, row.mpp, row.stain, row.sha256)]
     if stage == "tile":
         return [tile_step(config, folder, path)]
     if stage == "features":

@@ -2,9 +2,9 @@
 
 import math
 import os
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pathai.config import IngestConfig
 from pathai.errors import PathaiError
@@ -12,6 +12,9 @@ from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, write_slide_info
 from pathai.store.records import SlideInfo
 from pathai.units import MPP_MAX, MPP_MIN, Mpp
+
+if TYPE_CHECKING:
+    from pathai.readers import Facts
 
 DISAGREE = 0.05
 """Relative difference between the mpp of sheet and file that needs a decision."""
@@ -31,6 +34,7 @@ def run(
     path: Path,
     mpp: float | None = None,
     stain: str = "H&E",
+    sha256: str = "",
 ) -> None:
     """Examine a slide in a child process and write ``slide.json``.
 
@@ -48,6 +52,8 @@ def run(
         µm per pixel from the sheet.
     stain : str
         From the sheet.
+    sha256 : str
+        From the sheet: what the slide's fingerprint must be, where it is known.
 
     Raises
     ------
@@ -58,12 +64,18 @@ def run(
 
     guard = shared(section.memory_mib)
     target = "pathai.ingest:inspect"
-    info = guard.call(target, path, section, folder.slide_id, mpp, stain, seconds=section.seconds)
+    asked = (folder.slide_id, mpp, stain, sha256)
+    info = guard.call(target, path, section, *asked, seconds=section.seconds)
     write_slide_info(out.part("slide.json"), info)
 
 
 def inspect(
-    path: Path, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
+    path: Path,
+    section: IngestConfig,
+    slide_id: str,
+    sheet_mpp: float | None,
+    stain: str,
+    expected: str = "",
 ) -> SlideInfo:
     """Everything that is known of a slide file; opens it with native code (run it in a child).
 
@@ -78,20 +90,30 @@ def inspect(
         As in `run`.
     """
     from pathai.readers import open_slide
+    from pathai.readers.icc import icc_profile
+    from pathai.readers.slide_files import quick_identity, slide_files
+    from pathai.readers.sniff import sniff
 
+    if expected:  # before a decoder sees a byte of a file that is not the one that was meant
+        sniff(path, section)
+        check_fingerprint(fingerprint(*slide_files(path)), expected)
     slide = open_slide(path, section)
     facts = slide.facts
     slide.close()
+    files = slide_files(path)
     notes = [facts.mpp_note] if facts.mpp_note else []
     mpp, source = choose_mpp(facts.mpp, sheet_mpp, override=section.mpp_override, notes=notes)
     _note_objective(mpp, facts.objective, notes)
     if facts.bounds is not None:
         b = facts.bounds
         notes.append(f"scanned part: x {b.x:g} y {b.y:g}, {b.width:g} x {b.height:g} px")
-    pictures = tuple(f"{kind} image" for kind in facts.associated if kind in ("label", "macro"))
+    if len(files) > 1:
+        notes.append(f"one slide of {len(files)} files")
     return SlideInfo(
         slide_id=slide_id,
-        sha256=fingerprint(path),
+        sha256=fingerprint(*files),
+        quick_id=quick_identity(path),
+        files=len(files),
         width=facts.size.width,
         height=facts.size.height,
         mpp_x=mpp.x,
@@ -103,21 +125,43 @@ def inspect(
         reader_reason=slide.reason,
         level_downsamples=facts.level_downsamples,
         stain=stain,
-        has_icc=facts.has_icc,
+        icc=icc_profile(facts.icc),
         associated=facts.associated,
-        phi=tuple(sorted({*facts.text_tags, *pictures})),
+        phi=_identifying(facts, files),
         notes=tuple(notes),
     )
 
 
-def fingerprint(path: Path) -> str:
-    """SHA-256 of the whole file, which must not change meanwhile.
+def _identifying(facts: "Facts", files: tuple[Path, ...]) -> tuple[str, ...]:
+    """Kinds of identifying text and pictures in any of a slide's files."""
+    from pathai.readers.private_text import private_text
+
+    pictures = {f"{kind} image" for kind in facts.associated if kind in ("label", "macro")}
+    texts = {kind for file in files for kind in private_text(file)}
+    return tuple(sorted(pictures | texts | set(facts.text_tags)))
+
+
+def fingerprint(*paths: Path) -> str:
+    """SHA-256 of a slide's file; of several files, the SHA-256 of their digests in their order.
 
     Raises
     ------
     PathaiError
-        E111 if it grew or changed, E163 if another file took its place, E162 if the disk failed.
+        E111 if one grew or changed meanwhile, E163 if another file took its place, E162 if the
+        disk failed.
     """
+    digests = [_file_digest(path) for path in paths]
+    return digests[0] if len(digests) == 1 else sha256("\n".join(digests).encode()).hexdigest()
+
+
+def check_fingerprint(found: str, expected: str) -> None:
+    """Refuse a slide that is not the one whose SHA-256 is known (E112)."""
+    if found != expected.lower():
+        message = f"its SHA-256 is {found[:12]}..., the sheet says {expected[:12].lower()}..."
+        raise PathaiError("E112", message)
+
+
+def _file_digest(path: Path) -> str:
     try:
         with path.open("rb") as file:
             before = os.fstat(file.fileno())

@@ -5,7 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -45,8 +45,8 @@ class Facts:
         Kinds of associated images (label, macro, thumbnail, other).
     text_tags : tuple of str
         Kinds of text in the file that may identify someone, never the text.
-    has_icc : bool
-        Whether a color profile is attached.
+    icc : bytes
+        The color profile that is attached, empty where there is none.
     bounds : Box or None
         Scanned part, level-0 px, where the format tells.
     """
@@ -60,7 +60,7 @@ class Facts:
     vendor: str = ""
     associated: tuple[str, ...] = ()
     text_tags: tuple[str, ...] = ()
-    has_icc: bool = False
+    icc: bytes = field(default=b"", repr=False)
     bounds: Box | None = None
 
 
@@ -325,7 +325,7 @@ _TEXT_KINDS = {
     "date": ("date", "time", "datetime"),
     "operator": ("user", "operator", "creator", "artist", "technician"),
     "device": ("scanscope", "serial", "hostcomputer", "model", "make", "device", "unitnumber"),
-    "file name": ("filename", "file_name", "title", "originalfile", "path"),
+    "file name": ("filename", "file_name", "title", "originalfile", "filepath"),
     "patient": ("patient", "accession", "birth", "referring", "study"),
     "description": ("imagedescription", "comment", "description", "notes", "label", "xmp"),
     "software": ("software",),

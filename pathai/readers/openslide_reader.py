@@ -1,6 +1,5 @@
 """Slides that OpenSlide opens: Aperio, Hamamatsu, MIRAX, Leica, Ventana, Philips, DICOM ..."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,7 @@ class OpenSlideReader(BaseSlide):
             text_tags=text_kinds(
                 [key for key, value in text.items() if _is_scanner_text(key, value)]
             ),
-            has_icc=handle.color_profile is not None,
+            icc=_profile(handle),
             bounds=_bounds(text),
         )
 
@@ -68,6 +67,11 @@ class OpenSlideReader(BaseSlide):
         return blend.astype(np.uint8), valid
 
 
+def _profile(handle: Any) -> bytes:
+    profile = handle.color_profile
+    return bytes(profile.tobytes()) if profile is not None else b""
+
+
 def _is_scanner_text(key: str, value: str) -> bool:
     ours = key.startswith("openslide.") and key != "openslide.comment"
     return not ours and any(character.isalpha() or character in "-/:" for character in value)
@@ -79,16 +83,3 @@ def _bounds(text: dict[str, str]) -> Box | None:
     if x is None or y is None or width is None or height is None:
         return None
     return Box(x, y, width, height)
-
-
-def quick_identity(path: Path) -> str:
-    """OpenSlide's quick hash: the same for every file of one DICOM series.
-
-    Empty when OpenSlide does not open the file. It covers the smallest level only, so it tells
-    slides apart but does not prove that one is intact.
-    """
-    try:
-        with openslide.OpenSlide(str(path)) as handle:
-            return str(handle.properties.get("openslide.quickhash-1", ""))
-    except (openslide.OpenSlideError, OSError):
-        return ""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pathai.config import IngestConfig
 from pathai.errors import PathaiError
+from pathai.readers.dicom_series import check_series, series_of
+from pathai.readers.slide_files import mirax_names
 from pathai.readers.tiff_walk import Directory, walk
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -47,7 +49,7 @@ def sniff(path: Path, limits: IngestConfig) -> str:
     Raises
     ------
     PathaiError
-        E101-E105, E110, E114-E119, E135, E140, E141: what is wrong and what to do.
+        E101-E105, E110, E114-E119, E135-E137, E140, E141: what is wrong and what to do.
     """
     size = _regular(path)
     try:
@@ -64,6 +66,7 @@ def sniff(path: Path, limits: IngestConfig) -> str:
     if path.suffix.lower() == ".vsi":
         raise _vsi(path)
     if head[128:132] == b"DICM":
+        check_series(series_of(path), limits)
         return "dicom"
     if path.suffix.lower() == ".mrxs":
         _check_mirax(path)
@@ -129,15 +132,14 @@ def _check_mirax(path: Path) -> None:
     index = folder / "Slidedat.ini"
     if not index.is_file():
         raise PathaiError("E135", "Slidedat.ini is missing in the MIRAX data folder")
-    with index.open("rb") as file:
-        text = file.read(2**22).decode("utf-8-sig", "replace")
-    listed = re.findall(r"^\s*(?:FILE_\d+|INDEXFILE)\s*=\s*(\S+)\s*$", text, re.MULTILINE)
-    for name in listed:
+    for name in mirax_names(index):
         if os.path.basename(name) != name or name.startswith("."):
             raise PathaiError("E104", "Slidedat.ini names a file outside of its folder")
         if not (folder / name).is_file():
-            kind = "index" if name.lower().startswith("index") else f"data file {len(name)}"
-            raise PathaiError("E135", f"a MIRAX {kind} that Slidedat.ini lists is missing")
+            # any other name may be a person's
+            usual = re.fullmatch(r"(?i)(data|index)\d{0,6}\.dat", name)
+            shown = name if usual else "a file"
+            raise PathaiError("E135", f"{shown} that the MIRAX Slidedat.ini lists is missing")
 
 
 def _check_tiff(directories: list[Directory], size: int, limits: IngestConfig) -> None:
@@ -176,6 +178,8 @@ def _check_first(image: Directory, limits: IngestConfig) -> None:
     jpeg2000 = image.compression in (33003, 33005, 34712)
     if image.photometric not in (_RGB, _YCBCR) and not jpeg2000:
         raise PathaiError("E141", f"color model {image.photometric} of TIFF, not RGB or YCbCr")
+    if image.samples == 4 and not image.alpha:
+        raise PathaiError("E141", "4 channels per pixel, the fourth not declared as transparency")
     strip = image.block_bytes / 2**20
     if not image.tiled and not image.hamamatsu and strip > limits.max_tile_mib:
         raise PathaiError("E118", f"an image of {strip:.0f} MiB in one strip, without tiles")

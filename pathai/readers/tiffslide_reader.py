@@ -56,7 +56,7 @@ class TiffSlideReader(BaseSlide):
             vendor=str(text.get("tiffslide.vendor") or "generic-tiff"),
             associated=kinds_of(list(handle.associated_images)),
             text_tags=text_kinds([key for key in tags if not key.startswith("tiffslide.")]),
-            has_icc="InterColorProfile" in page.tags,
+            icc=bytes(page.tags.valueof("InterColorProfile", b"")),
         )
 
     def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:

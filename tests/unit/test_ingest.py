@@ -201,8 +201,8 @@ EXPECTED = {
     "CMU-1-Small-Region.jpeg.tiff": "E131",
     "CMU-1-Small-Region.jp2.tiff": "E131",
     "CMU-1-Small-Region.webp.tiff": "E131",
-    "camelyon_overview_jpeg.dcm": "E131",
-    "camelyon_overview_jpeg2000.dcm": "E131",
+    "camelyon_overview_jpeg.dcm": "E136",
+    "camelyon_overview_jpeg2000.dcm": "E136",
     "li_yb10kx5k.zstd.tiff": "E131",
     "li_grey10kx5k.tif": "E141",
     "li_small_la.tiff": "E141",
@@ -233,4 +233,8 @@ def test_a_dicom_slide_of_four_files_opens_from_each(test_data: Path) -> None:
     assert len(files) == 4
     infos = [inspect(path, IngestConfig(), "s", None, "H&E") for path in files]
     assert len({(i.width, i.height, i.mpp_x) for i in infos}) == 1
-    assert all(i.has_icc for i in infos)
+    assert len({i.sha256 for i in infos}) == len({i.quick_id for i in infos}) == 1
+    assert {i.files for i in infos} == {4}
+    profile = infos[0].icc
+    assert profile is not None
+    assert (profile.bytes, profile.kind, profile.named) == (588, "display RGB", "sRGB")
