@@ -44,7 +44,8 @@ _KINDS = {
 """TIFF, EXIF and Hamamatsu tags; every other tag that holds text is private."""
 _NOT_TEXT = {_TABLES, 34675, 301, 320, 37500}
 _KEYS = re.compile(
-    r"(?:^|[|\r\n<\s])([A-Za-z][\w .:()-]{0,60}?)\s*=\s*[\"']?[^\s|\"'<>]"  # key = value, attributes
+    # key = value, attributes
+    r"(?:^|[|\r\n<\s])([A-Za-z][\w .:()-]{0,60}?)\s{0,8}=\s{0,8}[\"']?[^\s|\"'<>]"
     r"|<([A-Za-z][\w:.-]{0,60})[^<>/]{0,4000}>[^<>\s]"  # elements with text
     r"|Name=\"([\w. -]{1,60})\"",  # Philips writes the key as the value of an attribute
     re.MULTILINE,
