@@ -296,6 +296,7 @@ def safe_text(text: str, path: Path) -> str:
     for part in (str(path), str(path.absolute()), path.name, path.stem):
         text = text.replace(part, "the slide")
     text = re.sub(r"\S*[/\\]\S*", "", text)
+    text = re.sub(r"b'[^']*'", "", text)  # bytes of the file
     text = re.sub(r"[^ -~]+", " ", text)
     return " ".join(text.split())[:120]
 

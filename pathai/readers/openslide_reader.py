@@ -1,5 +1,6 @@
 """Slides that OpenSlide opens: Aperio, Hamamatsu, MIRAX, Leica, Ventana, Philips, DICOM ..."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,10 @@ class OpenSlideReader(BaseSlide):
         )
 
     def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:
-        full, here = handle.level_dimensions[0], handle.level_dimensions[level]
-        # Location is in whole level-0 px. Where the factor is not whole, OpenSlide interpolates the
-        # rest of a pixel; level 0, from which all stored pixels come, is exact.
-        place = (-(-x * full[0] // here[0]), -(-y * full[1] // here[1]))
+        # Location is in whole level-0 px, which OpenSlide divides by one factor for both axes.
+        # Where that is not whole, it interpolates the rest of a pixel; level 0 is exact.
+        factor = handle.level_downsamples[level]
+        place = math.ceil(x * factor - 1e-6), math.ceil(y * factor - 1e-6)
         image = np.asarray(handle.read_region(place, level, (size.width, size.height)))
         alpha = image[..., 3:].astype(np.uint16)
         valid = alpha[..., 0] >= 128

@@ -10,6 +10,7 @@ from pathai.errors import PathaiError
 from pathai.readers.dicom_series import check_series, series_of
 from pathai.readers.slide_files import mirax_names
 from pathai.readers.tiff_walk import Directory, walk
+from pathai.units import Size
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FOREIGN = (
@@ -78,6 +79,14 @@ def sniff(path: Path, limits: IngestConfig) -> str:
     if path.suffix.lower() in (".vms", ".vmu") and head.startswith(b"["):
         return "vms"
     raise _foreign(head)
+
+
+def largest_tiled(path: Path, limits: IngestConfig) -> Size:
+    """Size of the tiled image with most pixels, of a TIFF that `sniff` has accepted."""
+    with path.open("rb") as file:
+        images = walk(file, path.stat().st_size, limits.max_directories)
+    sizes = [Size(one.width, one.height) for one in images if one.tiled]
+    return max(sizes, key=lambda size: size.width * size.height, default=Size(0, 0))
 
 
 def _regular(path: Path) -> int:

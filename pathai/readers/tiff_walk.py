@@ -102,20 +102,23 @@ def walk(file: BinaryIO, size: int, max_directories: int) -> list[Directory]:
     reader = TiffReader(file, size)
     found: list[Directory] = []
     seen: set[int] = set()
-    waiting = [reader.first]
-    while waiting:
-        offset = waiting.pop(0)
-        if offset == 0:
-            continue
-        if offset in seen:
+    below: list[int] = []
+    offset, above = reader.first, True
+    while offset:
+        if offset not in seen:
+            if len(seen) >= max_directories:
+                raise PathaiError("E115", f"more than {max_directories} image directories")
+            seen.add(offset)
+            tags, following = reader.tags(offset)
+            found.append(_directory(tags, len(found)))
+            below += [int(v) for v in tags.get(_SUB_IFDS, ())]
+        elif above:
             raise PathaiError("E114", f"image directory at byte {offset} is reached twice")
-        if len(seen) >= max_directories:
-            raise PathaiError("E115", f"more than {max_directories} image directories")
-        seen.add(offset)
-        tags, following = reader.tags(offset)
-        found.append(_directory(tags, len(found)))
-        waiting.insert(0, following)
-        waiting.extend(int(v) for v in tags.get(_SUB_IFDS, ()))
+        else:
+            following = 0  # listed by its parent and linked by its neighbor: both are usual
+        offset = following
+        while offset == 0 and below:
+            offset, above = below.pop(0), False
     return found
 
 

@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tiffslide import TiffSlide
 
 from pathai.errors import PathaiError
@@ -29,7 +30,13 @@ class TiffSlideReader(BaseSlide):
     def _open(self) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _LevelPixels(str(self.path))
+            handle = _LevelPixels(str(self.path))
+            try:
+                _ = handle.properties  # warns of formats that it knows in part; kept by the handle
+            except BaseException:
+                handle.close()
+                raise
+            return handle
 
     def _collect(self, handle: Any) -> Facts:
         with warnings.catch_warnings():
@@ -42,7 +49,7 @@ class TiffSlideReader(BaseSlide):
         axes = str(text["tiffslide.series-axes"])
         channels = dict(zip(axes, handle.ts_tifffile.series[0].shape, strict=False))
         count = channels.get("S", channels.get("C", 1))
-        if count not in (3, 4):
+        if count not in (3, 4) or (count == 4 and _extra(page) not in (1, 2)):
             raise PathaiError("E141", f"{count} channels, not the 3 of an RGB image")
         objective = number(text.get("tiffslide.objective-power"))
         tags = [tag.name for tag in page.tags if isinstance(tag.value, str) and tag.value.strip()]
@@ -64,7 +71,9 @@ class TiffSlideReader(BaseSlide):
         valid = self._present(handle, level, x, y, size)
         rgb = np.ascontiguousarray(part[..., :3])
         if part.shape[2] == 4:
-            valid &= part[..., 3] >= 128
+            alpha = part[..., 3:].astype(np.uint16)
+            valid &= alpha[..., 0] >= 128
+            rgb = _on_white(rgb, alpha, associated=_associated(handle))
         if not valid.all():
             rgb[~valid] = 255
         return rgb, valid
@@ -86,6 +95,25 @@ class TiffSlideReader(BaseSlide):
                     bottom, right = (row + 1) * length - y, (column + 1) * width - x
                     valid[top:bottom, left:right] = False
         return valid
+
+
+def _extra(page: Any) -> int:
+    """What the fourth channel is (TIFF ExtraSamples): 1 and 2 are opacity, 0 is unknown."""
+    extra = page.tags.valueof(338, (0,))
+    return int(extra[0] if isinstance(extra, tuple) else extra)
+
+
+def _associated(handle: Any) -> bool:
+    """Whether colors are stored multiplied by their opacity."""
+    return _extra(handle.ts_tifffile.pages[0]) == 1
+
+
+def _on_white(rgb: Pixels, alpha: NDArray[np.uint16], *, associated: bool) -> Pixels:
+    """Pixels uint8[h, w, 3] laid over white by their opacity uint16[h, w, 1] of 255."""
+    clear = 255 - alpha
+    if associated:
+        return np.minimum(rgb + clear, 255).astype(np.uint8)
+    return ((rgb * alpha + 255 * clear + 127) // 255).astype(np.uint8)
 
 
 def _mpp(text: dict[str, Any]) -> Mpp | None:
