@@ -89,8 +89,11 @@ def _instance(path: Path, size: int, mtime_ns: int) -> Instance:
             reader = DicomReader(file, size)
             found: dict[int, str] = {}
             for element in reader.elements():
-                if element.level == 0 and element.tag != PIXELS:
-                    found.setdefault(element.tag, _value(reader, element))
+                if element.level == 0:
+                    pixels = element.tag == PIXELS
+                    found.setdefault(element.tag, "" if pixels else _value(reader, element))
+            if PIXELS not in found:
+                raise PathaiError("E110", "the DICOM file ends before its pixels")
     except OSError as error:
         raise PathaiError("E162", f"reading failed: {error.strerror}") from None
     return _from(found, path, size)

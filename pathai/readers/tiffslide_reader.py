@@ -69,7 +69,7 @@ class TiffSlideReader(BaseSlide):
     def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:
         part = handle.read_region((x, y), level, (size.width, size.height), as_array=True)
         valid = self._present(handle, level, x, y, size)
-        rgb = np.ascontiguousarray(part[..., :3])
+        rgb: Pixels = np.ascontiguousarray(part[..., :3])
         if part.shape[2] == 4:
             alpha = part[..., 3:].astype(np.uint16)
             valid &= alpha[..., 0] >= 128
@@ -111,9 +111,9 @@ def _associated(handle: Any) -> bool:
 def _on_white(rgb: Pixels, alpha: NDArray[np.uint16], *, associated: bool) -> Pixels:
     """Pixels uint8[h, w, 3] laid over white by their opacity uint16[h, w, 1] of 255."""
     clear = 255 - alpha
-    if associated:
-        return np.minimum(rgb + clear, 255).astype(np.uint8)
-    return ((rgb * alpha + 255 * clear + 127) // 255).astype(np.uint8)
+    blend = rgb + clear if associated else (rgb * alpha + 255 * clear + 127) // 255
+    result: Pixels = np.minimum(blend, 255).astype(np.uint8)
+    return result
 
 
 def _mpp(text: dict[str, Any]) -> Mpp | None:
