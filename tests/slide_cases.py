@@ -33,6 +33,7 @@ def write_aperio(path: Path, levels: list[np.ndarray], mpp: str = "0.4990", **ta
     text = f"Aperio Image Library v1\r\n{width}x{height} [0,0 {width}x{height}] (240x240)"
     text += f"|AppMag = 20|MPP = {mpp}"
     text += "".join(f"|{key} = {value}" for key, value in tags.items())
+    text = text.encode("latin-1")  # as scanners write it
     options = {**TILED, "tile": (240, 240), "description": text}
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(levels[0], **options)

@@ -49,6 +49,9 @@ class Facts:
         The color profile that is attached, empty where there is none.
     bounds : Box or None
         Scanned part, level-0 px, where the format tells.
+    sparse : bool
+        Whether places without pixels are meant, not damage: regions that were not scanned, or
+        declared transparency.
     """
 
     size: Size
@@ -62,6 +65,7 @@ class Facts:
     text_tags: tuple[str, ...] = ()
     icc: bytes = field(default=b"", repr=False)
     bounds: Box | None = None
+    sparse: bool = False
 
 
 @runtime_checkable

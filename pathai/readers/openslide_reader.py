@@ -8,6 +8,7 @@ import openslide
 
 from pathai.errors import PathaiError
 from pathai.readers.base import BaseSlide, Facts, Mask, Pixels, kinds_of, number, text_kinds
+from pathai.readers.tiff_walk import walk
 from pathai.units import Box, Mpp, Size
 
 MIN_VERSION = (4, 0, 1)
@@ -38,6 +39,7 @@ class OpenSlideReader(BaseSlide):
         if mpp is None and written:
             mpp = Mpp(float("nan"), float("nan"))
         objective = number(text.get("openslide.objective-power"))
+        vendor = str(text.get("openslide.vendor", ""))
         return Facts(
             size=dimensions[0],
             level_dimensions=dimensions,
@@ -45,14 +47,20 @@ class OpenSlideReader(BaseSlide):
             mpp=mpp,
             mpp_note="mpp is written with a decimal comma" if "," in written else "",
             objective=objective if objective and objective > 0 else None,
-            vendor=str(text.get("openslide.vendor", "")),
+            vendor=vendor,
             associated=kinds_of(list(handle.associated_images)),
             text_tags=text_kinds(
                 [key for key, value in text.items() if _is_scanner_text(key, value)]
             ),
             icc=_profile(handle),
             bounds=_bounds(text),
+            sparse=vendor in SPARSE or (vendor == "generic-tiff" and self._transparent()),
         )
+
+    def _transparent(self) -> bool:
+        """Whether a generic TIFF declares a channel of transparency."""
+        with self.path.open("rb") as file:
+            return walk(file, self.path.stat().st_size, 10_000)[0].alpha
 
     def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:
         # Location is in whole level-0 px, which OpenSlide divides by one factor for both axes.

@@ -167,6 +167,8 @@ def _check_tiff(directories: list[Directory], size: int, limits: IngestConfig) -
         if image.tiled and block > limits.max_tile_mib:
             message = f"image {index} has tiles of {block:.0f} MiB, limit {limits.max_tile_mib}"
             raise PathaiError("E116", message, "raise ingest.max_tile_mib if it is trusted")
+    if not any(image.tiled or image.kind == 0 for image in directories):
+        raise PathaiError("E137", "the file holds only label, macro or reduced images")
     _check_first(directories[0], limits)
 
 

@@ -19,7 +19,7 @@ _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _ROWS, _STRIP_COUNTS = 273, 277, 278, 279
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS, _SUB_IFDS = 322, 323, 324, 325, 330
-_HAMAMATSU, _DESCRIPTION, _EXTRA = 65420, 270, 338
+_HAMAMATSU, _DESCRIPTION, _EXTRA, _SUBFILE = 65420, 270, 338, 254
 MAX_TAGS = 4096
 
 Values = NDArray[np.uint64]
@@ -43,6 +43,8 @@ class Directory:
     """Whether the description is OME-XML."""
     alpha: bool
     """Whether the last channel is declared as transparency."""
+    kind: int
+    """NewSubfileType: 0 for a full image, 1 and 9 for a label, a macro or a reduced copy."""
     end: int
     """First byte after the last block that the directory names."""
     largest: int
@@ -235,6 +237,7 @@ def _directory(tags: dict[int, Values], index: int) -> Directory:
         hamamatsu=_HAMAMATSU in tags,
         ome=_DESCRIPTION in tags,
         alpha=one(_EXTRA, 0) in (1, 2),
+        kind=one(_SUBFILE, 0),
         end=max(ends, default=0),
         largest=int(counts.max(initial=0)),
     )

@@ -63,6 +63,7 @@ class TiffSlideReader(BaseSlide):
             vendor=str(text.get("tiffslide.vendor") or "generic-tiff"),
             associated=kinds_of(list(handle.associated_images)),
             text_tags=text_kinds([key for key in tags if not key.startswith("tiffslide.")]),
+            sparse=count == 4,
             icc=bytes(page.tags.valueof("InterColorProfile", b"")),
         )
 

@@ -24,6 +24,7 @@ def test_a_tile_without_bytes_is_invalid_not_black(tmp_path: Path, reader: str) 
         file.seek(place + 7 * size)  # second row, second column of six
         file.write(bytes(size))
     slide = reopen(path, reader)
+    assert not slide.facts.sparse
     pixels, valid = slide.read_level(Box(0, 0, 720, 720))
     assert not valid[240:480, 240:480].any()
     assert valid.sum() == 720 * 720 - 240 * 240
@@ -55,6 +56,7 @@ def test_transparent_areas_are_white_and_invalid(tmp_path: Path, reader: str, ki
     assert (pixels[:40] == (120, 60, 30)).all()
     blend = np.array([120, 60, 30]) * 192 / 255 + 255 * 63 / 255
     assert np.abs(pixels[210:240, 110:190] - blend).max() <= 2
+    assert slide.facts.sparse  # it is meant, not damage
     slide.close()
 
 
@@ -72,6 +74,7 @@ def test_regions_of_one_kind_lie_where_they_were_scanned(tmp_path: Path) -> None
     assert facts.mpp is not None
     assert facts.mpp.x == pytest.approx(0.5)
     assert facts.objective == 20
+    assert facts.sparse
     assert facts.bounds == Box(1000, 1200, 3512, 1600)
     for image, x, y in ((one, 1000, 1200), (two, 4000, 2400)):
         height, width = image.shape[:2]
