@@ -83,16 +83,24 @@ def _key(stage: str, outputs: tuple[str, ...], *parts: Any, source: Any = None) 
 
 def file_identity(path: Path) -> dict[str, int]:
     """Size and latest modification time of a slide's files; empty when it is not there."""
+    try:
+        stats = [file.stat() for file in _files(path)]
+    except OSError:
+        return {}
+    found = {"size": sum(s.st_size for s in stats), "mtime_ns": max(s.st_mtime_ns for s in stats)}
+    return found if len(stats) == 1 else {**found, "files": len(stats)}
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """Files of a slide; the readers are loaded only where there may be several."""
+    if path.suffix.lower() in (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif"):
+        return (path,)
     from pathai.readers.slide_files import slide_files
 
     try:
-        stats = [file.stat() for file in slide_files(path)]
-    except OSError:
-        return {}
+        return slide_files(path)
     except PathaiError:  # damaged: ingest will say how
-        stats = [path.stat()]
-    found = {"size": sum(s.st_size for s in stats), "mtime_ns": max(s.st_mtime_ns for s in stats)}
-    return found if len(stats) == 1 else {**found, "files": len(stats)}
+        return (path,)
 
 
 def last_identity(folder: SlideFolder) -> dict[str, int]:

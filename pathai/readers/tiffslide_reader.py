@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,11 @@ class TiffSlideReader(BaseSlide):
     def _open(self) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            handle = _LevelPixels(str(self.path))
-            try:
+            with ExitStack() as undo:
+                handle = _LevelPixels(str(self.path))
+                undo.callback(handle.close)
                 _ = handle.properties  # warns of formats that it knows in part; kept by the handle
-            except BaseException:
-                handle.close()
-                raise
+                undo.pop_all()
             return handle
 
     def _collect(self, handle: Any) -> Facts:
