@@ -72,7 +72,7 @@ def instance(path: Path) -> Instance:
     Raises
     ------
     PathaiError
-        E110 where it is cut off, E115 and E119 as `DicomReader`, E162 if reading failed.
+        E104 if it holds no image, E110 where it is cut off, E115 and E119 as `DicomReader`, E162 if reading failed.
     """
     try:
         status = path.stat()
@@ -93,7 +93,9 @@ def _instance(path: Path, size: int, mtime_ns: int) -> Instance:
                     pixels = element.tag == PIXELS
                     found.setdefault(element.tag, "" if pixels else _value(reader, element))
             if PIXELS not in found:
-                raise PathaiError("E110", "the DICOM file ends before its pixels")
+                if _TYPE in found:
+                    raise PathaiError("E110", "the DICOM file ends before its pixels")
+                raise PathaiError("E104", "a DICOM file that holds no image")
     except OSError as error:
         raise PathaiError("E162", f"reading failed: {error.strerror}") from None
     return _from(found, path, size)

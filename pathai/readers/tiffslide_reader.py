@@ -58,7 +58,7 @@ class TiffSlideReader(BaseSlide):
             size=dimensions[0],
             level_dimensions=dimensions,
             level_downsamples=tuple(float(d) for d in handle.level_downsamples),
-            mpp=_mpp(text),
+            mpp=_mpp(text) or _mpp_by_default(page),
             objective=objective if objective and objective > 0 else None,
             vendor=str(text.get("tiffslide.vendor") or "generic-tiff"),
             associated=kinds_of(list(handle.associated_images)),
@@ -123,6 +123,16 @@ def _mpp(text: dict[str, Any]) -> Mpp | None:
     if x is None or y is None:
         x, y = (number(_plain(text.get(f"tiffslide.mpp-{axis}"))) for axis in "xy")
     return Mpp(x, y) if x is not None and y is not None else None
+
+
+def _mpp_by_default(page: Any) -> Mpp | None:
+    """Resolution without a unit is per inch (TIFF 6.0); a unit that says "none" stays none."""
+    if 296 in page.tags or not {282, 283} <= set(page.tags.keys()):
+        return None
+    across, down = (page.tags.valueof(tag) for tag in (282, 283))
+    if not across[0] or not down[0]:
+        return None
+    return Mpp(25_400 * across[1] / across[0], 25_400 * down[1] / down[0])
 
 
 def _plain(value: object) -> object:

@@ -12,7 +12,7 @@ import tifffile
 from slide_cases import coordinates, write_aperio
 
 from pathai.errors import PathaiError
-from pathai.readers import ORDER, reopen
+from pathai.readers import READERS, reopen
 from pathai.units import Box
 
 FORKED = """
@@ -42,7 +42,7 @@ assert np.array_equal(slide.read_level(Box(0, 0, 960, 720))[0], truth)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_four_forked_children_read_right(tmp_path: Path, reader: str) -> None:
     """A shared file offset looks like corruption: 39 of 40 reads failed so (tiffslide#18)."""
     image = np.random.default_rng(7).integers(0, 255, (720, 960, 3), dtype=np.uint8)
@@ -58,7 +58,7 @@ def test_four_forked_children_read_right(tmp_path: Path, reader: str) -> None:
     assert done.stdout.strip() == "[0, 0, 0, 0]"
 
 
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_another_process_s_handle_is_left_alone(tmp_path: Path, reader: str) -> None:
     path = write_aperio(tmp_path / "forked.svs", [coordinates(300, 400)])
     slide = reopen(path, reader)
@@ -73,7 +73,7 @@ def test_another_process_s_handle_is_left_alone(tmp_path: Path, reader: str) -> 
     slide.close()
 
 
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_a_broken_tile_fails_alone(tmp_path: Path, reader: str) -> None:
     """After an error the slide is read on; openslide handles must be reopened for that."""
     image = np.random.default_rng(3).integers(0, 255, (1031, 1287, 3), dtype=np.uint8)
@@ -104,7 +104,7 @@ RAISED = [IndexError("x"), ValueError("x"), KeyError("x"), TypeError("x"), NotIm
 
 
 @pytest.mark.parametrize("error", RAISED, ids=lambda e: type(e).__name__)
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_every_exception_of_a_library_becomes_one_of_ours(
     tmp_path: Path, reader: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +124,7 @@ def test_every_exception_of_a_library_becomes_one_of_ours(
     slide.close()
 
 
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_want_of_memory_has_its_own_code(
     tmp_path: Path, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +137,20 @@ def test_want_of_memory_has_its_own_code(
     with pytest.raises(PathaiError, match="out of memory") as caught:
         slide.read_level(Box(0, 0, 10, 10))
     assert caught.value.code == "E170"
+
+
+def test_an_openslide_with_known_holes_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4.0.0 writes past its memory on crafted files (CVE-2026-48977)."""
+    import openslide
+
+    path = write_aperio(tmp_path / "good.svs", [coordinates(300, 400)])
+    monkeypatch.setattr(openslide, "__library_version__", "4.0.0")
+    with pytest.raises(PathaiError, match="older than 4.0.1") as caught:
+        reopen(path, "openslide")
+    assert caught.value.code == "E194"
+    assert "openslide-bin" in caught.value.remedy
 
 
 def test_what_stands_in_a_library_s_message_does_not_get_out(tmp_path: Path) -> None:

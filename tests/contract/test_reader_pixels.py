@@ -10,7 +10,7 @@ import tifffile
 from contract.reader_slides import MADE, OPENED, SHARED, Shelf, short
 from slide_cases import coordinates, ramp, write_aperio, write_generic, write_ome
 
-from pathai.readers import ORDER, Slide, open_slide, reopen
+from pathai.readers import READERS, Slide, open_slide, reopen
 from pathai.units import Box, Mpp
 
 MOST = 5000
@@ -62,7 +62,7 @@ def test_made_slides_are_exact(name: str, reader: str, shelf: Shelf) -> None:
     slide.close()
 
 
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_a_wanted_resolution_is_met_exactly(tmp_path: Path, reader: str) -> None:
     """Whole ratios are plain means; others place the picture where it belongs, to a tenth px."""
     path = tmp_path / "made.svs"
@@ -90,7 +90,7 @@ def test_a_wanted_resolution_is_met_exactly(tmp_path: Path, reader: str) -> None
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.25, 0.5, 0.75])
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_boxes_between_pixels(tmp_path: Path, reader: str, shift: float) -> None:
     """A box that starts within a pixel is read there; at 1:1 by the nearest, without blur."""
     path = write_aperio(tmp_path / "ramp.svs", [ramp(120, 120, 2, 1.5)], mpp="0.5")
@@ -149,7 +149,7 @@ ODD = [(2001, 1501, 1000, 750), (4001, 1201, 1000, 300), (3999, 1199, 1000, 300)
 
 
 @pytest.mark.parametrize(("width", "height", "small_w", "small_h"), ODD)
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_factors_that_are_not_whole(
     tmp_path: Path, reader: str, width: int, height: int, small_w: int, small_h: int
 ) -> None:

@@ -8,11 +8,11 @@ import tifffile
 from slide_cases import coordinates, write_aperio, write_generic, write_leica, write_mirax
 
 from pathai.errors import PathaiError
-from pathai.readers import ORDER, open_slide, reopen
+from pathai.readers import READERS, open_slide, reopen
 from pathai.units import Box, Size
 
 
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_a_tile_without_bytes_is_invalid_not_black(tmp_path: Path, reader: str) -> None:
     path = tmp_path / "hole.svs"
     image = np.random.default_rng(2).integers(0, 255, (1031, 1287, 3), dtype=np.uint8)
@@ -37,7 +37,7 @@ def test_a_tile_without_bytes_is_invalid_not_black(tmp_path: Path, reader: str) 
 
 
 @pytest.mark.parametrize("kind", ["unassalpha", "assocalpha"])
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_transparent_areas_are_white_and_invalid(tmp_path: Path, reader: str, kind: str) -> None:
     color = np.full((300, 400, 3), (120, 60, 30), np.uint8)
     alpha = np.full((300, 400), 255, np.uint8)
@@ -137,7 +137,7 @@ def test_fields_that_mirax_did_not_scan(tmp_path: Path) -> None:
     slide.close()
 
 
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_offsets_beyond_4_gb(tmp_path: Path, reader: str) -> None:
     """A BigTIFF whose last tile lies behind a hole of 5 GB."""
     path = tmp_path / "far.tif"

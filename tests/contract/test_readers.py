@@ -119,7 +119,7 @@ def test_parts_equal_the_whole(slide: Slide) -> None:
         ("NONE", 20_000, None),
     ],
 )
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_units_of_the_resolution_tags(
     tmp_path: Path, reader: str, unit: str, value: int, mpp: float | None
 ) -> None:
@@ -131,6 +131,21 @@ def test_units_of_the_resolution_tags(
     if found is not None:
         assert found.x == pytest.approx(mpp)
         assert found.y == pytest.approx(mpp)
+
+
+@pytest.mark.parametrize("reader", READERS.names())
+def test_a_missing_unit_is_the_inch_of_the_standard(tmp_path: Path, reader: str) -> None:
+    path = tmp_path / "scaled.tif"
+    unit = {"resolution": (50_800, 50_800), "resolutionunit": "INCH"}
+    write_generic(path, [coordinates(300, 400)], **unit)
+    with tifffile.TiffFile(path) as tiff:
+        place = tiff.pages[0].tags[296].offset
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write((297).to_bytes(2, "little"))  # a page number in its place
+    found = facts_of(path, reader).mpp
+    assert found is not None
+    assert (found.x, found.y) == pytest.approx((0.5, 0.5))
 
 
 def test_ome_units_are_converted(tmp_path: Path) -> None:
@@ -226,7 +241,7 @@ def test_no_text_of_the_scanner_in_the_facts(test_data: Path) -> None:
                 assert value not in text, key
 
 
-@pytest.mark.parametrize("reader", ORDER)
+@pytest.mark.parametrize("reader", READERS.names())
 def test_a_profile_is_handed_over_whole(tmp_path: Path, reader: str) -> None:
     from PIL import ImageCms
 

@@ -101,6 +101,15 @@ def test_only_label_and_overview(tmp_path: Path) -> None:
     refused(path, "E137", "label, overview", "holds the scan")
 
 
+def test_dicom_that_is_no_slide(tmp_path: Path) -> None:
+    """A picture of another kind, and a report without one."""
+    refused(write_dicom(tmp_path / "a.dcm", "1.1", "ORIGINAL\\PRIMARY"), "E137", "other images")
+    report = bytes(128) + b"DICM" + element(0x00020010, "UI", "1.2.840.10008.1.2.1")
+    path = tmp_path / "b.dcm"
+    path.write_bytes(report + element(0x0020000E, "UI", "1.2.3"))
+    refused(path, "E104", "no image")
+
+
 def test_frames_are_missing(tmp_path: Path) -> None:
     refused(write_dicom(tmp_path / "a.dcm", "1.1", frames=7), "E136", "7 frames, 8 are needed")
 
