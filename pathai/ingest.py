@@ -94,9 +94,11 @@ def inspect(
     from pathai.readers.slide_files import quick_identity, slide_files
     from pathai.readers.sniff import sniff
 
+    digest = ""
     if expected:  # before a decoder sees a byte of a file that is not the one that was meant
         sniff(path, section)
-        check_fingerprint(fingerprint(*slide_files(path)), expected)
+        digest = fingerprint(*slide_files(path))
+        check_fingerprint(digest, expected)
     slide = open_slide(path, section)
     facts = slide.facts
     slide.close()
@@ -111,7 +113,7 @@ def inspect(
         notes.append(f"one slide of {len(files)} files")
     return SlideInfo(
         slide_id=slide_id,
-        sha256=fingerprint(*files),
+        sha256=digest or fingerprint(*files),
         quick_id=quick_identity(path),
         files=len(files),
         width=facts.size.width,

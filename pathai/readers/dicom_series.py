@@ -72,7 +72,8 @@ def instance(path: Path) -> Instance:
     Raises
     ------
     PathaiError
-        E104 if it holds no image, E110 where it is cut off, E115 and E119 as `DicomReader`, E162 if reading failed.
+        E104 if it holds no image, E110 where it is cut off, E115 and E119 as `DicomReader`, E162
+        if reading failed.
     """
     try:
         status = path.stat()
