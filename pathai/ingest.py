@@ -105,12 +105,7 @@ def inspect(
     files = slide_files(path)
     notes = [facts.mpp_note] if facts.mpp_note else []
     mpp, source = choose_mpp(facts.mpp, sheet_mpp, override=section.mpp_override, notes=notes)
-    _note_objective(mpp, facts.objective, notes)
-    if facts.bounds is not None:
-        b = facts.bounds
-        notes.append(f"scanned part: x {b.x:g} y {b.y:g}, {b.width:g} x {b.height:g} px")
-    if len(files) > 1:
-        notes.append(f"one slide of {len(files)} files")
+    notes += _remarks(facts, mpp, len(files))
     return SlideInfo(
         slide_id=slide_id,
         sha256=digest or fingerprint(*files),
@@ -248,7 +243,15 @@ def _shown(mpp: Mpp) -> str:
     return "no number" if math.isnan(mpp.x) or math.isnan(mpp.y) else f"{mpp.x:.4g}"
 
 
-def _note_objective(mpp: Mpp, objective: float | None, notes: list[str]) -> None:
-    """Scanners make about 10 µm/px divided by the magnification; twice or half is suspicious."""
-    if objective and not 0.6 <= mpp.mean * objective / 10 <= 1.6:
-        notes.append(f"mpp {mpp.mean:.4g} is unusual for an objective of {objective:g}")
+def _remarks(facts: "Facts", mpp: Mpp, files: int) -> list[str]:
+    """What a person should know of an accepted slide."""
+    found = []
+    # Scanners make about 10 µm/px divided by the magnification; twice or half is suspicious.
+    if facts.objective and not 0.6 <= mpp.mean * facts.objective / 10 <= 1.6:
+        found.append(f"mpp {mpp.mean:.4g} is unusual for an objective of {facts.objective:g}")
+    if facts.bounds is not None:
+        b = facts.bounds
+        found.append(f"scanned part: x {b.x:g} y {b.y:g}, {b.width:g} x {b.height:g} px")
+    if files > 1:
+        found.append(f"one slide of {files} files")
+    return found
