@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pathai.config import Config, Section, Sheet, SheetRow, TrainConfig
 from pathai.errors import PathaiError
 from pathai.plan import Model, Plan
-from pathai.source import Place, identity
+from pathai.source import Place, Remote, identity
 from pathai.store.commit import Commit, Key, current, fail, manifest_path, run_stage
 from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, slug
 from pathai.store.manifest import READABLE, Manifest, canonical, hash_file, read_manifest
@@ -47,6 +47,8 @@ class Step:
     parents: dict[str, Path]
     work: Callable[[Commit], None]
     tolerant: bool = False
+    file: Place | None = None
+    """The slide's file, for the terminal alone."""
 
     def run(self) -> Manifest:
         """Do it unless it is current."""
@@ -80,6 +82,30 @@ def _key(stage: str, outputs: tuple[str, ...], *parts: Any, source: Any = None) 
     return Key(stage, VERSIONS[stage], _digest(*parts), outputs, source or {})
 
 
+def file_identity(path: Place) -> dict[str, int]:
+    """Size and time or version of a slide's files; empty when it is not there."""
+    if isinstance(path, Remote):
+        return identity(path)
+    try:
+        stats = [file.stat() for file in _files(path)]
+    except OSError:
+        return {}
+    found = {"size": sum(s.st_size for s in stats), "mtime_ns": max(s.st_mtime_ns for s in stats)}
+    return found if len(stats) == 1 else {**found, "files": len(stats)}
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """Files of a slide; the readers are loaded only where there may be several."""
+    if path.suffix.lower() in (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif"):
+        return (path,)
+    from pathai.readers.slide_files import slide_files
+
+    try:
+        return tuple(file for file in slide_files(path) if isinstance(file, Path))
+    except PathaiError:  # damaged: ingest will say how
+        return (path,)
+
+
 def last_identity(folder: SlideFolder) -> dict[str, int]:
     """What a slide that cannot be reached now was when it was read; empty if it never was.
 
@@ -93,19 +119,24 @@ def last_identity(folder: SlideFolder) -> dict[str, int]:
 
 
 def ingest_step(
-    config: Config, folder: SlideFolder, path: Place, mpp: float | None, stain: str
+    config: Config,
+    folder: SlideFolder,
+    path: Place,
+    mpp: float | None,
+    stain: str,
+    sha256: str = "",
 ) -> Step:
     """Facts of a slide from its file."""
 
     def work(out: Commit) -> None:
         from pathai.ingest import run
 
-        run(folder, config.ingest, out, path=path, mpp=mpp, stain=stain)
+        run(folder, config.ingest, out, path=path, mpp=mpp, stain=stain, sha256=sha256)
 
-    source = identity(path) or last_identity(folder)
+    source = file_identity(path) or last_identity(folder)
     alone = config.ingest.model_copy(update={"remote": ()})  # a permission changes no result
-    key = _key("ingest", ("slide.json", "color.icc"), alone, mpp, stain, source=source)
-    return Step(folder.base("ingest"), folder.slide_id, key, {}, work)
+    key = _key("ingest", ("slide.json", "color.icc"), alone, mpp, stain, sha256, source=source)
+    return Step(folder.base("ingest"), folder.slide_id, key, {}, work, file=path)
 
 
 def tile_step(config: Config, folder: SlideFolder, path: Place) -> Step:
@@ -118,7 +149,8 @@ def tile_step(config: Config, folder: SlideFolder, path: Place) -> Step:
 
     outputs = ("tiles.zarr", "tissue.zarr")
     key = _key("tile", outputs, config.tile)
-    return Step(folder.base("tile"), folder.slide_id, key, {"ingest": folder.base("ingest")}, work)
+    parents = {"ingest": folder.base("ingest")}
+    return Step(folder.base("tile"), folder.slide_id, key, parents, work, file=path)
 
 
 def features_step(config: Config, folder: SlideFolder, encoder: str) -> Step:
@@ -249,7 +281,9 @@ def _on(task: Task) -> list[tuple[str, str]]:
 
 def _facts(rows: tuple[SheetRow, ...]) -> list[Any]:
     """What of the sheet may enter a case's findings: no path, no row number, no labels."""
-    return [row.model_dump(mode="json", exclude={"path", "row", "labels"}) for row in rows]
+    return [
+        row.model_dump(mode="json", exclude={"path", "row", "sha256", "labels"}) for row in rows
+    ]
 
 
 def findings_step(plan: Plan, folder: CaseFolder) -> Step:
@@ -324,7 +358,7 @@ def slide_steps(plan: Plan, stage: str, slide_id: str) -> list[Step]:
     config, row = plan.config, plan.sheet[slide_id]
     folder, path = plan.results.slide(slide_id), plan.place(slide_id)
     if stage == "ingest":
-        return [ingest_step(config, folder, path, row.mpp, row.stain)]
+        return [ingest_step(config, folder, path, row.mpp, row.stain, row.sha256)]
     if stage == "tile":
         return [tile_step(config, folder, path)]
     if stage == "features":

@@ -287,6 +287,7 @@ class SheetRow(BaseModel):
     mpp: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="µm per pixel, where the file has none"
     )
+    sha256: str = Field("", pattern=r"^([0-9A-Fa-f]{64})?$", description="of the file, if known")
     labels: dict[str, str] = Field({}, description="every other column")
 
     @field_validator("mpp", mode="before")

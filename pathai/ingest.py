@@ -3,7 +3,7 @@
 import math
 import os
 from hashlib import file_digest, sha256
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pathai.color import carried
 from pathai.config import IngestConfig
@@ -13,6 +13,9 @@ from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, write_slide_info
 from pathai.store.records import SlideInfo
 from pathai.units import MPP_MAX, MPP_MIN, Mpp
+
+if TYPE_CHECKING:
+    from pathai.readers import Facts
 
 DISAGREE = 0.05
 """Relative difference between the mpp of sheet and file that needs a decision."""
@@ -32,6 +35,7 @@ def run(
     path: Place,
     mpp: float | None = None,
     stain: str = "H&E",
+    sha256: str = "",
 ) -> None:
     """Examine a slide in a child process; write ``slide.json`` and what is kept of its colors.
 
@@ -49,6 +53,8 @@ def run(
         µm per pixel from the sheet.
     stain : str
         From the sheet.
+    sha256 : str
+        From the sheet: what the slide's fingerprint must be, where it is known.
 
     Raises
     ------
@@ -59,23 +65,32 @@ def run(
 
     guard = shared(section.memory_mib)
     target = "pathai.ingest:examine"
-    info, icc = guard.call(
-        target, path, section, folder.slide_id, mpp, stain, seconds=section.seconds
-    )
+    asked = (folder.slide_id, mpp, stain, sha256)
+    info, icc = guard.call(target, path, section, *asked, seconds=section.seconds)
     write_slide_info(out.part("slide.json"), info)
     if icc:
         out.part("color.icc").write_bytes(icc)
 
 
 def inspect(
-    path: Place, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
+    path: Place,
+    section: IngestConfig,
+    slide_id: str,
+    sheet_mpp: float | None,
+    stain: str,
+    expected: str = "",
 ) -> SlideInfo:
     """`examine` without the colors."""
-    return examine(path, section, slide_id, sheet_mpp, stain)[0]
+    return examine(path, section, slide_id, sheet_mpp, stain, expected)[0]
 
 
 def examine(
-    path: Place, section: IngestConfig, slide_id: str, sheet_mpp: float | None, stain: str
+    path: Place,
+    section: IngestConfig,
+    slide_id: str,
+    sheet_mpp: float | None,
+    stain: str,
+    expected: str = "",
 ) -> tuple[SlideInfo, bytes]:
     """Everything that is known of a slide file; opens it with native code (run it in a child).
 
@@ -92,23 +107,30 @@ def examine(
         As in `run`.
     """
     from pathai.readers import open_slide
+    from pathai.readers.icc import icc_profile
+    from pathai.readers.slide_files import quick_identity, slide_files
+    from pathai.readers.sniff import sniff
 
+    digest = ""
+    if expected:  # before a decoder sees a byte of a file that is not the one that was meant
+        sniff(path, section)
+        digest = fingerprint(*slide_files(path))
+        check_fingerprint(digest, expected)
     slide = open_slide(path, section)
     facts = slide.facts
     slide.close()
+    files = slide_files(path)
     notes = [facts.mpp_note] if facts.mpp_note else []
     mpp, source = choose_mpp(facts.mpp, sheet_mpp, override=section.mpp_override, notes=notes)
-    _note_objective(mpp, facts.objective, notes)
-    if facts.bounds is not None:
-        b = facts.bounds
-        notes.append(f"scanned part: x {b.x:g} y {b.y:g}, {b.width:g} x {b.height:g} px")
+    notes += _remarks(facts, mpp, len(files))
     icc = carried(facts.icc)
     if facts.icc and not icc:
         notes.append("the color profile is of a kind that cannot be carried over")
-    pictures = tuple(f"{kind} image" for kind in facts.associated if kind in ("label", "macro"))
     info = SlideInfo(
         slide_id=slide_id,
-        sha256=fingerprint(path),
+        sha256=digest or fingerprint(*files),
+        quick_id=quick_identity(path),
+        files=len(files),
         width=facts.size.width,
         height=facts.size.height,
         mpp_x=mpp.x,
@@ -120,22 +142,44 @@ def examine(
         reader_reason=slide.reason,
         level_downsamples=facts.level_downsamples,
         stain=stain,
-        has_icc=facts.has_icc,
+        icc=icc_profile(facts.icc),
         associated=facts.associated,
-        phi=tuple(sorted({*facts.text_tags, *pictures})),
+        phi=_identifying(facts, files),
         notes=tuple(notes),
     )
     return info, icc
 
 
-def fingerprint(path: Place) -> str:
-    """SHA-256 of the whole file, which must not change meanwhile.
+def _identifying(facts: "Facts", files: tuple[Place, ...]) -> tuple[str, ...]:
+    """Kinds of identifying text and pictures in any of a slide's files."""
+    from pathai.readers.private_text import private_text
+
+    pictures = {f"{kind} image" for kind in facts.associated if kind in ("label", "macro")}
+    texts = {kind for file in files for kind in private_text(file)}
+    return tuple(sorted(pictures | texts | set(facts.text_tags)))
+
+
+def fingerprint(*paths: Place) -> str:
+    """SHA-256 of a slide's file; of several files, the SHA-256 of their digests in their order.
 
     Raises
     ------
     PathaiError
-        E111 if it grew or changed, E163 if another file took its place, E162 if the disk failed.
+        E111 if one grew or changed meanwhile, E163 if another file took its place, E162 if the
+        disk failed.
     """
+    digests = [_file_digest(path) for path in paths]
+    return digests[0] if len(digests) == 1 else sha256("\n".join(digests).encode()).hexdigest()
+
+
+def check_fingerprint(found: str, expected: str) -> None:
+    """Refuse a slide that is not the one whose SHA-256 is known (E112)."""
+    if found != expected.lower():
+        message = f"its SHA-256 is {found[:12]}..., the sheet says {expected[:12].lower()}..."
+        raise PathaiError("E112", message)
+
+
+def _file_digest(path: Place) -> str:
     if isinstance(path, Remote):
         return _remote_fingerprint(path)
     try:
@@ -230,7 +274,15 @@ def _shown(mpp: Mpp) -> str:
     return "no number" if math.isnan(mpp.x) or math.isnan(mpp.y) else f"{mpp.x:.4g}"
 
 
-def _note_objective(mpp: Mpp, objective: float | None, notes: list[str]) -> None:
-    """Scanners make about 10 µm/px divided by the magnification; twice or half is suspicious."""
-    if objective and not 0.6 <= mpp.mean * objective / 10 <= 1.6:
-        notes.append(f"mpp {mpp.mean:.4g} is unusual for an objective of {objective:g}")
+def _remarks(facts: "Facts", mpp: Mpp, files: int) -> list[str]:
+    """What a person should know of an accepted slide."""
+    found = []
+    # Scanners make about 10 µm/px divided by the magnification; twice or half is suspicious.
+    if facts.objective and not 0.6 <= mpp.mean * facts.objective / 10 <= 1.6:
+        found.append(f"mpp {mpp.mean:.4g} is unusual for an objective of {facts.objective:g}")
+    if facts.bounds is not None:
+        b = facts.bounds
+        found.append(f"scanned part: x {b.x:g} y {b.y:g}, {b.width:g} x {b.height:g} px")
+    if files > 1:
+        found.append(f"one slide of {files} files")
+    return found

@@ -70,7 +70,7 @@ def _dicom_series(file: Path) -> str:
     from pathai.guard import shared
 
     try:
-        target = "pathai.readers.openslide_reader:quick_identity"
+        target = "pathai.readers.slide_files:quick_identity"
         return str(shared(4096).call(target, file, seconds=60)) or file.as_posix()
     except PathaiError:
         return file.as_posix()

@@ -16,6 +16,7 @@ from pathai.run import owned
 from pathai.source import Place
 from pathai.store.commit import manifest_path
 from pathai.store.folders import ResultsFolder, SlideFolder
+from pathai.store.manifest import Manifest
 from pathai.task import load_task
 
 
@@ -80,9 +81,18 @@ def steps(made: Iterable[Step]) -> int:
     made = list(made)
     config = folder_config(made[0].base) if made else None
     if config is None:
-        return exit_code(run_steps(None, made))
+        return exit_code(_named(made))
     with owned(Plan(config)):
-        return exit_code(run_steps(None, made))
+        return exit_code(_named(made))
+
+
+def _named(made: list[Step]) -> list[Manifest]:
+    """Run steps; a problem's file is told here, on the terminal, and nowhere else."""
+    manifests = run_steps(None, made)
+    for step, manifest in zip(made, manifests, strict=True):
+        if manifest.problems and step.file is not None:
+            say(f"  the file of {manifest.subject}: {step.file}")
+    return manifests
 
 
 def batch(stage: str, config: Path | None, name: str) -> int:

@@ -3,9 +3,11 @@
 from pathai.config import IngestConfig
 from pathai.errors import PathaiError
 from pathai.readers.base import Facts, Slide
-from pathai.readers.sniff import sniff
+from pathai.readers.leica import leica_regions
+from pathai.readers.sniff import largest_tiled, sniff
 from pathai.registry import Registry
 from pathai.source import Place, Remote
+from pathai.units import Size
 
 READERS = Registry(
     "readers",
@@ -55,13 +57,28 @@ def open_slide(path: Place, limits: IngestConfig | None = None, reader: str = ""
     if kind == "ome-tiff":
         return _opened(path, "tiffslide", "OME-TIFF: openslide does not read its mpp and levels")
     try:
-        return _opened(path, "openslide", "first in order")
+        slide = _opened(path, "openslide", "first in order")
     except PathaiError as error:
+        if error.code == "E134":
+            raise PathaiError("E134", f"{error.message}: {leica_regions(path)}") from None
         unsupported = error.code == "E119" or "Unsupported" in error.message
         if not unsupported or kind != "tiff":
             raise
         why = "compression" if error.code == "E119" else "format"
-        return _opened(path, "tiffslide", f"openslide does not support the {why}")
+        slide = _opened(path, "tiffslide", f"openslide does not support the {why}")
+    if kind == "tiff" and slide.facts.vendor == "generic-tiff":
+        _check_largest(slide, largest_tiled(path, limits or IngestConfig()))
+    return slide
+
+
+def _check_largest(slide: Slide, largest: Size) -> None:
+    """A TIFF whose first image is a small one would pass for a small slide."""
+    size = slide.facts.size
+    if largest.width > size.width and largest.height > size.height:
+        slide.close()
+        found = f"{largest.width} x {largest.height} px"
+        message = f"the first image is {size.width} x {size.height} px, a later one {found}"
+        raise PathaiError("E120", message, "convert it to a pyramid, e.g. vips tiffsave --pyramid")
 
 
 REMOTE = ("aperio", "generic-tiff")

@@ -46,12 +46,13 @@ class Facts:
         Kinds of associated images (label, macro, thumbnail, other).
     text_tags : tuple of str
         Kinds of text in the file that may identify someone, never the text.
-    has_icc : bool
-        Whether a color profile is attached.
     icc : bytes
-        That profile, empty where there is none.
+        The color profile that is attached, empty where there is none.
     bounds : Box or None
         Scanned part, level-0 px, where the format tells.
+    sparse : bool
+        Whether places without pixels are meant, not damage: regions that were not scanned, or
+        declared transparency.
     """
 
     size: Size
@@ -63,9 +64,9 @@ class Facts:
     vendor: str = ""
     associated: tuple[str, ...] = ()
     text_tags: tuple[str, ...] = ()
-    has_icc: bool = False
     icc: bytes = field(default=b"", repr=False)
     bounds: Box | None = None
+    sparse: bool = False
 
 
 @runtime_checkable
@@ -301,6 +302,7 @@ def safe_text(text: str, path: Path) -> str:
     for part in (str(path), str(path.absolute()), path.name, path.stem):
         text = text.replace(part, "the slide")
     text = re.sub(r"\S*[/\\]\S*", "", text)
+    text = re.sub(r"b'[^']*'", "", text)  # bytes of the file
     text = re.sub(r"[^ -~]+", " ", text)
     return " ".join(text.split())[:120]
 
@@ -350,7 +352,7 @@ _TEXT_KINDS = {
     "date": ("date", "time", "datetime"),
     "operator": ("user", "operator", "creator", "artist", "technician"),
     "device": ("scanscope", "serial", "hostcomputer", "model", "make", "device", "unitnumber"),
-    "file name": ("filename", "file_name", "title", "originalfile", "path"),
+    "file name": ("filename", "file_name", "title", "originalfile", "filepath"),
     "patient": ("patient", "accession", "birth", "referring", "study"),
     "description": ("imagedescription", "comment", "description", "notes", "label", "xmp"),
     "software": ("software",),

@@ -1,6 +1,6 @@
 """Slides that OpenSlide opens: Aperio, Hamamatsu, MIRAX, Leica, Ventana, Philips, DICOM ..."""
 
-from pathlib import Path
+import math
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import openslide
 
 from pathai.errors import PathaiError
 from pathai.readers.base import BaseSlide, Facts, Mask, Pixels, kinds_of, number, text_kinds
+from pathai.readers.tiff_walk import walk
 from pathai.units import Box, Mpp, Size
 
 MIN_VERSION = (4, 0, 1)
@@ -38,7 +39,7 @@ class OpenSlideReader(BaseSlide):
         if mpp is None and written:
             mpp = Mpp(float("nan"), float("nan"))
         objective = number(text.get("openslide.objective-power"))
-        profile = handle.color_profile
+        vendor = str(text.get("openslide.vendor", ""))
         return Facts(
             size=dimensions[0],
             level_dimensions=dimensions,
@@ -46,21 +47,26 @@ class OpenSlideReader(BaseSlide):
             mpp=mpp,
             mpp_note="mpp is written with a decimal comma" if "," in written else "",
             objective=objective if objective and objective > 0 else None,
-            vendor=str(text.get("openslide.vendor", "")),
+            vendor=vendor,
             associated=kinds_of(list(handle.associated_images)),
             text_tags=text_kinds(
                 [key for key, value in text.items() if _is_scanner_text(key, value)]
             ),
-            has_icc=profile is not None,
-            icc=profile.tobytes() if profile is not None else b"",
+            icc=_profile(handle),
             bounds=_bounds(text),
+            sparse=vendor in SPARSE or (vendor == "generic-tiff" and self._transparent()),
         )
 
+    def _transparent(self) -> bool:
+        """Whether a generic TIFF declares a channel of transparency."""
+        with self.path.open("rb") as file:
+            return walk(file, file.seek(0, 2), 10_000)[0].alpha
+
     def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:
-        full, here = handle.level_dimensions[0], handle.level_dimensions[level]
-        # Location is in whole level-0 px. Where the factor is not whole, OpenSlide interpolates the
-        # rest of a pixel; level 0, from which all stored pixels come, is exact.
-        place = (-(-x * full[0] // here[0]), -(-y * full[1] // here[1]))
+        # Location is in whole level-0 px, which OpenSlide divides by one factor for both axes.
+        # Where that is not whole, it interpolates the rest of a pixel; level 0 is exact.
+        factor = handle.level_downsamples[level]
+        place = math.ceil(x * factor - 1e-6), math.ceil(y * factor - 1e-6)
         image = np.asarray(handle.read_region(place, level, (size.width, size.height)))
         alpha = image[..., 3:].astype(np.uint16)
         valid = alpha[..., 0] >= 128
@@ -68,6 +74,11 @@ class OpenSlideReader(BaseSlide):
             return image[..., :3], valid
         blend = (image[..., :3].astype(np.uint16) * alpha + 255 * (255 - alpha) + 127) // 255
         return blend.astype(np.uint8), valid
+
+
+def _profile(handle: Any) -> bytes:
+    profile = handle.color_profile
+    return bytes(profile.tobytes()) if profile is not None else b""
 
 
 def _is_scanner_text(key: str, value: str) -> bool:
@@ -81,16 +92,3 @@ def _bounds(text: dict[str, str]) -> Box | None:
     if x is None or y is None or width is None or height is None:
         return None
     return Box(x, y, width, height)
-
-
-def quick_identity(path: Path) -> str:
-    """OpenSlide's quick hash: the same for every file of one DICOM series.
-
-    Empty when OpenSlide does not open the file. It covers the smallest level only, so it tells
-    slides apart but does not prove that one is intact.
-    """
-    try:
-        with openslide.OpenSlide(str(path)) as handle:
-            return str(handle.properties.get("openslide.quickhash-1", ""))
-    except (openslide.OpenSlideError, OSError):
-        return ""

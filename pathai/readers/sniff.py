@@ -7,8 +7,11 @@ from pathlib import Path
 
 from pathai.config import IngestConfig
 from pathai.errors import PathaiError
+from pathai.readers.dicom_series import check_series, series_of
+from pathai.readers.slide_files import mirax_names
 from pathai.readers.tiff_walk import Directory, walk
 from pathai.source import Place, Remote
+from pathai.units import Size
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FOREIGN = (
@@ -48,7 +51,7 @@ def sniff(path: Place, limits: IngestConfig) -> str:
     Raises
     ------
     PathaiError
-        E101-E105, E110, E114-E119, E135, E140, E141: what is wrong and what to do.
+        E101-E105, E110, E114-E119, E135-E137, E140, E141: what is wrong and what to do.
     """
     size = _remote(path) if isinstance(path, Remote) else _regular(path)
     try:
@@ -69,6 +72,7 @@ def sniff(path: Place, limits: IngestConfig) -> str:
     if path.suffix.lower() == ".vsi":
         raise _vsi(path)
     if head[128:132] == b"DICM":
+        check_series(series_of(path), limits)
         return "dicom"
     if path.suffix.lower() == ".mrxs":
         _check_mirax(path)
@@ -88,6 +92,14 @@ def _remote(path: Remote) -> int:
     if size == 0:
         raise PathaiError("E101", "the file has 0 bytes")
     return size
+
+
+def largest_tiled(path: Place, limits: IngestConfig) -> Size:
+    """Size of the tiled image with most pixels, of a TIFF that `sniff` has accepted."""
+    with path.open("rb") as file:
+        images = walk(file, file.seek(0, os.SEEK_END), limits.max_directories)
+    sizes = [Size(one.width, one.height) for one in images if one.tiled]
+    return max(sizes, key=lambda size: size.width * size.height, default=Size(0, 0))
 
 
 def _regular(path: Path) -> int:
@@ -142,15 +154,14 @@ def _check_mirax(path: Path) -> None:
     index = folder / "Slidedat.ini"
     if not index.is_file():
         raise PathaiError("E135", "Slidedat.ini is missing in the MIRAX data folder")
-    with index.open("rb") as file:
-        text = file.read(2**22).decode("utf-8-sig", "replace")
-    listed = re.findall(r"^\s*(?:FILE_\d+|INDEXFILE)\s*=\s*(\S+)\s*$", text, re.MULTILINE)
-    for name in listed:
+    for name in mirax_names(index):
         if os.path.basename(name) != name or name.startswith("."):
             raise PathaiError("E104", "Slidedat.ini names a file outside of its folder")
         if not (folder / name).is_file():
-            kind = "index" if name.lower().startswith("index") else f"data file {len(name)}"
-            raise PathaiError("E135", f"a MIRAX {kind} that Slidedat.ini lists is missing")
+            # any other name may be a person's
+            usual = re.fullmatch(r"(?i)(data|index)\d{0,6}\.dat", name)
+            shown = name if usual else "a file"
+            raise PathaiError("E135", f"{shown} that the MIRAX Slidedat.ini lists is missing")
 
 
 def _check_tiff(directories: list[Directory], size: int, limits: IngestConfig) -> None:
@@ -169,6 +180,8 @@ def _check_tiff(directories: list[Directory], size: int, limits: IngestConfig) -
         if image.tiled and block > limits.max_tile_mib:
             message = f"image {index} has tiles of {block:.0f} MiB, limit {limits.max_tile_mib}"
             raise PathaiError("E116", message, "raise ingest.max_tile_mib if it is trusted")
+    if not any(image.tiled or image.kind == 0 for image in directories):
+        raise PathaiError("E137", "the file holds only label, macro or reduced images")
     _check_first(directories[0], limits)
 
 
@@ -189,6 +202,8 @@ def _check_first(image: Directory, limits: IngestConfig) -> None:
     jpeg2000 = image.compression in (33003, 33005, 34712)
     if image.photometric not in (_RGB, _YCBCR) and not jpeg2000:
         raise PathaiError("E141", f"color model {image.photometric} of TIFF, not RGB or YCbCr")
+    if image.samples == 4 and not image.alpha:
+        raise PathaiError("E141", "4 channels per pixel, the fourth not declared as transparency")
     strip = image.block_bytes / 2**20
     if not image.tiled and not image.hamamatsu and strip > limits.max_tile_mib:
         raise PathaiError("E118", f"an image of {strip:.0f} MiB in one strip, without tiles")

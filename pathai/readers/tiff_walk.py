@@ -19,7 +19,7 @@ _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _ROWS, _STRIP_COUNTS = 273, 277, 278, 279
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS, _SUB_IFDS = 322, 323, 324, 325, 330
-_HAMAMATSU, _DESCRIPTION = 65420, 270
+_HAMAMATSU, _DESCRIPTION, _EXTRA, _SUBFILE = 65420, 270, 338, 254
 MAX_TAGS = 4096
 
 Values = NDArray[np.uint64]
@@ -41,6 +41,10 @@ class Directory:
     hamamatsu: bool
     ome: bool
     """Whether the description is OME-XML."""
+    alpha: bool
+    """Whether the last channel is declared as transparency."""
+    kind: int
+    """NewSubfileType: 0 for a full image, 1 and 9 for a label, a macro or a reduced copy."""
     end: int
     """First byte after the last block that the directory names."""
     largest: int
@@ -51,6 +55,27 @@ class Directory:
         """Bytes of one decoded tile or strip."""
         each = max(max(self.bits, default=8), 8) // 8
         return self.block_width * self.block_height * max(self.samples, 1) * each
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tag of a directory, not yet believed.
+
+    Parameters
+    ----------
+    tag, kind : int
+        TIFF tag and data type.
+    inline : bytes
+        Its value where it fits into the entry, else empty.
+    place, length : int
+        Where the value lies otherwise, bytes.
+    """
+
+    tag: int
+    kind: int
+    inline: bytes
+    place: int
+    length: int
 
 
 def walk(file: BinaryIO, size: int, max_directories: int) -> list[Directory]:
@@ -76,27 +101,32 @@ def walk(file: BinaryIO, size: int, max_directories: int) -> list[Directory]:
         E110 where something lies past the end of the file, E114 for a loop, E115 for too many
         directories or tags, E117 for an image of no size.
     """
-    reader = _Reader(file, size)
+    reader = TiffReader(file, size)
     found: list[Directory] = []
     seen: set[int] = set()
-    waiting = [reader.first]
-    while waiting:
-        offset = waiting.pop(0)
-        if offset == 0:
-            continue
-        if offset in seen:
+    below: list[int] = []
+    offset, above = reader.first, True
+    while offset:
+        if offset not in seen:
+            if len(seen) >= max_directories:
+                raise PathaiError("E115", f"more than {max_directories} image directories")
+            seen.add(offset)
+            tags, following = reader.tags(offset)
+            found.append(_directory(tags, len(found)))
+            below += [int(v) for v in tags.get(_SUB_IFDS, ())]
+        elif above:
             raise PathaiError("E114", f"image directory at byte {offset} is reached twice")
-        if len(seen) >= max_directories:
-            raise PathaiError("E115", f"more than {max_directories} image directories")
-        seen.add(offset)
-        tags, following = reader.tags(offset)
-        found.append(_directory(tags, len(found)))
-        waiting.insert(0, following)
-        waiting.extend(int(v) for v in tags.get(_SUB_IFDS, ()))
+        else:
+            following = 0  # listed by its parent and linked by its neighbor: both are usual
+        offset = following
+        while offset == 0 and below:
+            offset, above = below.pop(0), False
     return found
 
 
-class _Reader:
+class TiffReader:
+    """Bytes and directories of a TIFF, none fetched beyond the end of the file."""
+
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
         head = self.fetch(0, 8)
@@ -108,6 +138,7 @@ class _Reader:
             self.first = struct.unpack(self.order + "I", head[4:8])[0]
 
     def fetch(self, offset: int, count: int) -> bytes:
+        """Bytes at an offset (E110 past the end)."""
         if offset + count > self.size:
             message = f"declared end at byte {offset + count}, the file has {self.size}"
             raise PathaiError("E110", message)
@@ -117,34 +148,50 @@ class _Reader:
             raise PathaiError("E110", f"the file ends before byte {offset + count}")
         return data
 
-    def tags(self, offset: int) -> tuple[dict[int, Values], int]:
-        """Integer tags of a directory, and where the next directory starts."""
-        head, entry, link = (8, 20, 8) if self.big else (2, 12, 4)
+    def entries(self, offset: int) -> tuple[list[Entry], int]:
+        """Tags of a directory, and where the next directory starts."""
+        head, size, link = (8, 20, 8) if self.big else (2, 12, 4)
         number = int.from_bytes(self.fetch(offset, head), self._bytes)
         if number > MAX_TAGS:
             raise PathaiError("E115", f"{number} tags in one image directory")
-        body = self.fetch(offset + head, number * entry)
-        tags: dict[int, Values] = {}
+        body = self.fetch(offset + head, number * size)
+        found = []
         for i in range(number):
-            tag, kind = struct.unpack_from(self.order + "HH", body, i * entry)
-            field = body[i * entry + 4 : (i + 1) * entry]
+            tag, kind = struct.unpack_from(self.order + "HH", body, i * size)
+            field = body[i * size + 4 : (i + 1) * size]
             half = len(field) // 2
-            count = int.from_bytes(field[:half], self._bytes)
-            length = count * _SIZES.get(kind, 1)
-            if length <= half:
-                data = field[half : half + length]
-            else:
-                place = int.from_bytes(field[half:], self._bytes)
-                if kind not in _INTEGERS:
-                    self._within(place, length)
-                    if tag == _DESCRIPTION and b"<OME" in self.fetch(place, min(length, 4096)):
-                        tags[_DESCRIPTION] = np.ones(1, np.uint64)
-                    continue
-                data = self.fetch(place, length)
-            if kind in _INTEGERS:
-                tags[tag] = np.frombuffer(data, self.order + _INTEGERS[kind]).astype(np.uint64)
-        after = offset + head + number * entry
-        return tags, int.from_bytes(self.fetch(after, link), self._bytes)
+            length = int.from_bytes(field[:half], self._bytes) * _SIZES.get(kind, 1)
+            inside = length <= half
+            place = 0 if inside else int.from_bytes(field[half:], self._bytes)
+            found.append(
+                Entry(tag, kind, field[half : half + length] if inside else b"", place, length)
+            )
+        after = offset + head + number * size
+        return found, int.from_bytes(self.fetch(after, link), self._bytes)
+
+    def value(self, entry: Entry, most: int = 2**63) -> bytes:
+        """Bytes of a tag's value, at most ``most``."""
+        if not entry.place:
+            return entry.inline[:most]
+        return self.fetch(entry.place, min(entry.length, most))
+
+    def integers(self, entry: Entry) -> Values:
+        """Values of a tag of whole numbers."""
+        kind = self.order + _INTEGERS[entry.kind]
+        return np.frombuffer(self.value(entry), kind).astype(np.uint64)
+
+    def tags(self, offset: int) -> tuple[dict[int, Values], int]:
+        """Integer tags of a directory, and where the next directory starts."""
+        entries, following = self.entries(offset)
+        tags: dict[int, Values] = {}
+        for entry in entries:
+            if entry.kind in _INTEGERS:
+                tags[entry.tag] = self.integers(entry)
+                continue
+            self._within(entry.place, entry.length if entry.place else 0)
+            if entry.tag == _DESCRIPTION and b"<OME" in self.value(entry, 4096):
+                tags[_DESCRIPTION] = np.ones(1, np.uint64)
+        return tags, following
 
     @property
     def _bytes(self) -> Literal["little", "big"]:
@@ -189,6 +236,8 @@ def _directory(tags: dict[int, Values], index: int) -> Directory:
         block_height=block[1],
         hamamatsu=_HAMAMATSU in tags,
         ome=_DESCRIPTION in tags,
+        alpha=one(_EXTRA, 0) in (1, 2),
+        kind=one(_SUBFILE, 0),
         end=max(ends, default=0),
         largest=int(counts.max(initial=0)),
     )

@@ -50,10 +50,7 @@ class TiledTiffReader(BaseSlide):
             objective=number(objective[1]) if objective else None,
             vendor="aperio" if aperio else "generic-tiff",
             text_tags=text_kinds(tags),
-            has_icc="InterColorProfile" in first.tags,
-            icc=bytes(first.tags["InterColorProfile"].value)
-            if "InterColorProfile" in first.tags
-            else b"",
+            icc=bytes(first.tags.valueof("InterColorProfile", b"")),
         )
 
     def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:

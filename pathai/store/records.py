@@ -30,6 +30,15 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class IccProfile(Record):
+    """A color profile that a file carries: recorded, not applied."""
+
+    sha256: str
+    bytes: int = Field(gt=0)
+    kind: str = Field(description="device class and color space of its header")
+    named: str = Field("", description="well-known name in its description, or empty")
+
+
 class SlideInfo(Record):
     """``slide.json``: what is known of a slide. No path, no text of the scanner.
 
@@ -37,7 +46,9 @@ class SlideInfo(Record):
     """
 
     slide_id: str
-    sha256: str
+    sha256: str = Field(description="of the file; of a slide of several files, of their digests")
+    quick_id: str = Field("", description="of sizes, starts and ends of the slide's files")
+    files: int = Field(1, ge=1, description="files that the slide is made of")
     width: int = Field(gt=0, description="level 0, px")
     height: int = Field(gt=0, description="level 0, px")
     mpp_x: float
@@ -49,7 +60,7 @@ class SlideInfo(Record):
     reader_reason: str = ""
     level_downsamples: tuple[float, ...]
     stain: str
-    has_icc: bool = False
+    icc: IccProfile | None = None
     associated: tuple[str, ...] = ()
     phi: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -201,8 +201,8 @@ EXPECTED = {
     "CMU-1-Small-Region.jpeg.tiff": "E131",
     "CMU-1-Small-Region.jp2.tiff": "E131",
     "CMU-1-Small-Region.webp.tiff": "E131",
-    "camelyon_overview_jpeg.dcm": "E131",
-    "camelyon_overview_jpeg2000.dcm": "E131",
+    "camelyon_overview_jpeg.dcm": "E136",
+    "camelyon_overview_jpeg2000.dcm": "E136",
     "li_yb10kx5k.zstd.tiff": "E131",
     "li_grey10kx5k.tif": "E141",
     "li_small_la.tiff": "E141",
@@ -233,4 +233,60 @@ def test_a_dicom_slide_of_four_files_opens_from_each(test_data: Path) -> None:
     assert len(files) == 4
     infos = [inspect(path, IngestConfig(), "s", None, "H&E") for path in files]
     assert len({(i.width, i.height, i.mpp_x) for i in infos}) == 1
-    assert all(i.has_icc for i in infos)
+    assert len({i.sha256 for i in infos}) == len({i.quick_id for i in infos}) == 1
+    assert {i.files for i in infos} == {4}
+    profile = infos[0].icc
+    assert profile is not None
+    assert (profile.bytes, profile.kind, profile.named) == (588, "display RGB", "sRGB")
+
+
+def test_a_known_checksum_is_held_against_the_file(tmp_path: Path) -> None:
+    """Before a decoder sees it; one flipped bit is another file."""
+    import hashlib
+
+    path = svs(tmp_path / "known.svs")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert inspect(path, IngestConfig(), "s", None, "H&E", digest.upper()).sha256 == digest
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 4
+    path.write_bytes(raw)
+    with pytest.raises(PathaiError, match=f"E112.*{digest[:12]}") as caught:
+        inspect(path, IngestConfig(), "s", None, "H&E", digest)
+    assert "copy it again" in caught.value.remedy
+
+
+def test_the_sheet_s_checksum_reaches_ingest(tmp_path: Path) -> None:
+    from pathai import chain
+    from pathai.config import Config, load_sheet
+
+    path = svs(tmp_path / "known.svs")
+    row = "a\tknown.svs\tc\tp\t" + "0" * 64
+    (tmp_path / "slides.tsv").write_text(f"slide_id\tpath\tcase_id\tpatient_id\tsha256\n{row}\n")
+    (found,) = load_sheet(tmp_path / "slides.tsv").rows
+    folder = SlideFolder(tmp_path / "results" / "a")
+    step = chain.ingest_step(Config(), folder, path, None, "H&E", found.sha256)
+    assert step.run().problems[0].code == "E112"
+    (tmp_path / "slides.tsv").write_text(
+        f"slide_id\tpath\tcase_id\tpatient_id\tsha256\n{row[:-1]}\n"
+    )
+    with pytest.raises(PathaiError, match=r"E154.*row 2.*sha256"):
+        load_sheet(tmp_path / "slides.tsv")
+
+
+def test_a_slide_of_several_files_is_known_by_all_of_them(tmp_path: Path) -> None:
+    from slide_cases import coordinates, write_mirax
+
+    path = write_mirax(tmp_path / "a.mrxs", coordinates(512, 512), 4, 4)
+    before = inspect(path, IngestConfig(), "s", None, "H&E")
+    assert before.files == 4
+    assert "one slide of 4 files" in before.notes
+    data = tmp_path / "a" / "Data0000.dat"
+    raw = bytearray(data.read_bytes())
+    raw[-10] ^= 1
+    data.write_bytes(raw)
+    after = inspect(path, IngestConfig(), "s", None, "H&E")
+    assert before.sha256 != after.sha256
+    assert before.quick_id != after.quick_id
+    data.unlink()
+    with pytest.raises(PathaiError, match=r"E135.*Data0000.dat"):
+        inspect(path, IngestConfig(), "s", None, "H&E")

@@ -158,9 +158,11 @@ def test_mirax_parts(tmp_path: Path) -> None:
     refuse(path, "E135", "Slidedat.ini")
     ini = folder / "Slidedat.ini"
     ini.write_text("[HIERARCHICAL]\nINDEXFILE = Index.dat\n[DATAFILE]\nFILE_0 = Data0000.dat\n")
-    refuse(path, "E135", "index")
+    refuse(path, "E135", "Index.dat")
     (folder / "Index.dat").write_bytes(b"x")
-    refuse(path, "E135", "data file")
+    refuse(path, "E135", "Data0000.dat")
+    ini.write_text("[DATAFILE]\nFILE_0 = JANE-DOE.dat\n")
+    assert "JANE" not in str(refuse(path, "E135", "a file that"))
     ini.write_text("[DATAFILE]\nFILE_0 = ../../etc/passwd\n")
     refuse(path, "E104", "outside of its folder")
 

@@ -72,7 +72,7 @@ def mixed(slides, tmp_path_factory):
     return folder, pathai("run", "--config", folder / "config.yaml", "--cores", 2)
 
 
-def test_exit_code_is_1_and_the_table_is_printed(mixed):
+def test_exit_code_is_1_and_the_table_is_printed(mixed, slides):
     _, done = mixed
     assert done.returncode == 1
     for slide_id, (status, code) in EXPECTED.items():
@@ -81,6 +81,7 @@ def test_exit_code_is_1_and_the_table_is_printed(mixed):
         assert lines[0].startswith(status)
         assert code in lines[0]
         assert "slides.tsv row" in lines[0]
+        assert f"({slides}/{slide_id}." in lines[0]
     assert "Traceback" not in done.stderr
 
 
