@@ -176,7 +176,9 @@ class TiffReader:
         return self.fetch(entry.place, min(entry.length, most))
 
     def integers(self, entry: Entry) -> Values:
-        """Values of a tag of whole numbers."""
+        """Values of a tag of whole numbers; none where it is of another type."""
+        if entry.kind not in _INTEGERS:
+            return np.zeros(0, np.uint64)
         kind = self.order + _INTEGERS[entry.kind]
         return np.frombuffer(self.value(entry), kind).astype(np.uint64)
 

@@ -11,6 +11,7 @@ from dicom_cases import SEQUENCE_END, element, item, write_dicom
 from slide_cases import coordinates, write_aperio, write_leica, write_mirax
 
 from pathai.config import IngestConfig
+from pathai.errors import PathaiError
 from pathai.ingest import inspect
 from pathai.readers.icc import icc_profile
 from pathai.readers.private_text import private_text
@@ -160,6 +161,33 @@ def test_nothing_of_a_profile_but_its_kind_is_kept() -> None:
     assert odd is not None
     assert (odd.kind, odd.named) == ("not a valid profile", "")
     assert CANARY not in odd.model_dump_json()
+
+
+@pytest.mark.parametrize("name", ["a.svs", "a.scn", "a.dcm"])
+def test_no_damage_raises_anything_but_our_own_error(tmp_path: Path, name: str) -> None:
+    """Bits of the tables flipped one by one; what cannot be read has a code."""
+    path = tmp_path / name
+    if name == "a.dcm":
+        write_dicom(path, "1.1", extra=element(0x00100010, "PN", CANARY))
+        tables = list(range(128, path.stat().st_size))
+    else:
+        image = coordinates(512, 768)
+        write_aperio(path, [image]) if name == "a.svs" else write_leica(path, [(image, 5, 6, 20)])
+        with tifffile.TiffFile(path) as tiff:
+            size = 20 if tiff.is_bigtiff else 12
+            tables = [p.offset + k for p in tiff.pages for k in range(8 + size * len(p.tags))]
+    raw, draw, codes = path.read_bytes(), np.random.default_rng(9), set()
+    for place in tables:
+        broken = bytearray(raw)
+        broken[place] ^= 1 << int(draw.integers(8))
+        path.write_bytes(broken)
+        for examine in (private_text, slide_files):
+            try:
+                examine(path)
+            except PathaiError as error:
+                codes.add(error.code)
+    assert codes
+    assert codes <= {"E104", "E110", "E115", "E119", "E136"}
 
 
 def test_what_is_found_is_never_repeated(tmp_path: Path) -> None:
