@@ -163,13 +163,14 @@ def _stored_pixels(bench: Bench, x: int, y: int, edge: int) -> np.ndarray:
 def byte_identical(bench: Bench) -> int:
     """Tiles of the store that are not the slide's own bytes."""
     from pathai.readers import reopen
+    from pathai.source import read_at
 
     direct = reopen(bench.path, "tiled-tiff")
     source: CompressedTiles = direct.compressed()[0]  # type: ignore[attr-defined]
     direct.close()
-    with bench.path.open("rb") as file:
+    with read_at(bench.path) as read:
         return sum(
-            data != source.complete(source.fetch(file.fileno(), *place))
+            data != source.complete(source.fetch(read, *place))
             for place, data in bench.packed.items()
         )
 

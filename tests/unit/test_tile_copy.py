@@ -12,6 +12,7 @@ from store_cases import decoded, picture, write_tiff
 from pathai.errors import PathaiError
 from pathai.readers import reopen
 from pathai.readers.tiled_tiff import TiledTiffReader
+from pathai.source import read_at
 from pathai.store.damage import Damage
 from pathai.store.level import Level
 from pathai.store.pyramid import Pyramid, write_metadata
@@ -57,11 +58,11 @@ def test_every_tile_is_the_slides_own(test_data: Path, tmp_path: Path, name: str
     assert pyramid.levels[0].info.codec == codec
     copied = [level for level in pyramid.levels if level.info.made == "copied"]
     assert len(copied) == len(tiles)
-    with path.open("rb") as file:
+    with read_at(path) as read:
         for level, source in zip(copied, tiles, strict=True):
             assert level.info.chunks == source.offsets.size
             for row, column in level.stored():
-                data = source.fetch(file.fileno(), row, column)
+                data = source.fetch(read, row, column)
                 packed = level.packed(row, column)
                 assert packed is not None
                 assert packed.endswith(data[2:] if source.head else data)
@@ -272,8 +273,8 @@ def test_building_decodes_every_chunk_once(
     tiles = slide.compressed()[0]  # type: ignore[attr-defined]
     slide.close()
     tissue = all_tissue(tiles.size)
-    with path.open("rb") as file:
-        info = copy_level(tmp_path / "t/0", file.fileno(), tiles, Damage(tissue, 0.0))
+    with read_at(path) as read:
+        info = copy_level(tmp_path / "t/0", read, tiles, Damage(tissue, 0.0))
     seen = decoded(monkeypatch)
     built = build_level(tmp_path / "t", Level(tmp_path / "t/0", 0, info), tissue)
     assert len(seen) == len(set(seen)) == info.chunks
