@@ -1,0 +1,223 @@
+"""Proof that a written TIFF is what it should be, by other code than wrote it.
+
+tifffile reads the source and the copy; openslide opens both where it can. Every byte of the copy
+must belong to a header, a directory, a checked value or a tile, and every tile must be the
+source's.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import openslide
+import tifffile
+
+from pathai.deid.icc import renewed
+from pathai.deid.pictures import levels_in, same_picture
+from pathai.deid.report import Report, unsafe
+
+_ALLOWED = {254, 256, 257, 258, 259, 262, 266, 270, 273, 274, 277, 278, 279, 282, 283, 284, 296,
+            317, 322, 323, 324, 325, 330, 338, 339, 347, 530, 532, 32997, 34675}  # fmt: skip
+_SAME = (256, 257, 258, 259, 262, 274, 277, 284, 317, 322, 323, 338, 347, 530, 532)
+"""Tags that decide how tiles decode."""
+_APERIO = re.compile(
+    r"Aperio (Image Library|Leica Biosystems GT450( DX)?)( v\d{1,2}(\.\d{1,2}){1,3})? \r\n"
+    r"\d+x\d+( \[0,0 \d+x\d+\]( -> \d+x\d+)? \(\d+x\d+\)( (JPEG|J2K)/\w{2,5} Q=\d{1,3})?"
+    r"| -> \d+x\d+ - ?)(\|(AppMag|MPP) = [\d.]+){0,2}"
+)
+_OME = re.compile(
+    r'<\?xml version="1\.0" encoding="UTF-8"\?>'
+    r'<OME xmlns="http://www\.openmicroscopy\.org/Schemas/OME/2016-06">'
+    r'<Image ID="Image:0"><Pixels( \w+="[\w:.+-]{1,24}")+( PhysicalSizeXUnit="[µμnm]{1,2}")?'
+    r'( PhysicalSizeY="[\d.eE+-]+")?( PhysicalSizeYUnit="[µμnm]{1,2}")?>'
+    r'<Channel ID="Channel:0:0" SamplesPerPixel="[34]"/>'
+    r'<TiffData IFD="0" PlaneCount="1"/></Pixels></Image></OME>'
+)
+_REGIONS = 5
+_NEEDLE, _NEEDLES = 64, 6
+
+
+def check_tiff(source: Path, part: Path, report: Report, levels: list[int]) -> None:
+    """Prove a copy.
+
+    Parameters
+    ----------
+    source, part : Path
+        The slide and its copy.
+    report : Report
+        Of the copy.
+    levels : list of int
+        As ``copy_tiff`` returns them.
+
+    Raises
+    ------
+    PathaiError
+        E147 at any doubt; the copy must not be kept.
+    """
+    with tifffile.TiffFile(source) as old, tifffile.TiffFile(part) as new:
+        before = levels_in(old, report.format, levels)
+        own = [0, *range(2, len(levels) + 1)] if report.format == "aperio" else levels
+        after = levels_in(new, report.format, own)
+        pages = list(_pages(new))
+        wanted = len(levels) + (report.format == "aperio")
+        if len(pages) != wanted:
+            raise unsafe("proof failed: the copy has other images than it should")
+        for page in pages:
+            _check_tags(page, report.format)
+        for one, two in zip(before, after, strict=True):
+            _check_level(old, new, one, two)
+        _check_coverage(new, pages, part.stat().st_size)
+        same_picture(new, after)
+        kept = {page.offset for page in before}
+        removed = [page for page in _pages(old) if page.offset not in kept]
+        _check_absent(old, removed, part)
+        _check_words(old, pages)
+    _check_openslide(source, part, report)
+
+
+def _pages(tiff: tifffile.TiffFile) -> Iterator[Any]:
+    for page in tiff.pages:
+        yield page
+        yield from page.pages or ()
+
+
+def _check_tags(page: Any, kind: str) -> None:
+    if not {tag.code for tag in page.tags} <= _ALLOWED:
+        raise unsafe("proof failed: the copy has a tag that it should not have")
+    for tag in page.tags:
+        if tag.dtype == 2 and tag.code != 270:
+            raise unsafe("proof failed: the copy has a text that it should not have")
+    if 270 in page.tags:
+        pattern = {"aperio": _APERIO, "ome-tiff": _OME}.get(kind)
+        if pattern is None or not pattern.fullmatch(page.description):
+            raise unsafe("proof failed: the copy has a description that it should not have")
+    if 34675 in page.tags:
+        profile = bytes(page.tags[34675].value)
+        if renewed(profile) != profile:
+            raise unsafe("proof failed: the copy has a color profile with text")
+
+
+def _check_level(old: Any, new: Any, one: Any, two: Any) -> None:
+    for code in _SAME:
+        a, b = (page.tags.get(code) for page in (one, two))
+        if code in (259, 262, 277, 284, 317):  # these may be left to their defaults
+            a, b = getattr(one, _NAMES[code]), getattr(two, _NAMES[code])
+        else:
+            a, b = (None if tag is None else tag.value for tag in (a, b))
+        if a != b and not (code == 258 and b is not None and set(b) == {8}):
+            raise unsafe("proof failed: a level would decode in another way")
+    if len(one.dataoffsets) != len(two.dataoffsets):
+        raise unsafe("proof failed: a level has more or fewer tiles")
+    places = zip(one.dataoffsets, one.databytecounts, two.dataoffsets, two.databytecounts, strict=True)  # fmt: skip
+    for offset, size, new_offset, new_size in places:
+        if size != new_size or (size and _hash(old, offset, size) != _hash(new, new_offset, size)):
+            raise unsafe("proof failed: a tile differs from the source's")
+
+
+_NAMES = {259: "compression", 262: "photometric", 277: "samplesperpixel", 284: "planarconfig",
+          317: "predictor"}  # fmt: skip
+
+
+def _hash(tiff: Any, offset: int, size: int) -> bytes:
+    tiff.filehandle.seek(offset)
+    return sha256(tiff.filehandle.read(size)).digest()
+
+
+def _check_coverage(tiff: Any, pages: list[Any], size: int) -> None:
+    """Every byte is accounted for; what lies between is padding of zeros."""
+    spans = {(0, 16 if tiff.is_bigtiff else 8)}
+    head, entry, link = (8, 20, 8) if tiff.is_bigtiff else (2, 12, 4)
+    for page in pages:
+        spans.add((page.offset, head + entry * len(page.tags) + link))
+        spans.update((tag.valueoffset, tag.valuebytecount) for tag in page.tags)
+        spans.update(s for s in zip(page.dataoffsets, page.databytecounts, strict=True) if s[1])
+    at = 0
+    for offset, length in sorted(spans):
+        if offset > at:
+            tiff.filehandle.seek(at)
+            gap = tiff.filehandle.read(offset - at)
+            if len(gap) > 8 or any(gap):
+                raise unsafe("proof failed: the copy has bytes that belong to nothing")
+        at = max(at, offset + length)
+    if at != size:
+        raise unsafe("proof failed: the copy has bytes after its end")
+
+
+def _check_absent(old: Any, removed: list[Any], part: Path) -> None:
+    """Pieces of each removed image's data are searched for in the whole copy."""
+    with part.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as copy:
+        for page in removed:
+            blocks = [b for b in zip(page.dataoffsets, page.databytecounts, strict=False) if b[1]]
+            step = max(len(blocks) // _NEEDLES, 1)
+            for offset, size in blocks[::step]:
+                old.filehandle.seek(offset + max(size - _NEEDLE, 0) // 2)
+                needle = old.filehandle.read(min(_NEEDLE, size))
+                if len(set(needle)) > 8 and copy.find(needle) >= 0:
+                    raise unsafe("proof failed: data of a removed image are in the copy")
+
+
+def _check_words(old: Any, pages: list[Any]) -> None:
+    """No value that the source's texts hold is in the copy's texts."""
+    said = " ".join(page.description for page in pages)
+    kept = set(re.findall(r"(?:AppMag|MPP) = ([\d.]+)", said)) | {"Aperio", "Image", "Library"}
+    for page in _pages(old):
+        for tag in page.tags:
+            if tag.dtype != 2 or not isinstance(tag.value, str):
+                continue
+            fields = [part.partition("=") for part in tag.value.split("|")[1:]]
+            values = {value.strip() for _, _, value in fields}
+            if tag.code != 270:
+                values.add(tag.value.strip())
+            for value in values - kept:
+                if len(value) >= (6 if value.isdigit() else 4) and value in said:
+                    raise unsafe("proof failed: a text of the source is in the copy")
+
+
+def _check_openslide(source: Path, part: Path, report: Report) -> None:
+    """Where openslide reads the source, it must read the copy, and see the same."""
+    try:
+        old = openslide.OpenSlide(source)
+    except openslide.OpenSlideError:
+        report.notes.append("openslide does not read the source, so it did not check the copy")
+        return
+    with old:
+        try:
+            new = openslide.OpenSlide(part)
+        except openslide.OpenSlideError:
+            raise unsafe("proof failed: openslide reads the source, but not the copy") from None
+        with new:
+            compare_openslide(old, new, {"thumbnail"})
+
+
+def compare_openslide(old: Any, new: Any, associated: set[str]) -> None:
+    """Same levels, resolution and pixels; no associated images but the named ones.
+
+    Raises
+    ------
+    PathaiError
+        E147 where they differ.
+    """
+    if not set(new.associated_images) <= associated:
+        raise unsafe("proof failed: openslide sees an image that it should not see")
+    if old.level_dimensions != new.level_dimensions:
+        raise unsafe("proof failed: openslide sees other levels")
+    for name in ("vendor", "mpp-x", "mpp-y", "objective-power"):
+        if old.properties.get(f"openslide.{name}") != new.properties.get(f"openslide.{name}"):
+            raise unsafe("proof failed: openslide sees another resolution or make")
+    for level, (width, height) in enumerate(old.level_dimensions):
+        scale = old.level_downsamples[level]
+        for k in range(_REGIONS):
+            place = (int(width * k / _REGIONS * scale), int(height * k / _REGIONS * scale))
+            try:
+                same = old.read_region(place, level, (256, 256)).tobytes() == new.read_region(
+                    place, level, (256, 256)
+                ).tobytes()
+            except openslide.OpenSlideError:
+                raise unsafe("a tile of the slide cannot be decoded") from None
+            if not same:
+                raise unsafe("proof failed: openslide sees other pixels")
