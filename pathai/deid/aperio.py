@@ -8,7 +8,9 @@ from pathai.deid.report import Report, unsafe
 from pathai.deid.streams import Block
 from pathai.deid.tiff_file import Image
 
-_PROGRAM = re.compile(r"Aperio (?:Image Library|Leica Biosystems GT450(?: DX)?) v\d{1,2}(?:\.\d{1,2}){1,3}(?=\s|$)")
+_PROGRAM = re.compile(
+    r"Aperio (?:Image Library|Leica Biosystems GT450(?: DX)?) v\d{1,2}(?:\.\d{1,2}){1,3}(?=\s|$)"
+)
 _CODEC = re.compile(r"\b(JPEG/(?:RGB|YCC|YCbCr)|J2K/(?:KDU|YUV16|RGB)) Q=(\d{1,3})\b")
 _VALUES = {
     "AppMag": (re.compile(r"\d{1,3}(\.\d{1,2})?"), 1, 200),

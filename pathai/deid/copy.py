@@ -18,9 +18,7 @@ _OURS = re.compile(r"level-\d+\.dcm")
 _SECONDS, _BYTES_PER_SECOND = 900.0, 2e6
 
 
-def deid(
-    slide: Path, out: Path, *, overwrite: bool = False, key: bytes | None = None
-) -> Report:
+def deid(slide: Path, out: Path, *, overwrite: bool = False, key: bytes | None = None) -> Report:
     """Write a de-identified copy of a slide, or nothing.
 
     Parameters
@@ -55,8 +53,9 @@ def deid(
         out.parent.mkdir(parents=True, exist_ok=True)
         remove(part)
         report = _made(slide, part, key or secrets.token_bytes(32))
-        remove(out)
-        part.rename(out)
+        if part.is_dir():
+            remove(out)  # a folder cannot take the place of another
+        part.replace(out)
     except OSError as error:
         raise storage_error(error) from None
     finally:

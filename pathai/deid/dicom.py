@@ -110,8 +110,9 @@ def _volumes(source: Path, report: Report) -> list[Instance]:
 
 def _instances(folder: Path, report: Report) -> Iterator[Instance]:
     for path in sorted(folder.iterdir()):
-        with_head = path.is_file() and _is_dicom(path)
-        instance = read_instance(path) if with_head else None
+        if not path.is_file():
+            continue
+        instance = read_instance(path) if _is_dicom(path) else None
         if instance is None or instance.header.get("SOPClassUID") != WHOLE_SLIDE:
             report.removed["file beside the images"] += 1
         else:

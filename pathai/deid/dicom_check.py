@@ -24,6 +24,7 @@ _KNOWN_UIDS = re.compile(r"2\.25\.\d+|1\.2\.840\.10008\.[\d.]+")
 _IMPLEMENTATION = {"ImplementationClassUID", "ImplementationVersionName",
                    "FileMetaInformationVersion", "FileMetaInformationGroupLength"}  # fmt: skip
 _PIXEL_DATA = 0x7FE00010
+_PIECE = 2**22
 
 
 def check_dicom(sources: list[Path], part: Path, report: Report) -> None:
@@ -54,18 +55,21 @@ def _check_file(source: Path, path: Path) -> None:
     with path.open("rb") as file:
         if any(file.read(128)):
             raise unsafe("proof failed: the copy has a preamble")
-    new = dcmread(path)
+    (new, start), (old, old_start) = _header(path), _header(source)
     for element in _elements(new, binary=True):
         _check_element(element)
     for element in new.file_meta:
         if element.keyword not in _IMPLEMENTATION:
             _check_element(element)
-    old = dcmread(source)
-    if _frames(old) != _frames(new):
+    encapsulated = old.file_meta.TransferSyntaxUID.is_encapsulated
+    frames, end = _frames(path, start, encapsulated)
+    if _frames(source, old_start, encapsulated)[0] != frames:
         raise unsafe("proof failed: a frame differs from the source's")
     if old.file_meta.TransferSyntaxUID != new.file_meta.TransferSyntaxUID:
         raise unsafe("proof failed: the transfer syntax differs")
-    _check_words(old, path, new)
+    if end != path.stat().st_size:
+        raise unsafe("proof failed: the copy has bytes after its end")
+    _check_words(old, path, start)
 
 
 def _elements(header: Dataset, binary: bool) -> Iterator[Any]:
@@ -103,18 +107,34 @@ def _check_element(element: Any) -> None:
             raise unsafe("proof failed: the copy has a text that it should not have")
 
 
-def _frames(header: Dataset) -> list[bytes]:
-    """SHA-256 of each fragment, or of the whole native data."""
-    data = header.PixelData
-    if not header.file_meta.TransferSyntaxUID.is_encapsulated:
-        return [sha256(data).digest()]
-    return [sha256(fragment).digest() for fragment in list(generate_fragments(data))[1:]]
+def _header(path: Path) -> tuple[Dataset, int]:
+    """The data set up to the pixel data, and the byte where these start."""
+    with path.open("rb") as file:
+        header = dcmread(file, stop_before_pixels=True)
+        return header, file.tell()
 
 
-def _check_words(old: Dataset, path: Path, new: Dataset) -> None:
+def _frames(path: Path, start: int, encapsulated: bool) -> tuple[list[bytes], int]:
+    """SHA-256 of each fragment (or of the native data), and the byte after the element."""
+    with path.open("rb") as file:
+        file.seek(start)
+        head = file.read(12)
+        if not encapsulated:
+            wide = head[4:6] in (b"OB", b"OW")
+            length = int.from_bytes(head[8:12] if wide else head[4:8], "little")
+            file.seek(start + (12 if wide else 8))
+            digest = sha256()
+            for at in range(0, length, _PIECE):
+                digest.update(file.read(min(_PIECE, length - at)))
+            return [digest.digest()], file.tell()
+        hashes = [sha256(fragment).digest() for fragment in generate_fragments(file)]
+        return hashes[1:], file.tell() + (0 if file.read(4) == b"" else 4)
+
+
+def _check_words(old: Dataset, path: Path, start: int) -> None:
     """No text, date or UID of the source stands in the copy's header."""
     with path.open("rb") as file:
-        head = file.read(path.stat().st_size - len(new.PixelData))
+        head = file.read(start)
     for element in _elements(old, binary=False):
         if element.VR not in TEXT | TIMES | {"PN", "UI", "UN", "OB"}:
             continue

@@ -99,7 +99,8 @@ def _encapsulated(file: BinaryIO, out: BinaryIO, frames: Frames) -> None:
     if table is None or len(table) not in (0, 4 * frames.number):
         raise unsafe("the table of frame offsets is not well formed")
     out.write(_ITEM + struct.pack("<I", len(table)) + table)
-    at, offsets = 0, []
+    at = 0
+    offsets: list[int] = []
     for fragment in _fragments(file):
         if len(offsets) == frames.number:
             raise unsafe("the file has more fragments than frames")

@@ -291,7 +291,7 @@ FIXED: dict[str, Any] = {
 """What every copy says, because the standard wants it said."""
 WORDS = {NO_NAME, NO_DATE, NO_TIME, NO_MOMENT, METHOD, "YES", "NO", "REMOVED", "", "1",
          "SLIDE_CORNER",
-         "de-identified", *_CODES.values(), *(part for pair in _CODES for part in pair)}  # fmt: skip
+         "de-identified", *_CODES.values(), *(p for pair in _CODES for p in pair)}  # fmt: skip
 """Every text that a copy may hold, beside makers, keywords and numbers."""
 
 

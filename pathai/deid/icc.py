@@ -96,10 +96,10 @@ def _curve(element: bytes) -> bytes | None:
     if element[:8] == b"para" + bytes(4) and len(element) >= 12:
         function, reserved = struct.unpack_from(">HH", element, 8)
         end = 12 + 4 * _PARAMETERS.get(function, 0)
-        values = np.frombuffer(element[12:end], ">i4") / 65536
-        if function not in _PARAMETERS or reserved or 12 + 4 * len(values) != end:
+        parameters = np.frombuffer(element[12:end], ">i4") / 65536
+        if function not in _PARAMETERS or reserved or 12 + 4 * len(parameters) != end:
             return None
-        return element[:end] if np.abs(values).max() <= 16 else None
+        return element[:end] if np.abs(parameters).max() <= 16 else None
     return None
 
 

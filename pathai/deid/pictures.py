@@ -6,6 +6,7 @@ show what the level above it shows.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ Picture = NDArray[np.uint8]
 THUMBNAIL_PX = 1024
 WINDOWS = 4
 """Per side of a level, where it is compared with the one above."""
-_CLOSE, _ALIKE = 10.0, 0.7
+CELL = 4
+# A real two-level slide (JPEG 2000) measured 0.7, 6.7 and 0.9997.
+_MEAN_OFF, _MOST_OFF, _ALIKE = 3.0, 25.0, 0.8
 
 
 def levels_in(tiff: tifffile.TiffFile, kind: str, indices: list[int]) -> list[tifffile.TiffPage]:
@@ -40,7 +43,7 @@ def thumbnail(path: Path, index: int) -> Picture:
         number = np.zeros((*size, 1))
         for place in range(len(page.dataoffsets)):
             tile, y, x = _tile(tiff, page, place)
-            rows, columns = (_cells(start, n, step) for start, n in ((y, len(tile)), (x, len(tile[0]))))  # fmt: skip
+            rows, columns = _cells(y, len(tile), step), _cells(x, len(tile[0]), step)
             small = np.add.reduceat(tile.astype(np.float64), rows[1], axis=0)
             small = np.add.reduceat(small, columns[1], axis=1)
             area = np.outer(_lengths(rows[1], len(tile)), _lengths(columns[1], len(tile[0])))
@@ -64,7 +67,7 @@ def same_picture(tiff: tifffile.TiffFile, pages: list[tifffile.TiffPage]) -> Non
     PathaiError
         E147 where a level shows something else.
     """
-    for above, level in zip(pages, pages[1:], strict=False):
+    for above, level in pairwise(pages):
         across = -(-level.imagewidth // level.tilewidth)
         down = -(-level.imagelength // level.tilelength)
         columns = sorted({round(k) for k in np.linspace(0, across - 1, WINDOWS)})
@@ -76,7 +79,8 @@ def same_picture(tiff: tifffile.TiffFile, pages: list[tifffile.TiffPage]) -> Non
             a.append(mine)
             b.append(theirs)
         one, two = np.concatenate(a), np.concatenate(b)
-        close = np.abs(one - two).mean() < _CLOSE
+        off = np.abs(one - two)
+        close = off.mean() < _MEAN_OFF and np.percentile(off, 99.9) < _MOST_OFF
         varied = one.std() > 0 and two.std() > 0
         if not close and not (varied and np.corrcoef(one, two)[0, 1] > _ALIKE):
             raise unsafe("a level shows another picture than the scan")
@@ -92,8 +96,8 @@ def _windows(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means of 4 x 4 px cells of a tile, and of the same places one level above, as gray."""
     scale_y, scale_x = above.imagelength / level.imagelength, above.imagewidth / level.imagewidth
-    high, wide = len(tile) - len(tile) % 4 or len(tile), len(tile[0]) - len(tile[0]) % 4 or len(tile[0])  # fmt: skip
-    cell_y, cell_x = min(4, high), min(4, wide)
+    cell_y, cell_x = min(CELL, len(tile)), min(CELL, len(tile[0]))
+    high, wide = len(tile) // cell_y * cell_y, len(tile[0]) // cell_x * cell_x
     gray = tile[:high, :wide].mean(axis=2)
     mine = gray.reshape(high // cell_y, cell_y, wide // cell_x, cell_x).mean(axis=(1, 3))
     tops, lefts = y + cell_y * np.arange(len(mine)), x + cell_x * np.arange(len(mine[0]))
@@ -101,14 +105,19 @@ def _windows(
                     round((y + high) * scale_y), round((x + wide) * scale_x))  # fmt: skip
     sums = np.pad(large.mean(axis=2).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
 
-    def edges(starts: NDArray[np.int64], cell: int, scale: float, first: int, limit: int):  # type: ignore[no-untyped-def]
-        low = np.clip((starts * scale).astype(int) - first, 0, limit - 1)
-        return low, np.clip(((starts + cell) * scale).astype(int) - first, low + 1, limit)
-
-    y0, y1 = edges(tops, cell_y, scale_y, int(y * scale_y), len(large))
-    x0, x1 = edges(lefts, cell_x, scale_x, int(x * scale_x), len(large[0]))
+    y0, y1 = _edges(tops, cell_y, scale_y, len(large))
+    x0, x1 = _edges(lefts, cell_x, scale_x, len(large[0]))
     whole = sums[y1][:, x1] - sums[y0][:, x1] - sums[y1][:, x0] + sums[y0][:, x0]
     return mine.ravel(), (whole / np.outer(y1 - y0, x1 - x0)).ravel()
+
+
+def _edges(
+    starts: NDArray[np.int64], cell: int, scale: float, limit: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where cells begin and end one level above, counted from the first cell's begin."""
+    first = int(starts[0] * scale)
+    low = np.clip((starts * scale).astype(np.int64) - first, 0, limit - 1)
+    return low, np.clip(((starts + cell) * scale).astype(np.int64) - first, low + 1, limit)
 
 
 def _region(
@@ -123,7 +132,8 @@ def _region(
             tile, y, x = _tile(tiff, page, row * across + column)
             top, left = max(y, y0), max(x, x0)
             low, right = min(y + len(tile), y1), min(x + len(tile[0]), x1)
-            out[top - y0 : low - y0, left - x0 : right - x0] = tile[top - y : low - y, left - x : right - x]  # fmt: skip
+            part = tile[top - y : low - y, left - x : right - x]
+            out[top - y0 : low - y0, left - x0 : right - x0] = part
     return out
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pathai.deid import aperio, ome
-from pathai.deid.pictures import THUMBNAIL_PX, thumbnail
+from pathai.deid.pictures import thumbnail
 from pathai.deid.report import Report
 from pathai.deid.streams import JPEG, Block, check_stream
 from pathai.deid.tiff_file import Image, Tiff, read_tiff
@@ -119,7 +119,6 @@ def _thumbnail(
 
     picture = thumbnail(source, levels[-1].index)
     height, width = picture.shape[:2]
-    assert max(width, height) <= THUMBNAIL_PX  # noqa: S101
     coded = bytes(imagecodecs.jpeg8_encode(picture, level=85, outcolorspace="RGB"))
     tags = {
         254: (LONG, [0]), 256: (LONG, [width]), 257: (LONG, [height]), 258: (SHORT, [8] * 3),

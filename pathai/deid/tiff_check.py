@@ -113,8 +113,9 @@ def _check_level(old: Any, new: Any, one: Any, two: Any) -> None:
             raise unsafe("proof failed: a level would decode in another way")
     if len(one.dataoffsets) != len(two.dataoffsets):
         raise unsafe("proof failed: a level has more or fewer tiles")
-    places = zip(one.dataoffsets, one.databytecounts, two.dataoffsets, two.databytecounts, strict=True)  # fmt: skip
-    for offset, size, new_offset, new_size in places:
+    was = zip(one.dataoffsets, one.databytecounts, strict=True)
+    now = zip(two.dataoffsets, two.databytecounts, strict=True)
+    for (offset, size), (new_offset, new_size) in zip(was, now, strict=True):
         if size != new_size or (size and _hash(old, offset, size) != _hash(new, new_offset, size)):
             raise unsafe("proof failed: a tile differs from the source's")
 
@@ -214,9 +215,10 @@ def compare_openslide(old: Any, new: Any, associated: set[str]) -> None:
         for k in range(_REGIONS):
             place = (int(width * k / _REGIONS * scale), int(height * k / _REGIONS * scale))
             try:
-                same = old.read_region(place, level, (256, 256)).tobytes() == new.read_region(
-                    place, level, (256, 256)
-                ).tobytes()
+                same = (
+                    old.read_region(place, level, (256, 256)).tobytes()
+                    == new.read_region(place, level, (256, 256)).tobytes()
+                )
             except openslide.OpenSlideError:
                 raise unsafe("a tile of the slide cannot be decoded") from None
             if not same:

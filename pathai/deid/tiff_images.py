@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pathai.deid.report import unsafe
 from pathai.deid.tiff_file import Image, Tiff
@@ -165,7 +166,7 @@ def check_blocks(tiff: Tiff, levels: list[Image], size: int) -> None:
         raise unsafe("tiles of the scan lie upon an image that is to be removed, or upon text")
 
 
-def _overlap(blocks: np.ndarray, owner: np.ndarray | None = None) -> bool:  # type: ignore[type-arg]
+def _overlap(blocks: NDArray[np.uint64], owner: NDArray[np.int64] | None = None) -> bool:
     """Whether blocks overlap (of different owners, where these are given)."""
     order = np.lexsort((blocks[:, 1], blocks[:, 0]))
     starts = blocks[order, 0].astype(np.int64)

@@ -103,8 +103,10 @@ class TiffOut:
         if kind == RATIONAL:
             data = struct.pack(f"{self.order}{len(content)}I", *content)
             return kind, len(content) // 2, data
-        return kind, len(content), struct.pack(
-            f"{self.order}{len(content)}{_FORMATS[kind]}", *content
+        return (
+            kind,
+            len(content),
+            struct.pack(f"{self.order}{len(content)}{_FORMATS[kind]}", *content),
         )
 
     def _pointer(self, value: int) -> bytes:

@@ -13,7 +13,15 @@ from pathai.deid.tiff_out import LONG, RATIONAL, SHORT, UNDEFINED, Value
 from pathai.errors import PathaiError
 
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL = 254, 256, 257, 258, 259, 262, 266
-DESCRIPTION, ORIENTATION, SAMPLES, X_RES, Y_RES, PLANAR, RES_UNIT = 270, 274, 277, 282, 283, 284, 296
+DESCRIPTION, ORIENTATION, SAMPLES, X_RES, Y_RES, PLANAR, RES_UNIT = (
+    270,
+    274,
+    277,
+    282,
+    283,
+    284,
+    296,
+)
 PREDICTOR, TILE_WIDTH, TILE_HEIGHT, EXTRA, FORMAT, TABLES = 317, 322, 323, 338, 339, 347
 SUBSAMPLING, REFERENCE, DEPTH, ICC = 530, 532, 32997, 34675
 STRUCTURE = {SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, X_RES,
@@ -107,8 +115,6 @@ def count_removed(image: Image, report: Report) -> None:
             continue
         private = "private tag" if code >= 32768 else "unknown or unneeded tag"
         report.removed[NAMES.get(code, private)] += 1
-    if image.tags.get(330):
-        report.removed["sub-images"] += len(image.children)
 
 
 def _photometric(image: Image) -> int:

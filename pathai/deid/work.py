@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from errno import EIO
 from hashlib import file_digest
 from pathlib import Path
 
 from pathai.deid.report import Report, unsafe
 from pathai.errors import PathaiError
+from pathai.store.manifest import storage_error
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HINT = "pathai deid copies SVS, tiled TIFF, OME-TIFF and DICOM; convert the slide to one of them"
@@ -36,13 +38,19 @@ def make(source: Path, part: Path, key: bytes) -> Report:
         E101-E105, E110-E119, E136, E137, E140, E141, E147, E163: see the message.
     """
     kind = _kind(source)
-    before = _states(source)
+    before = _states(source, kind)
     try:
         report = _dicom(source, part, key) if kind == "dicom" else _tiff(source, part)
+    except OSError as error:
+        if error.errno is None:  # a library's own, whose text may hold values of the file
+            raise unsafe("the file is not well formed") from None
+        if error.errno == EIO:
+            raise PathaiError("E162", "reading or writing failed") from None
+        raise storage_error(error) from None
     except (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError) as error:
         # Not a fault of the call: the file is so made that a library or this code trips over it.
         raise unsafe(f"the file is not well formed ({type(error).__name__})") from None
-    if _states(source) != before:
+    if _states(source, kind) != before:
         raise PathaiError("E163", "the slide changed while it was read")
     written = sorted(part.iterdir()) if part.is_dir() else [part]
     for path in written:
@@ -103,7 +111,8 @@ def _kind(source: Path) -> str:
     raise unsafe("the file is of a kind that is not supported", _HINT)
 
 
-def _states(source: Path) -> list[tuple[int, int]]:
+def _states(source: Path, kind: str) -> list[tuple[int, int]]:
     """Size and time of change of what is read, so that a change shows."""
-    paths = [source, *sorted(source.iterdir())] if source.is_dir() else [source]
+    folder = source if source.is_dir() else source.parent
+    paths = sorted(folder.glob("*.dcm")) if kind == "dicom" else [source]
     return [(s.st_size, s.st_mtime_ns) for s in map(os.stat, paths)]
