@@ -10,7 +10,6 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
@@ -126,12 +125,9 @@ def _is_dicom(path: Path) -> bool:
 
 def read_instance(path: Path) -> Instance:
     """Read the header of a DICOM file, up to its pixels."""
-    try:
-        with path.open("rb") as file:
-            header = dcmread(file, stop_before_pixels=True)
-            return Instance(path, header, file.tell())
-    except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError):
-        raise unsafe("a DICOM header is not well formed") from None
+    with path.open("rb") as file:
+        header = dcmread(file, stop_before_pixels=True)
+        return Instance(path, header, file.tell())
 
 
 def _says_no(header: Dataset) -> None:

@@ -81,7 +81,8 @@ def _number(low: float, high: float) -> Rule:
             size = float(written)
             if not low <= size <= high or not math.isfinite(size) or 0 < abs(size) < 1e-9:
                 raise unsafe("a number of the DICOM header is not plausible")
-            found.append(written)
+            # Four letters make a fair float: with six digits kept they are letters no more.
+            found.append(float(f"{written:.6g}") if type(written) is float else written)
         return found or None
 
     return rule

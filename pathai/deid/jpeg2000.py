@@ -20,7 +20,7 @@ _WRITERS = re.compile(
     rb"Kakadu-v?\d{1,2}(\.\d{1,2}){0,3}"
     rb"|Created by OpenJPEG version \d{1,2}(\.\d{1,2}){1,2}"
     rb"|Creator: JasPer Version \d(\.\d{1,4}){1,2}"
-    rb"|Kdu-Layer-Info: log_2\{Delta-D\((MSE|squared-error)\)/\[(2\^16\*)?Delta-L\(bytes\)\]\}, "
+    rb"|Kdu-Layer-Info: log_2\{Delta-D\((MSE|squared-error)\)/\[?(2\^16\*)?Delta-L\(bytes\)\]?\}, "
     rb"L\(bytes\)\n([ ]*-?\d{1,4}\.\d, +\d\.\de[+]\d{1,3}\n)+"
 )
 """Comments of encoders that name only themselves."""

@@ -90,7 +90,9 @@ def levels_of(tiff: Tiff, kind: str) -> list[Image]:
     if first.one(254, 0) not in (0, 1) or _calls_itself_other(first, kind):
         raise unsafe("the first image is not the scan")
     area = first.size[0] * first.size[1]
-    if any(i.size[0] * i.size[1] > area for i in tiff.everything()):
+    # Aperio's own layout says which is first; its strips, such as the macro image, may be larger.
+    rivals = [i for i in tiff.everything() if i.tiled or kind != "aperio"]
+    if any(i.size[0] * i.size[1] > area for i in rivals):
         raise unsafe("the first image is not the largest")
     levels = [first]
     for image in first.children if kind == "ome-tiff" else tiff.images[1:]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EIO
 from hashlib import file_digest
 from pathlib import Path
@@ -13,6 +18,8 @@ from pathai.errors import PathaiError
 from pathai.store.manifest import storage_error
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MISREAD = (ArithmeticError, AttributeError, EOFError, LookupError, RuntimeError, TypeError,
+            ValueError, struct.error)  # fmt: skip
 _HINT = "pathai deid copies SVS, tiled TIFF, OME-TIFF and DICOM; convert the slide to one of them"
 
 
@@ -40,14 +47,15 @@ def make(source: Path, part: Path, key: bytes) -> Report:
     kind = _kind(source)
     before = _states(source, kind)
     try:
-        report = _dicom(source, part, key) if kind == "dicom" else _tiff(source, part)
+        with _silence():
+            report = _dicom(source, part, key) if kind == "dicom" else _tiff(source, part)
     except OSError as error:
         if error.errno is None:  # a library's own, whose text may hold values of the file
             raise unsafe("the file is not well formed") from None
         if error.errno == EIO:
             raise PathaiError("E162", "reading or writing failed") from None
         raise storage_error(error) from None
-    except (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError) as error:
+    except _MISREAD as error:
         # Not a fault of the call: the file is so made that a library or this code trips over it.
         raise unsafe(f"the file is not well formed ({type(error).__name__})") from None
     if _states(source, kind) != before:
@@ -61,7 +69,24 @@ def make(source: Path, part: Path, key: bytes) -> Report:
     return report
 
 
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep libraries from printing what they read: their warnings quote the file's values."""
+    names = ("pydicom", "tifffile")
+    levels = [logging.getLogger(name).level for name in names]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            for name, level in zip(names, levels, strict=True):
+                logging.getLogger(name).setLevel(level)
+
+
 def _tiff(source: Path, part: Path) -> Report:
+    import openslide
     import tifffile
 
     from pathai.deid.tiff import copy_tiff
@@ -70,17 +95,23 @@ def _tiff(source: Path, part: Path) -> Report:
     try:
         report, levels = copy_tiff(source, part)
         check_tiff(source, part, report, levels)
-    except (tifffile.TiffFileError, RuntimeError) as error:  # imagecodecs' errors are the latter
+    except (tifffile.TiffFileError, openslide.OpenSlideError) as error:
         raise unsafe(f"the file is not well formed ({type(error).__name__})") from None
     return report
 
 
 def _dicom(source: Path, part: Path, key: bytes) -> Report:
+    import openslide
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
     from pathai.deid.dicom import copy_dicom
     from pathai.deid.dicom_check import check_dicom
 
-    report, sources = copy_dicom(source, part, key)
-    check_dicom(sources, part, report)
+    try:
+        report, sources = copy_dicom(source, part, key)
+        check_dicom(sources, part, report)
+    except (BytesLengthException, InvalidDicomError, openslide.OpenSlideError) as error:
+        raise unsafe(f"the file is not well formed ({type(error).__name__})") from None
     return report
 
 
