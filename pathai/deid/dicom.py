@@ -111,7 +111,10 @@ def _instances(folder: Path, report: Report) -> Iterator[Instance]:
     for path in sorted(folder.iterdir()):
         if not path.is_file():
             continue
-        instance = read_instance(path) if _is_dicom(path) else None
+        dicom = _is_dicom(path)
+        if not dicom and path.suffix.lower() == ".dcm":  # perhaps a level that would be missing
+            raise unsafe("a .dcm file of the folder is not DICOM")
+        instance = read_instance(path) if dicom else None
         if instance is None or instance.header.get("SOPClassUID") != WHOLE_SLIDE:
             report.removed["file beside the images"] += 1
         else:

@@ -209,6 +209,18 @@ def test_stowaways_among_the_fragments_are_refused(slide, tmp_path):
         assert refused(slide, tmp_path / name).code == "E147"
 
 
+def test_a_text_that_is_also_a_keyword_is_no_reason_to_refuse(slide, tmp_path):
+    change(slide, StudyDescription="VOLUME", StudyID="NONE", SeriesDescription="Slide")
+    make(slide, tmp_path / "out", KEY)
+
+
+def test_a_file_that_might_be_a_level_is_not_passed_over(slide, tmp_path):
+    (slide / "z.dcm").write_bytes(CANARY)
+    assert refused(slide, tmp_path / "out").code == "E147"
+    (slide / "z.dcm").rename(slide / "z.txt")
+    assert make(slide, tmp_path / "x", KEY).removed["file beside the images"] == 1
+
+
 def test_a_file_that_is_also_a_tiff_is_copied_as_dicom(slide, tmp_path):
     path = files(slide)[0]
     data = path.read_bytes()
