@@ -1,8 +1,15 @@
 """Hostile slides for the tests of `pathai deid`: canaries in every place that could hold one."""
 
+import hashlib
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from pathai.deid.work import make
+from pathai.errors import PathaiError
 
 CANARY = b"CANARY-9f31-Q"
 """What no copy may hold, in this or in UTF-16."""
@@ -102,7 +109,6 @@ class RawImage:
 
 def take_apart(path: Path) -> RawTiff:
     """Read a little-endian or big-endian TIFF by tifffile into its parts."""
-    import tifffile
 
     def image(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> RawImage:
         tags: dict[int, tuple[int, bytes | list[int]]] = {}
@@ -127,3 +133,42 @@ def take_apart(path: Path) -> RawTiff:
 
     with tifffile.TiffFile(path) as tiff:
         return RawTiff(images=[image(tiff, page) for page in tiff.pages])
+
+
+def smooth():
+    """Smooth color with a dark disk: compresses well, and every part differs."""
+    y, x = np.mgrid[:700, :900]
+    base = np.stack([200 + 40 * np.sin(x / 90), 150 + x // 9 % 90, 120 + y // 7], axis=-1)
+    base[(x - 400) ** 2 + (y - 300) ** 2 < 9000] //= 3
+    return base.clip(0, 255).astype(np.uint8)
+
+
+def attempt(source, out):
+    """Copy in this process; the error if it was refused."""
+    try:
+        return make(source, out, b"k" * 32)
+    except PathaiError as error:
+        return error
+
+
+def refused(source, out, *codes):
+    found = attempt(source, out)
+    assert isinstance(found, PathaiError), "it was copied"
+    assert found.code in (codes or ("E147",)), found
+    assert CANARY.decode() not in str(found)
+    return found
+
+
+def tiles(path, index):
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[index]
+        found = []
+        for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+            tiff.filehandle.seek(offset)
+            found.append(hashlib.sha256(tiff.filehandle.read(size)).hexdigest())
+        return found
+
+
+def with_comment(stream, marker=0xFE):
+    body = b"Exif\0\0" + CANARY
+    return stream[:2] + bytes([0xFF, marker]) + struct.pack(">H", 2 + len(body)) + body + stream[2:]
