@@ -296,6 +296,22 @@ def export(
 
 
 @app.command()
+def deid(
+    slide: Annotated[Path, typer.Argument(help="slide file, or folder of a DICOM slide")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="file to write; DICOM: a folder")],
+    key: Annotated[
+        Path | None, typer.Option(help="file with a secret, for DICOM UIDs that stay consistent")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="replace an existing copy")] = False,
+    json: Json = False,
+) -> None:
+    """Copy a slide without label, macro and identifying text; write nothing in doubt."""
+    from pathai import verbs
+
+    verbs.deid(slide, out, key, overwrite, as_json=json)
+
+
+@app.command()
 def verify(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="results or part of them")],
     json: Json = False,

@@ -55,6 +55,10 @@ CODES: dict[str, Code] = {
     "E147": Code(
         "color profile cannot be used", "set features.color.icc: false, or convert it to sRGB"
     ),
+    "E148": Code(
+        "cannot be de-identified safely",
+        "nothing was written; leave the slide out, or convert it with a program that you trust",
+    ),
     # sheet
     "E150": Code("control character in an id", "use letters, digits, dot, dash, underscore"),
     "E151": Code("unsafe id", "use letters, digits, dot, dash, underscore; at most 64"),

@@ -153,6 +153,22 @@ def export(folder: Path, format: str, out: Path, detector: str, overwrite: bool)
     say(f"wrote {out}")
 
 
+def deid(slide: Path, out: Path, key: Path | None, overwrite: bool, *, as_json: bool) -> None:
+    """Write a de-identified copy and say what was kept, rewritten and removed."""
+    from pathai.deid import deid as copy
+
+    try:
+        secret = key.read_bytes() if key is not None else None
+    except OSError:
+        raise wrong("the file of --key cannot be read") from None
+    report = copy(slide, out, overwrite=overwrite, key=secret)
+    for line in report.lines():
+        say(line)
+    say(f"wrote {out}")
+    if as_json:
+        print_json(report.as_json())
+
+
 def verify(paths: list[Path], *, as_json: bool) -> int:
     """Check everything below the paths; 1 if anything is damaged."""
     from pathai.verify import verify as check

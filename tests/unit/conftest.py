@@ -28,3 +28,29 @@ def tiny_copy(tiny_results: Path, tmp_path: Path) -> Callable[[], Path]:
         return target
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """Picture of the slides that are copied without names: uint8[700, 900, 3]."""
+    from deid_cases import smooth
+
+    return smooth()
+
+
+@pytest.fixture(scope="session")
+def svs(picture, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SVS of three levels with label, macro, thumbnail and private text."""
+    from pathai.testing.aperio import SCANNERS, write_svs
+
+    path = tmp_path_factory.mktemp("deid") / "a.svs"
+    write_svs(path, picture, 0.4992, SCANNERS["B"])
+    return path
+
+
+@pytest.fixture
+def raw(svs: Path):
+    """A function that takes that SVS apart, anew each time."""
+    from deid_cases import take_apart
+
+    return lambda: take_apart(svs)

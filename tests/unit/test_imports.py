@@ -13,7 +13,7 @@ PACKAGE = Path(pathai.__file__).parent
 ROOMS = ("readers", "encoders", "heads", "detectors", "drafters")
 LIGHT = [
     *("cli", "batch", "run", "plan", "verify", "ingest", "tiling", "cells", "findings", "cohort"),
-    *("export", "report.draft", "review", "case", "feed", "tissue", "nuclei"),
+    *("export", "deid.work", "report.draft", "review", "case", "feed", "tissue", "nuclei"),
     *("store.folders", "store.groups", "store.pyramid", "detectors.classical"),
 ]
 

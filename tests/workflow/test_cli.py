@@ -44,7 +44,7 @@ def test_importing_pathai_loads_nothing_heavy():
 def test_help_lists_every_verb_of_the_frame():
     text = ok("--help").stdout
     verbs = "demo init doctor run ingest tile features cells train predict report review export"
-    for verb in [*verbs.split(), "verify", "list", "cohort"]:
+    for verb in [*verbs.split(), "deid", "verify", "list", "cohort"]:
         assert f"  {verb} " in text
 
 
