@@ -3,11 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pathai.color import feed_color, seen_by
 from pathai.config import FeaturesConfig
 from pathai.encoders.base import Encoder
 from pathai.errors import PathaiError
-from pathai.feed import batches, readable
+from pathai.feed import Change, batches, readable
 from pathai.grid import Grid, grid
+from pathai.sampling import sample
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
 from pathai.store.groups import write_features
@@ -43,9 +45,10 @@ def run(
     PathaiError
         E180 if a vector is not finite; the tile is named.
     """
+    info, tissue, pyramid = folder.read_slide(), folder.read_tissue(), folder.open_tiles()
     tiles = grid(
-        folder.read_tissue(),
-        folder.read_slide(),
+        tissue,
+        info,
         encoder.tile_px,
         encoder.mpp,
         section.min_tissue,
@@ -53,28 +56,43 @@ def run(
         max_artefact=section.max_artefact,
         tolerance=section.mpp_tolerance,
     )
-    pyramid = folder.open_tiles()
+    color = feed_color(
+        section.color,
+        has_icc=info.icc is not None,
+        profile=folder.read_color_profile(),
+        stain=info.stain,
+        sample=lambda: sample(pyramid, tissue, pyramid.level_for(encoder.mpp / info.mpp.mean)),
+    )
     known = readable(pyramid, tiles)
-    x, valid = encode_grid(pyramid, tiles, encoder, section.batch, workers=workers)
+    x, valid = encode_grid(
+        pyramid, tiles, encoder, section.batch, workers=workers, change=color.apply
+    )
     lost = int((valid < known).sum())
     if lost:
         message = f"{lost} of {len(tiles)} tiles hold pixels that turned out to be undecodable"
         out.degrade("E121", message, "copy or scan the slide again; those tiles are marked")
     attrs = FeaturesAttrs(
         encoder=encoder.name,
-        encoder_digest=encoder.digest,
+        encoder_digest=seen_by(encoder.digest, section.color),
         grid_digest=tiles.digest,
         tile_px=encoder.tile_px,
         mpp=encoder.mpp,
         stride_px=tiles.stride_px,
         names=encoder.names,
+        color=color.attrs,
     )
     features = Features(x, tiles.xy_px0, tiles.size_px0, valid, tiles.tissue, attrs)
     write_features(out.part(f"{slug(encoder.name)}.zarr"), features)
 
 
 def encode_grid(
-    pyramid: Pyramid, tiles: Grid, encoder: Encoder, batch: int, *, workers: int = 1
+    pyramid: Pyramid,
+    tiles: Grid,
+    encoder: Encoder,
+    batch: int,
+    *,
+    workers: int = 1,
+    change: Change | None = None,
 ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
     """Vectors of a grid's tiles, in its order.
 
@@ -90,6 +108,8 @@ def encode_grid(
         Tiles per call; does not change the vectors beyond rounding.
     workers : int
         Processes that decode.
+    change : callable, optional
+        What is done to the colors of a batch before the encoder sees it.
 
     Returns
     -------
@@ -105,7 +125,7 @@ def encode_grid(
     x = np.empty((len(tiles), encoder.dim), np.float16)
     valid = np.empty(len(tiles), np.float16)
     start = 0
-    for pixels, share in batches(pyramid, tiles, batch, workers=workers):
+    for pixels, share in batches(pyramid, tiles, batch, workers=workers, change=change):
         stop = start + len(pixels)
         x[start:stop] = as_float16(encoder.encode(pixels), tiles.xy_px0[start:stop], encoder.names)
         valid[start:stop] = share

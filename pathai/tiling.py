@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 BLOCK_SECONDS = 120.0
 """Longest a decoder may think about one block."""
-SPARSE = ("mirax", "ventana", "leica")
-"""Formats in which regions between the scanned fields have no pixels by design."""
 
 
 def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Place) -> None:
@@ -61,13 +59,13 @@ def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Place) -
 
     info = folder.read_slide()
     source = _Source(path, info.reader, section)
-    size, vendor, view = source.survey(info.mpp)
+    size, sparse, view = source.survey(info.mpp)
     if size != Size(info.width, info.height):
         message = f"the file is {size.width} x {size.height} px, ingest saw another size"
         raise PathaiError("E163", message, "run pathai ingest again")
     if dark_background(view):
         raise Skipped("E146", "bright on dark background, like fluorescence")
-    tissue = tissue_map(view, sparse=vendor in SPARSE)
+    tissue = tissue_map(view, sparse=sparse)
     _require_tissue(tissue, section)
     tiles = out.part("tiles.zarr")
     stored = _store(source, tiles, size, tissue, section)
@@ -129,9 +127,9 @@ class _Source:
         self.deadline = time.monotonic() + section.seconds
         self.state = stamp(path)
 
-    def survey(self, mpp: Mpp) -> tuple[Size, str, Overview]:
-        """Size of level 0, vendor and a small image of the slide."""
-        found: tuple[Size, str, Overview] = self._call("survey", mpp, self.section.tissue_um)
+    def survey(self, mpp: Mpp) -> tuple[Size, bool, Overview]:
+        """Size of level 0, whether gaps are meant, and a small image of the slide."""
+        found: tuple[Size, bool, Overview] = self._call("survey", mpp, self.section.tissue_um)
         return found
 
     def read(self, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -183,12 +181,12 @@ def _slide(path: Place, reader: str) -> "Slide":
     return _current[1]
 
 
-def survey(path: Place, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, str, Overview]:
-    """Level-0 size, vendor and overview of a slide (runs in the child)."""
+def survey(path: Place, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, bool, Overview]:
+    """Level-0 size, whether gaps are meant, and overview of a slide (runs in the child)."""
     slide = _slide(path, reader)
     facts = slide.facts
     levels = list(zip(facts.level_dimensions, facts.level_downsamples, strict=True))
-    return facts.size, facts.vendor, overview(slide.read_level, levels, mpp, target_um)
+    return facts.size, facts.sparse, overview(slide.read_level, levels, mpp, target_um)
 
 
 def read(path: Place, reader: str, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:

@@ -23,6 +23,8 @@ JPEG, J2K_RGB, J2K = 7, 33005, 34712
 RGB, YCBCR = 2, 6
 ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 """APP14 segment that says: the components are red, green, blue (transform 0)."""
+ODD = ("ndpi", "scn", "bif", "philips", "qpi")
+"""Formats whose tiles shift, overlap or are none, as tifffile calls them."""
 ASPECT = 1.0
 """Px by which a level may miss the size that its downsample asks for."""
 
@@ -45,7 +47,7 @@ class TiledTiffReader(BaseSlide):
         return Facts(
             size=Size(first.imagewidth, first.imagelength),
             level_dimensions=tuple(Size(p.imagewidth, p.imagelength) for p, _ in pages),
-            level_downsamples=tuple(d for _, d in pages),
+            level_downsamples=tuple(_ratio(first, page) for page, _ in pages),
             mpp=_mpp(first, text),
             objective=number(objective[1]) if objective else None,
             vendor="aperio" if aperio else "generic-tiff",
@@ -69,8 +71,7 @@ class TiledTiffReader(BaseSlide):
                 xs = slice(max(x, x0), min(x + size.width, x0 + tile.shape[1]))
                 there = slice(ys.start - y, ys.stop - y), slice(xs.start - x, xs.stop - x)
                 part = tile[ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0]
-                out[there] = part[..., :3]
-                valid[there] = part[..., 3] >= 128 if part.shape[2] == 4 else True
+                out[there], valid[there] = part, True
         out[~valid] = 255
         return out, valid
 
@@ -87,12 +88,15 @@ class TiledTiffReader(BaseSlide):
 
 def _levels(handle: Any) -> list[tuple[Any, float]]:
     """Pages that are levels, with their downsample, finest first."""
+    odd = [name for name in ODD if getattr(handle, f"is_{name}")]
+    if odd:
+        raise PathaiError("E120", f"tiles of format {odd[0]} are not a plain grid")
     first = handle.pages[0].aspage()
     if not first.is_tiled:
         raise PathaiError("E118", "the image has no tiles")
     if first.dtype != np.uint8:
         raise PathaiError("E140", f"pixels are {first.dtype}, not 8 bits per channel")
-    if first.samplesperpixel not in (3, 4) or first.planarconfig != 1:
+    if first.samplesperpixel != 3 or first.planarconfig != 1:
         raise PathaiError("E141", f"{first.samplesperpixel} channels, not an interleaved RGB image")
     others = [page.aspage() for page in (*handle.pages[1:], *(first.pages or ()))]
     found = [(first, 1.0)]
@@ -107,6 +111,12 @@ def _levels(handle: Any) -> list[tuple[Any, float]]:
         if downsample is not None:
             found.append((page, downsample))
     return found
+
+
+def _ratio(first: Any, page: Any) -> float:
+    """Level-0 px per px of a level, mean of both axes."""
+    across, down = first.imagewidth / page.imagewidth, first.imagelength / page.imagelength
+    return float(across + down) / 2
 
 
 def whole_factor(full: Size, level: Size) -> float | None:
@@ -169,9 +179,9 @@ def _head(page: Any) -> tuple[bytes, str]:
     Aperio keeps tables apart and RGB without any marker: a decoder alone would take it for YCbCr.
     """
     kind = int(page.photometric)
-    if int(page.compression) in (J2K_RGB, J2K) and kind == RGB and page.samplesperpixel == 3:
+    if int(page.compression) in (J2K_RGB, J2K) and kind == RGB:
         return b"", "jpeg2000"
-    if int(page.compression) != JPEG or kind not in (RGB, YCBCR) or page.samplesperpixel != 3:
+    if int(page.compression) != JPEG or kind not in (RGB, YCBCR):
         raise CannotCopy("its tiles are not JPEG")
     tables = page.jpegtables or b""
     if tables and not jpeg_header(tables):

@@ -288,7 +288,6 @@ def test_row_25_hamamatsu_beyond_4_gb(
     assert (manifest.status, manifest.problems[0].code) == ("skipped", "E146")
 
 
-@pytest.mark.xfail(reason="tile takes transparency for damage until it asks facts.sparse")
 def test_row_48_what_is_transparent_is_no_tissue(tmp_path: Path) -> None:
     from pathai.store.records import TISSUE
 

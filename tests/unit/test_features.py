@@ -13,6 +13,7 @@ from pathai.features import as_float16, run
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
 from pathai.store.records import Features
+from pathai.testing.looks import TEST_LOOKS
 from pathai.testing.picture import synthetic_field
 from pathai.units import Mpp
 
@@ -107,3 +108,18 @@ def test_grid_is_the_encoders_own(tmp_path: Path) -> None:
     assert np.isfinite(found.x.astype(np.float32)).all()
     count = found.x[:, found.attrs.names.index("nuclei_per_mm2")].astype(float)
     assert (count > 300).all()
+
+
+def test_colors_are_changed_before_the_encoder_sees_them(tmp_path: Path) -> None:
+    """And it is recorded: a model that was trained without refuses these features."""
+    image, _ = synthetic_field(3, next(iter(TEST_LOOKS.values())), width=640, height=512)
+    folder = make_folder(tmp_path / "s", image, HALF, np.ones((32, 40), np.uint8))
+    plain = features_of(folder, Means())
+    same = features_of(folder, Means(), color={"icc": True})  # the slide has no profile
+    made = features_of(folder, Means(), color={"normalize": "reinhard"})
+    assert np.array_equal(same.x, plain.x)
+    assert plain.attrs.color.normalize == ""
+    assert made.attrs.color.normalize == "reinhard"
+    assert made.attrs.encoder_digest != plain.attrs.encoder_digest == "0" * 64
+    assert np.abs(made.x.astype(float) - plain.x.astype(float)).max() > 5
+    assert made.attrs.grid_digest == plain.attrs.grid_digest
