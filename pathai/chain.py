@@ -86,24 +86,14 @@ def file_identity(path: Place) -> dict[str, int]:
     """Size and time or version of a slide's files; empty when it is not there."""
     if isinstance(path, Remote):
         return identity(path)
+    from pathai.readers.slide_files import watched
+
     try:
-        stats = [file.stat() for file in _files(path)]
+        stats = [file.stat() for file in watched(path) if isinstance(file, Path)]
     except OSError:
         return {}
     found = {"size": sum(s.st_size for s in stats), "mtime_ns": max(s.st_mtime_ns for s in stats)}
     return found if len(stats) == 1 else {**found, "files": len(stats)}
-
-
-def _files(path: Path) -> tuple[Path, ...]:
-    """Files of a slide; the readers are loaded only where there may be several."""
-    if path.suffix.lower() in (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif"):
-        return (path,)
-    from pathai.readers.slide_files import slide_files
-
-    try:
-        return tuple(file for file in slide_files(path) if isinstance(file, Path))
-    except PathaiError:  # damaged: ingest will say how
-        return (path,)
 
 
 def last_identity(folder: SlideFolder) -> dict[str, int]:

@@ -1,12 +1,15 @@
 """Exact reduction of images to another µm/px, on grids fixed to absolute coordinates."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from pathai.units import Box, Mpp, Size
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 U8 = NDArray[np.uint8]
 SLACK = 1.01
@@ -101,8 +104,10 @@ def area_reduce(
     return np.ascontiguousarray(np.rint(out).clip(0, 255).astype(np.uint8))
 
 
-def _weights(factor: float, origin: int, length: int, start: int, size: int) -> sparse.csr_array:
+def _weights(factor: float, origin: int, length: int, start: int, size: int) -> "sparse.csr_array":
     """Overlap of each output pixel with each input pixel, ``float32[size, length]``, sparse."""
+    from scipy import sparse  # loading it would cost more than many a stage
+
     span = int(np.ceil(factor)) + 1
     low = (start + np.arange(size, dtype=np.float64))[:, None] * factor
     pixel = np.floor(low) + np.arange(span)

@@ -125,7 +125,7 @@ class _Source:
         self.path, self.reader, self.section = path, reader, section
         self.guard = shared(section.memory_mib)
         self.deadline = time.monotonic() + section.seconds
-        self.state = stamp(path)
+        self.state = self._stamps()
 
     def survey(self, mpp: Mpp) -> tuple[Size, bool, Overview]:
         """Size of level 0, whether gaps are meant, and a small image of the slide."""
@@ -148,8 +148,13 @@ class _Source:
 
     def unchanged(self) -> None:
         """Refuse a file that was replaced or written to meanwhile (E163)."""
-        if stamp(self.path) != self.state:
+        if self._stamps() != self.state:
             raise PathaiError("E163", "the file changed while its tiles were read")
+
+    def _stamps(self) -> list[dict[str, int]]:
+        from pathai.readers.slide_files import watched
+
+        return [stamp(file) for file in watched(self.path)]
 
     def _call(self, name: str, *args: Any, limit: float = float("inf")) -> Any:
         left = max(self.deadline - time.monotonic(), 0.001)
@@ -213,7 +218,10 @@ def copy(
     slide = _slide(path, reader)
     if slide.facts.vendor not in COPIED:
         return None, f"tiles of format {slide.facts.vendor} are not a plain grid"
-    direct: TiledTiffReader = reopen(path, "tiled-tiff")  # type: ignore[assignment]
+    try:
+        direct: TiledTiffReader = reopen(path, "tiled-tiff")  # type: ignore[assignment]
+    except PathaiError as error:
+        return None, error.message
     try:
         levels = direct.compressed()
         if not levels or levels[0].size != slide.facts.size:

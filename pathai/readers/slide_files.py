@@ -45,6 +45,14 @@ def slide_files(path: Place) -> tuple[Place, ...]:
     return (path,)
 
 
+def watched(path: Place) -> tuple[Place, ...]:
+    """Files of a slide that must not change while it is read; of a damaged one the named file."""
+    try:
+        return slide_files(path)
+    except PathaiError:  # ingest says how it is damaged
+        return (path,)
+
+
 def mirax_files(path: Path) -> tuple[Path, ...]:
     """Slidedat.ini of a MIRAX slide and the files that it lists, as far as they are there."""
     folder = path.with_suffix("")
