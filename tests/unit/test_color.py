@@ -227,11 +227,11 @@ def test_ingest_keeps_the_numbers_of_a_profile_and_no_text(tmp_path: Path, reade
     folder = SlideFolder(tmp_path / "results" / "s1")
     made = ingest_step(Config(), folder, path, 0.5, "H&E").run()
     assert (made.status, set(made.files)) == ("ok", {"slide.json", "color.icc"})
-    assert (folder.read_slide().reader, folder.read_slide().has_icc) == (reader, True)
+    assert (folder.read_slide().reader, folder.read_slide().icc is not None) == (reader, True)
     assert folder.read_color_profile() == minimal_profile(matrix())
     write(profile({}))
     ingest_step(Config(), folder, path, 0.5, "H&E").run()
-    assert folder.read_slide().has_icc
+    assert folder.read_slide().icc is not None
     assert "cannot be carried over" in str(folder.read_slide().notes)
     assert folder.read_color_profile() == b""
 
