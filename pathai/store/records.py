@@ -13,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pathai.units import Box, Mpp
 
-TISSUE_NAMES = ("background", "tissue", "pen", "dark", "unreadable")
-"""Classes of the tissue map, by value."""
+TISSUE_NAMES = (
+    *("background", "tissue", "pen", "dark", "unreadable"),
+    *("edge", "blur", "fold", "bubble"),
+)
+"""Classes of the tissue map, by value; tissue is what can be used."""
 
-BACKGROUND, TISSUE, PEN, DARK, UNREADABLE = range(len(TISSUE_NAMES))
+BACKGROUND, TISSUE, PEN, DARK, UNREADABLE, EDGE, BLUR, FOLD, BUBBLE = range(len(TISSUE_NAMES))
 
 
 class Record(BaseModel):

@@ -1,0 +1,258 @@
+"""Tissue, ink, coverslip edge and dark fill, from one pixel of the overview and its neighbors.
+
+Densities are 1000 times optical density to base 10 against the slide's own white, as integers.
+
+References
+----------
+Otsu N. A threshold selection method from gray-level histograms. IEEE Trans Syst Man Cybern 1979.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathai.store.records import BACKGROUND, DARK, PEN, TISSUE, UNREADABLE, TissueMap
+from pathai.tissue.grain import BLOCK, Grain, box_mean, grain_of
+from pathai.tissue.ink import find_ink
+from pathai.tissue.overview import Floats, Mask, Overview, Pixels, spread
+from pathai.tissue.parts import Parts, closed, dilated, without_small, without_small_holes
+
+Density = NDArray[np.int16]
+
+SCORE_RANGE = (25, 40)
+"""Bounds of the threshold on color with a little density: glass and shadows lie below."""
+GRAY = 0.12
+"""Color below this share of the density is gray: edge and shadow of the cover slip, dust."""
+PALE = 45
+"""Density plus color of the palest tissue that is kept where it surrounds stained tissue."""
+SEED_SHARE = 0.3
+"""Share of a pale region that must be stained."""
+HOLE_UM2 = 40_000.0
+"""Holes up to this size belong to the tissue (lumina, fat)."""
+CLOSE_UM = 16.0
+"""Gaps up to twice this wide are closed."""
+SPECK_UM2 = 6_000.0
+"""Tissue below this size is dust."""
+WEB = 3.0
+"""Slope between fine pixels, gray levels, above which there is structure, not bare glass."""
+WEB_MEAN = 5.0
+"""The same for the mean over 50 µm, which JPEG's noise on glass does not reach."""
+WEB_REACH_UM = 400.0
+"""How far from stained tissue a faint web is believed."""
+WEB_GAP_UM = 64.0
+"""Gaps in a faint web up to this wide are closed: cells of fat."""
+RINGING = 0.12
+"""Share of the slope of an edge that JPEG leaves around it."""
+BARE = 8
+"""Density below which the outermost pixels are glass after all."""
+HALO_PX = 2
+"""Width of the soft edge of ink, map px."""
+PEEL_PX = 3
+"""How many pixels deep bare glass is taken off the edge of the tissue."""
+PEN_UM2 = 10_000.0
+"""Ink below this size is a colored cell or crystal."""
+BLACK_FILL = 12
+"""Pixels at or below this gray level were never glass (unscanned or edge of the slide)."""
+
+
+@dataclass(frozen=True)
+class Stained:
+    """What color and density of the overview tell.
+
+    Parameters
+    ----------
+    usable, fill, ink, halo, found : bool[h, w]
+        Pixels with a picture; black fill; ink; ink with its soft edge; stained tissue.
+    density, color : int16[h, w]
+        As from `densities`, smoothed.
+    white : float32[3]
+        Light through bare glass.
+    """
+
+    usable: Mask
+    fill: Mask
+    ink: Mask
+    halo: Mask
+    found: Mask
+    density: Density
+    color: Density
+    white: NDArray[np.float32]
+
+
+def stained(view: Overview, *, pen: bool = True) -> Stained:
+    """Stained tissue, ink and black fill of an overview.
+
+    Parameters
+    ----------
+    view : Overview
+        From `overview`.
+    pen : bool
+        Whether ink is sought.
+    """
+    area = view.mpp.x * view.mpp.y
+    known = view.valid > 0.5
+    top, _ = spread(view.rgb)
+    fill = known & (top <= BLACK_FILL)
+    usable = known & ~fill
+    white = white_of(view.rgb, usable)
+    planes = planes_of(view.rgb, white)
+    ink = np.zeros_like(known)
+    if pen:
+        ink = find_ink(view.rgb, planes, usable, PEN_UM2 / area)
+    density, color = (_smooth(plane) for plane in densities(planes))
+    halo = dilated(ink, HALO_PX) if ink.any() else ink
+    colored = usable & (color > GRAY * density)
+    free = colored & ~halo
+    score = (density >> 2) + color
+    threshold = _threshold(score[free])
+    seeds = free & (score > threshold)
+    found = seeds | _with_seeds(free & (density + color > PALE), seeds)
+    found = without_small(found, SPECK_UM2 / area)
+    if ink.any():  # the soft edge of a stroke is tissue only where there is tissue beside it
+        edge = colored & halo & ~ink & (score > threshold)
+        found |= edge & dilated(found, HALO_PX + 1)
+    return Stained(usable, fill, ink, halo, found, density, color, white)
+
+
+def tissue_classes(
+    view: Overview, first: Stained, grain: Grain | None, *, sparse: bool = False
+) -> TissueMap:
+    """The map without blur, folds and bubbles.
+
+    Parameters
+    ----------
+    view : Overview
+        As given to `stained`.
+    first : Stained
+        From `stained`.
+    grain : Grain, optional
+        Fine structure, by which fat and other very pale tissue is found.
+    sparse : bool
+        Regions without pixels are unscanned glass by design of the format, not damage.
+
+    Returns
+    -------
+    TissueMap
+        background, tissue, pen, edge, dark (black fill) or unreadable.
+    """
+    area = view.mpp.x * view.mpp.y
+    found = first.found
+    if grain is not None and found.any():
+        found = found | _webbed(first, grain, view.mpp.mean)
+    # Fat at the border is open by a pixel or two: close it, so that it counts as a hole.
+    found = closed(found, max(1, round(CLOSE_UM / view.mpp.mean)))
+    found = without_small_holes(found | first.ink, HOLE_UM2 / area) & first.usable & ~first.ink
+    found &= ~first.halo | first.found
+    bare = first.density < BARE
+    for _ in range(PEEL_PX):
+        found &= ~(bare & dilated(~(found | first.ink), 1))
+    classes = np.full(found.shape, BACKGROUND, np.uint8)
+    classes[found] = TISSUE
+    classes[first.ink] = PEN
+    classes[first.fill] = DARK
+    if not sparse:
+        classes[view.valid <= 0.5] = UNREADABLE
+    return TissueMap(classes, view.downsample, view.mpp, view.edge)
+
+
+def tissue_map(view: Overview, *, sparse: bool = False) -> TissueMap:
+    """Classify every pixel of an overview by itself: see `stained` and `tissue_classes`."""
+    grain = grain_of(view) if view.fine is not None else None
+    return tissue_classes(view, stained(view), grain, sparse=sparse)
+
+
+def _webbed(first: Stained, grain: Grain, map_um: float) -> Mask:
+    """Very pale tissue beside stained tissue: a web of faint lines, which bare glass has not."""
+    shape = first.found.shape
+    coarse_um = BLOCK * map_um
+    seen = _any(first.found)
+    gray = _any((first.density > 40) & (first.color <= GRAY * first.density))
+    bare = grain.slope[~_any(first.density >= BARE)]
+    floor = max(WEB, 4 * float(np.quantile(bare, 0.6))) if bare.size else WEB
+    # JPEG rings along every sharp edge: beside one, more is asked for.
+    sharp = RINGING * _highest(grain.slope)
+    web = (grain.slope > np.maximum(sharp, floor)) & (box_mean(grain.slope, 1) > WEB_MEAN) & ~gray
+    web &= ~_any(first.halo) & dilated(seen, round(WEB_REACH_UM / coarse_um))
+    web = closed(web | seen, max(1, round(WEB_GAP_UM / 2 / coarse_um)))
+    parts = Parts(web)
+    web = parts.select(parts.sums(seen) > 0)
+    large = web.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
+    return np.asarray(large[: shape[0], : shape[1]])
+
+
+def _highest(image: Floats) -> Floats:
+    """Highest of 3 x 3 pixels."""
+    wide = np.pad(image, 1, mode="edge")
+    rows = np.maximum(np.maximum(wide[:-2], wide[1:-1]), wide[2:])
+    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+
+
+def _any(mask: Mask) -> Mask:
+    """Whether any of `BLOCK` x `BLOCK` map pixels is True."""
+    height, width = (-(-n // BLOCK) for n in mask.shape)
+    even = np.zeros((height * BLOCK, width * BLOCK), bool)
+    even[: mask.shape[0], : mask.shape[1]] = mask
+    out = np.zeros((height, width), bool)
+    for y in range(BLOCK):
+        for x in range(BLOCK):
+            out |= even[y::BLOCK, x::BLOCK]
+    return out
+
+
+def white_of(rgb: Pixels, known: Mask) -> NDArray[np.float32]:
+    """Light through bare glass: ``float32[3]``, from the bright pixels of an overview."""
+    few = np.ascontiguousarray(rgb[::2, ::2])
+    bright = few[known[::2, ::2] & (spread(few)[1] > 170)]
+    if len(bright) < 50:
+        return np.full(3, 245.0, np.float32)
+    counts = [np.bincount(bright[:, c], minlength=256).cumsum() for c in range(3)]
+    levels = [np.searchsorted(c, 0.85 * c[-1]) for c in counts]
+    return np.clip(levels, 205, 255).astype(np.float32)
+
+
+def planes_of(rgb: Pixels, white: NDArray[np.float32]) -> list[Density]:
+    """Density of red, green and blue, ``int16[h, w]`` each, not below 0."""
+    level = np.maximum(np.arange(256, dtype=np.float32), 1)
+    tables = [np.clip(-1000 * np.log10(level / w), 0, None).astype(np.int16) for w in white]
+    return [table[rgb[..., c]] for c, table in enumerate(tables)]
+
+
+def densities(planes: list[Density]) -> tuple[Density, Density]:
+    """Mean density, and its spread over the channels, ``int16[h, w]`` each.
+
+    The edge of a cover slip, its shadow and dust are gray: they have the first, not the second.
+    """
+    top = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
+    low = np.minimum(np.minimum(planes[0], planes[1]), planes[2])
+    return (planes[0] + planes[1] + planes[2]) // 3, top - low
+
+
+def _smooth(plane: Density) -> Density:
+    """Binomial mean over 3 x 3 pixels, like a Gaussian of 0.7 px."""
+    padded = np.pad(plane, 1, mode="edge").astype(np.uint16)
+    rows = padded[:-2] + padded[2:] + 2 * padded[1:-1]
+    out = (rows[:, :-2] + rows[:, 2:] + 2 * rows[:, 1:-1]) >> 4
+    return out.astype(np.int16)
+
+
+def _with_seeds(mask: Mask, seeds: Mask) -> Mask:
+    """Connected parts of a mask of which enough are seeds: pale tissue around stained nuclei."""
+    parts = Parts(mask)
+    return parts.select(parts.sums(seeds) >= SEED_SHARE * parts.areas)
+
+
+def _threshold(values: Density) -> float:
+    """Otsu's threshold within `SCORE_RANGE`."""
+    low, high = SCORE_RANGE
+    if not len(values):
+        return high
+    counts = np.bincount(np.minimum(values, 1023) >> 2, minlength=256)
+    centers = np.arange(256) * 4.0 + 1.5
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centers)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gap = sums / below - (sums[-1] - sums) / above
+    between = np.nan_to_num(below * above * gap**2)
+    return float(np.clip(4.0 * int(np.argmax(between)) + 4, low, high))
