@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.store.records import BACKGROUND, DARK, PEN, TISSUE, UNREADABLE, TissueMap
+from pathai.store.records import BACKGROUND, DARK, EDGE, PEN, TISSUE, UNREADABLE, TissueMap
 from pathai.tissue.grain import BLOCK, Grain, box_mean, grain_of
 from pathai.tissue.ink import find_ink
 from pathai.tissue.overview import Floats, Mask, Overview, Pixels, spread
@@ -46,6 +46,14 @@ RINGING = 0.12
 """Share of the slope of an edge that JPEG leaves around it."""
 BARE = 8
 """Density below which the outermost pixels are glass after all."""
+GRAY_EDGE = 60
+"""Density of a coverslip's edge."""
+EDGE_UM = 800.0
+"""Shorter gray lines are dust, hair or the rim of a bubble."""
+EDGE_WIDTH = 0.1
+"""Mean width of a coverslip's edge at most, as a share of its length."""
+EDGE_BLACK = 0.6
+"""Share of black pixels from which on a line is ink."""
 HALO_PX = 2
 """Width of the soft edge of ink, map px."""
 PEEL_PX = 3
@@ -62,8 +70,8 @@ class Stained:
 
     Parameters
     ----------
-    usable, fill, ink, halo, found : bool[h, w]
-        Pixels with a picture; black fill; ink; ink with its soft edge; stained tissue.
+    usable, fill, edge, ink, halo, found : bool[h, w]
+        Pixels with a picture; black fill; edge of the coverslip; ink; ink with its soft edge; stained tissue.
     density, color : int16[h, w]
         As from `densities`, smoothed.
     white : float32[3]
@@ -72,6 +80,7 @@ class Stained:
 
     usable: Mask
     fill: Mask
+    edge: Mask
     ink: Mask
     halo: Mask
     found: Mask
@@ -80,7 +89,7 @@ class Stained:
     white: NDArray[np.float32]
 
 
-def stained(view: Overview, *, pen: bool = True) -> Stained:
+def stained(view: Overview, *, pen: bool = True, coverslip: bool = True) -> Stained:
     """Stained tissue, ink and black fill of an overview.
 
     Parameters
@@ -89,6 +98,8 @@ def stained(view: Overview, *, pen: bool = True) -> Stained:
         From `overview`.
     pen : bool
         Whether ink is sought.
+    coverslip : bool
+        Whether the edge of a coverslip is sought.
     """
     area = view.mpp.x * view.mpp.y
     known = view.valid > 0.5
@@ -97,22 +108,25 @@ def stained(view: Overview, *, pen: bool = True) -> Stained:
     usable = known & ~fill
     white = white_of(view.rgb, usable)
     planes = planes_of(view.rgb, white)
+    density, color = (_smooth(plane) for plane in densities(planes))
+    edge = np.zeros_like(known)
+    if coverslip:
+        edge = _coverslip(view, density, color, usable)
     ink = np.zeros_like(known)
     if pen:
-        ink = find_ink(view.rgb, planes, usable, PEN_UM2 / area)
-    density, color = (_smooth(plane) for plane in densities(planes))
+        ink = find_ink(view.rgb, planes, usable & ~edge, PEN_UM2 / area)
     halo = dilated(ink, HALO_PX) if ink.any() else ink
     colored = usable & (color > GRAY * density)
-    free = colored & ~halo
+    free = colored & ~halo & ~edge
     score = (density >> 2) + color
     threshold = _threshold(score[free])
     seeds = free & (score > threshold)
     found = seeds | _with_seeds(free & (density + color > PALE), seeds)
     found = without_small(found, SPECK_UM2 / area)
     if ink.any():  # the soft edge of a stroke is tissue only where there is tissue beside it
-        edge = colored & halo & ~ink & (score > threshold)
-        found |= edge & dilated(found, HALO_PX + 1)
-    return Stained(usable, fill, ink, halo, found, density, color, white)
+        soft = colored & halo & ~ink & ~edge & (score > threshold)
+        found |= soft & dilated(found, HALO_PX + 1)
+    return Stained(usable, fill, edge, ink, halo, found, density, color, white)
 
 
 def tissue_classes(
@@ -142,14 +156,16 @@ def tissue_classes(
         found = found | _webbed(first, grain, view.mpp.mean)
     # Fat at the border is open by a pixel or two: close it, so that it counts as a hole.
     found = closed(found, max(1, round(CLOSE_UM / view.mpp.mean)))
-    found = without_small_holes(found | first.ink, HOLE_UM2 / area) & first.usable & ~first.ink
+    spoiled = first.ink | first.edge
+    found = without_small_holes(found | spoiled, HOLE_UM2 / area) & first.usable & ~spoiled
     found &= ~first.halo | first.found
     bare = first.density < BARE
     for _ in range(PEEL_PX):
-        found &= ~(bare & dilated(~(found | first.ink), 1))
+        found &= ~(bare & dilated(~(found | spoiled), 1))
     classes = np.full(found.shape, BACKGROUND, np.uint8)
     classes[found] = TISSUE
     classes[first.ink] = PEN
+    classes[first.edge] = EDGE
     classes[first.fill] = DARK
     if not sparse:
         classes[view.valid <= 0.5] = UNREADABLE
@@ -173,7 +189,7 @@ def _webbed(first: Stained, grain: Grain, map_um: float) -> Mask:
     # JPEG rings along every sharp edge: beside one, more is asked for.
     sharp = RINGING * _highest(grain.slope)
     web = (grain.slope > np.maximum(sharp, floor)) & (box_mean(grain.slope, 1) > WEB_MEAN) & ~gray
-    web &= ~_any(first.halo) & dilated(seen, round(WEB_REACH_UM / coarse_um))
+    web &= ~_any(first.halo | first.edge) & dilated(seen, round(WEB_REACH_UM / coarse_um))
     web = closed(web | seen, max(1, round(WEB_GAP_UM / 2 / coarse_um)))
     parts = Parts(web)
     web = parts.select(parts.sums(seen) > 0)
@@ -198,6 +214,19 @@ def _any(mask: Mask) -> Mask:
         for x in range(BLOCK):
             out |= even[y::BLOCK, x::BLOCK]
     return out
+
+
+def _coverslip(view: Overview, density: Density, color: Density, usable: Mask) -> Mask:
+    """Long, thin, gray lines: the edge of a coverslip; a stroke of black ink is black all over."""
+    top, low = spread(view.rgb)
+    black = usable & (top < 90) & (top - low < 28)
+    gray = (usable & (density > GRAY_EDGE) & (5 * color <= density)) | black
+    parts = Parts(closed(gray, 1))
+    box = parts.boxes()
+    length = np.hypot(box[:, 1] - box[:, 0], box[:, 3] - box[:, 2])
+    line = (length * view.mpp.mean >= EDGE_UM) & (parts.areas <= EDGE_WIDTH * length**2)
+    line &= parts.sums(black) < EDGE_BLACK * parts.areas
+    return dilated(parts.select(line), 1) & usable if line.any() else np.zeros_like(usable)
 
 
 def white_of(rgb: Pixels, known: Mask) -> NDArray[np.float32]:
