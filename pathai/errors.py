@@ -49,6 +49,9 @@ CODES: dict[str, Code] = {
     "E142": Code("stain does not fit", "correct column stain or choose another task or detector"),
     "E145": Code("no tissue", "look at the thumbnail; lower tile.min_tissue_mm2 if it is there"),
     "E146": Code("dark background", "bright-field slides only; fluorescence is not supported"),
+    "E147": Code(
+        "no usable tissue", "scan the slide again; see tile.blur_um, tile.fold and their like"
+    ),
     # sheet
     "E150": Code("control character in an id", "use letters, digits, dot, dash, underscore"),
     "E151": Code("unsafe id", "use letters, digits, dot, dash, underscore; at most 64"),

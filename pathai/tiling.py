@@ -15,8 +15,7 @@ from pathai.config import TileConfig
 from pathai.errors import PathaiError
 from pathai.store.commit import Commit, Skipped
 from pathai.store.folders import SlideFolder
-from pathai.store.records import PEN, TISSUE, UNREADABLE, TissueMap
-from pathai.tissue import Overview, dark_background, overview, tissue_map
+from pathai.store.records import PEN, UNREADABLE, Qc, TissueMap
 from pathai.units import Box, Mpp, Size
 
 if TYPE_CHECKING:
@@ -26,6 +25,14 @@ BLOCK_SECONDS = 120.0
 """Longest a decoder may think about one block."""
 SPARSE = ("mirax", "ventana", "leica")
 """Formats in which regions between the scanned fields have no pixels by design."""
+SPOILED = {
+    "pen": "under ink",
+    "edge": "under the coverslip's edge",
+    "blur": "blurred",
+    "fold": "folded",
+    "bubble": "under air bubbles",
+}
+"""Words for artefacts on tissue."""
 
 
 def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Path) -> None:
@@ -45,7 +52,7 @@ def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Path) ->
     Raises
     ------
     Skipped
-        E145 without tissue, E146 on a dark background.
+        E145 without tissue, E147 without usable tissue, E146 on a dark background.
     PathaiError
         E113 if more of the tissue is unreadable than the configuration allows, E163 if the file
         is not the one that was ingested, E170-E172 if the decoder failed as a process.
@@ -55,14 +62,13 @@ def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Path) ->
 
     info = folder.read_slide()
     source = _Source(path, info.reader, section)
-    size, vendor, view = source.survey(info.mpp)
+    size, tissue, qc = source.survey(info.mpp, info.stain)
     if size != Size(info.width, info.height):
         message = f"the file is {size.width} x {size.height} px, ingest saw another size"
         raise PathaiError("E163", message, "run pathai ingest again")
-    if dark_background(view):
+    if tissue is None or qc is None:
         raise Skipped("E146", "bright on dark background, like fluorescence")
-    tissue = tissue_map(view, sparse=vendor in SPARSE)
-    _require_tissue(tissue, section)
+    require_tissue(tissue, qc, section)
     written = write_pyramid(
         out.part("tiles.zarr"),
         source.read,
@@ -71,7 +77,7 @@ def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Path) ->
         tissue,
         max_bad_fraction=section.max_bad_fraction,
     )
-    write_tissue(out.part("tissue.zarr"), tissue)
+    write_tissue(out.part("tissue.zarr"), tissue, qc)
     source.unchanged()
     if written.bad_fraction > 0:
         count = len(written.unreadable)
@@ -79,14 +85,26 @@ def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Path) ->
         out.degrade("E121", message, "copy or scan the slide again; those tiles are marked")
 
 
-def _require_tissue(tissue: TissueMap, section: TileConfig) -> None:
-    area, unclear = tissue.area_mm2(TISSUE), tissue.area_mm2(UNREADABLE)
-    if area + unclear < section.min_tissue_mm2 or area + unclear == 0:
-        message = f"{area:.3f} mm² of tissue, at least {section.min_tissue_mm2:g} wanted"
-        ink = tissue.area_mm2(PEN)
-        if ink > 0:
-            message += f"; {ink:.3f} mm² of pen"
-        raise Skipped("E145", message)
+def require_tissue(tissue: TissueMap, qc: Qc, section: TileConfig) -> None:
+    """Skip a slide with too little usable tissue, and say what became of the rest.
+
+    Raises
+    ------
+    Skipped
+        E145 where little tissue was found, E147 where artefacts cover what was found.
+    """
+    unclear = tissue.area_mm2(UNREADABLE)
+    if qc.tissue_mm2 + unclear >= max(section.min_tissue_mm2, 1e-9):
+        return
+    spoiled = sorted(qc.artefact_mm2.items(), key=lambda item: -item[1])
+    said = ", ".join(f"{area:.2g} mm² {SPOILED[name]}" for name, area in spoiled if area > 0)
+    if qc.found_mm2 + unclear >= section.min_tissue_mm2 and said:
+        raise Skipped("E147", f"{qc.found_mm2:.2g} mm² of tissue, of it {said}")
+    message = f"{qc.tissue_mm2:.3f} mm² of tissue, at least {section.min_tissue_mm2:g} wanted"
+    ink = tissue.area_mm2(PEN)
+    if ink > 0:
+        message += f"; {ink:.3f} mm² of pen"
+    raise Skipped("E145", message)
 
 
 class _Source:
@@ -100,9 +118,11 @@ class _Source:
         self.deadline = time.monotonic() + section.seconds
         self.state = self._stat()
 
-    def survey(self, mpp: Mpp) -> tuple[Size, str, Overview]:
-        """Size of level 0, vendor and a small image of the slide."""
-        found: tuple[Size, str, Overview] = self._call("survey", mpp, self.section.tissue_um)
+    def survey(self, mpp: Mpp, stain: str) -> tuple[Size, TissueMap | None, Qc | None]:
+        """Size of level 0, tissue map and quality; none on a dark background."""
+        found: tuple[Size, TissueMap | None, Qc | None] = self._call(
+            "survey", mpp, self.section, stain
+        )
         return found
 
     def read(self, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -148,12 +168,23 @@ def _slide(path: Path, reader: str) -> "Slide":
     return _current[1]
 
 
-def survey(path: Path, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, str, Overview]:
-    """Level-0 size, vendor and overview of a slide (runs in the child)."""
+def survey(
+    path: Path, reader: str, mpp: Mpp, section: TileConfig, stain: str
+) -> tuple[Size, TissueMap | None, Qc | None]:
+    """Level-0 size, tissue map and quality of a slide (runs in the child)."""
+    from pathai.tissue import dark_background, examine, overview
+
     slide = _slide(path, reader)
     facts = slide.facts
     levels = list(zip(facts.level_dimensions, facts.level_downsamples, strict=True))
-    return facts.size, facts.vendor, overview(slide.read_level, levels, mpp, target_um)
+    view = overview(slide.read_level, levels, mpp, section.tissue_um)
+    if dark_background(view):
+        return facts.size, None, None
+    sparse = facts.vendor in SPARSE
+    tissue, qc = examine(
+        view, slide.read_level, levels, mpp, section, stain=stain, sparse=sparse
+    )
+    return facts.size, tissue, qc
 
 
 def read(path: Path, reader: str, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:

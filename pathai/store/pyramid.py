@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
 from pathai.resample import SLACK, resample
-from pathai.store.records import TISSUE_NAMES, TissueMap
+from pathai.store.records import TISSUE_NAMES, Qc, TissueMap
 from pathai.store.shard import ABSENT, CHUNK, PER_SHARD, read_chunk, read_index
 from pathai.units import Box, Mpp, Size
 
@@ -35,6 +35,10 @@ _TISSUE_COLORS = (
     (0, 90, 255, 128),
     (60, 60, 60, 128),
     (255, 0, 0, 160),
+    (86, 180, 233, 128),
+    (230, 159, 0, 128),
+    (204, 121, 167, 128),
+    (0, 158, 115, 128),
 )
 
 
@@ -264,7 +268,7 @@ def multiscale(
     return {"name": name, "axes": channel + spatial, "datasets": datasets}
 
 
-def write_tissue(path: Path, tissue: TissueMap) -> None:
+def write_tissue(path: Path, tissue: TissueMap, qc: Qc | None = None) -> None:
     """Write the tissue map as an OME-Zarr label image.
 
     Parameters
@@ -273,6 +277,8 @@ def write_tissue(path: Path, tissue: TissueMap) -> None:
         ``tissue.zarr`` (its part).
     tissue : TissueMap
         Classes and resolution.
+    qc : Qc, optional
+        Quality figures of the slide.
     """
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -293,6 +299,7 @@ def write_tissue(path: Path, tissue: TissueMap) -> None:
             "mpp": [tissue.mpp.x, tissue.mpp.y],
             "edge": list(tissue.edge),
             "names": list(TISSUE_NAMES),
+            "qc": qc.model_dump(mode="json") if qc is not None else None,
         },
     }
     group = zarr.create_group(path, zarr_format=3, attributes=attributes)
@@ -323,3 +330,18 @@ def read_tissue(path: Path) -> TissueMap:
         return TissueMap(classes, float(attrs["downsample"]), Mpp(*attrs["mpp"]), edge)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise PathaiError("E164", f"{path.name}: {error}", "run pathai tile") from None
+
+
+def read_qc(path: Path) -> Qc | None:
+    """Quality figures stored with the tissue map; None where there are none.
+
+    Raises
+    ------
+    PathaiError
+        E164 if it is missing or damaged: run ``pathai tile``.
+    """
+    found = _attributes(path, "run pathai tile").get("qc")
+    try:
+        return None if found is None else Qc.model_validate(found)
+    except ValueError:
+        raise PathaiError("E164", f"{path.name}: quality figures", "run pathai tile") from None
