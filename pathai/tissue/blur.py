@@ -106,12 +106,13 @@ def _shared(mask: Mask) -> Floats:
 
 def _spots(parts: Parts, number: int) -> Iterator[tuple[float, float]]:
     """Places (y, x in map px) well inside a part, spread over it."""
-    inner = parts.select(np.arange(parts.count) == number)
+    top, left, inner = parts.piece(number, 1)
     while (smaller := eroded(inner, 1)).any():
         inner = smaller
     rows, columns = np.nonzero(inner)
     for place in np.unique(np.linspace(0, len(rows) - 1, PER_PLACE).astype(int)):
-        yield (float(rows[place]) + 0.5) * BLOCK, (float(columns[place]) + 0.5) * BLOCK
+        y, x = float(rows[place] + top.start), float(columns[place] + left.start)
+        yield (y + 0.5) * BLOCK, (x + 0.5) * BLOCK
 
 
 def window(

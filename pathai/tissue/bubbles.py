@@ -58,10 +58,7 @@ def find_bubbles(
     full = clear.areas >= CLEAR * ROUND[0] * height * width
     thick = max(2, round(THICK_UM / view.mpp.mean))
     for k in np.flatnonzero(inner & size & shape & full):
-        top, bottom, left, right = boxes[k]
-        rows = slice(max(top - thick - 1, 0), bottom + thick + 1)
-        columns = slice(max(left - thick - 1, 0), right + thick + 1)
-        part = clear.select(np.arange(clear.count) == k)[rows, columns]
+        rows, columns, part = clear.piece(int(k), thick + 1)
         disk = without_small_holes(part, part.size)
         near = line[rows, columns], density[rows, columns], color[rows, columns]
         box = int(height[k] * width[k])

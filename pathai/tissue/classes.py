@@ -232,7 +232,11 @@ def _coverslip(view: Overview, density: Density, color: Density, usable: Mask) -
 def white_of(rgb: Pixels, known: Mask) -> NDArray[np.float32]:
     """Light through bare glass: ``float32[3]``, from the bright pixels of an overview."""
     few = np.ascontiguousarray(rgb[::2, ::2])
-    bright = few[known[::2, ::2] & (spread(few)[1] > 170)]
+    # Pure white is what scanners fill in where they did not look; it is no light.
+    low = spread(few)[1]
+    bright = few[known[::2, ::2] & (low > 170) & (low < 255)]
+    if len(bright) < 50:
+        bright = few[known[::2, ::2] & (low > 170)]
     if len(bright) < 50:
         return np.full(3, 245.0, np.float32)
     counts = [np.bincount(bright[:, c], minlength=256).cumsum() for c in range(3)]

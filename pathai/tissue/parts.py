@@ -42,6 +42,8 @@ class Parts:
         roots = _joined(len(self._starts), *self._touching(width + 1))
         found, self._part = np.unique(roots, return_inverse=True)
         self.count = len(found)
+        self._order: Ints | None = None
+        self._first: Ints = np.zeros(0, np.int64)
         self.areas: Ints = self._bins(self._lengths).astype(np.int64)
 
     def _touching(self, step: int) -> tuple[Ints, Ints]:
@@ -70,6 +72,22 @@ class Parts:
         out = np.zeros_like(self._mask)
         out[self._mask] = np.repeat(keep[self._part], self._lengths)
         return out
+
+    def piece(self, number: int, margin: int = 0) -> tuple[slice, slice, Mask]:
+        """Rows, columns and mask of the box around one part, with a margin inside of the map."""
+        if self._order is None:
+            self._order = np.argsort(self._part, kind="stable")
+            self._first = np.searchsorted(self._part[self._order], np.arange(self.count + 1))
+        runs = self._order[self._first[number] : self._first[number + 1]]
+        row, column, length = self._row[runs], self._column[runs], self._lengths[runs]
+        height, width = self._mask.shape
+        top, bottom = max(int(row.min()) - margin, 0), min(int(row.max()) + 1 + margin, height)
+        left = max(int(column.min()) - margin, 0)
+        right = min(int((column + length).max()) + margin, width)
+        out = np.zeros((bottom - top, right - left), bool)
+        for y, x, n in zip(row - top, column - left, length, strict=True):
+            out[y, x : x + n] = True
+        return slice(top, bottom), slice(left, right), out
 
     def boxes(self) -> Ints:
         """First row, past last row, first column, past last column: ``int64[count, 4]``."""
