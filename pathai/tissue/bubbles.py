@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.tissue.overview import Mask, Overview, Pixels, spread
+from pathai.tissue.colors import BAND, Density
+from pathai.tissue.overview import Mask, Overview
 from pathai.tissue.parts import Parts, dilated, without_small_holes
-
-Density = NDArray[np.int16]
 
 AREA_UM2 = (9_000.0, 12e6)
 """Sizes of bubbles."""
@@ -36,7 +35,7 @@ def find_bubbles(
     white : float32[3]
         Light through bare glass.
     density, color : int16[h, w]
-        As from `densities`.
+        As in `pathai.tissue.colors.Colors`.
     dark : float
         Light that passes the ring, at most, as a share of bare glass.
 
@@ -47,7 +46,7 @@ def find_bubbles(
     out = np.zeros(density.shape, bool)
     if view.fine is None:
         return out
-    line = _darkest(view.fine, view.zoom) < dark * float(white.max())
+    line = _darkest(view) < dark * float(white.max())
     area = view.mpp.x * view.mpp.y
     clear = Parts(~line)
     boxes = clear.boxes()
@@ -67,10 +66,20 @@ def find_bubbles(
     return out
 
 
-def _darkest(fine: Pixels, zoom: int) -> NDArray[np.uint8]:
-    """Least of the brightest channel among the fine pixels of each map pixel."""
-    tops = [spread(fine[y::zoom, x::zoom])[0] for y in range(zoom) for x in range(zoom)]
-    return np.asarray(np.minimum.reduce(tops))
+def _darkest(view: Overview) -> NDArray[np.uint8]:
+    """Least red and blue light of the fine pixels of each map pixel: stains let one of both pass."""
+    assert view.fine is not None  # noqa: S101
+    out = np.full(view.valid.shape, 255, np.uint8)
+    zoom = view.zoom
+    for top in range(0, len(out), BAND):
+        band = view.fine[top * zoom : (top + BAND) * zoom]
+        rim = np.maximum(band[..., 0], band[..., 2])
+        for y in range(zoom):
+            for x in range(zoom):
+                part = rim[y::zoom, x::zoom]
+                here = out[top : top + len(part), : part.shape[1]]
+                np.minimum(here, part, out=here)
+    return out
 
 
 def _ringed(

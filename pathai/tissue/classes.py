@@ -1,7 +1,5 @@
 """Tissue, ink, coverslip edge and dark fill, from one pixel of the overview and its neighbors.
 
-Densities are 1000 times optical density to base 10 against the slide's own white, as integers.
-
 References
 ----------
 Otsu N. A threshold selection method from gray-level histograms. IEEE Trans Syst Man Cybern 1979.
@@ -13,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.store.records import BACKGROUND, DARK, EDGE, PEN, TISSUE, UNREADABLE, TissueMap
+from pathai.tissue.colors import Colors, Density, colors_of, white_of
 from pathai.tissue.grain import BLOCK, Grain, box_mean, grain_of
 from pathai.tissue.ink import find_ink
-from pathai.tissue.overview import Floats, Mask, Overview, Pixels, spread
+from pathai.tissue.overview import Floats, Mask, Overview
 from pathai.tissue.parts import Parts, closed, dilated, without_small, without_small_holes
-
-Density = NDArray[np.int16]
 
 SCORE_RANGE = (25, 40)
 """Bounds of the threshold on color with a little density: glass and shadows lie below."""
-GRAY = 0.12
-"""Color below this share of the density is gray: edge and shadow of the cover slip, dust."""
+GRAY = 8
+"""Color below this part of the density (1/8) is gray: edge and shadow of the cover slip, dust."""
 PALE = 45
 """Density plus color of the palest tissue that is kept where it surrounds stained tissue."""
 SEED_SHARE = 0.3
@@ -60,8 +57,6 @@ PEEL_PX = 3
 """How many pixels deep bare glass is taken off the edge of the tissue."""
 PEN_UM2 = 10_000.0
 """Ink below this size is a colored cell or crystal."""
-BLACK_FILL = 12
-"""Pixels at or below this gray level were never glass (unscanned or edge of the slide)."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +66,10 @@ class Stained:
     Parameters
     ----------
     usable, fill, edge, ink, halo, found : bool[h, w]
-        Pixels with a picture; black fill; edge of the coverslip; ink; ink with its soft edge; stained tissue.
+        Pixels with a picture; black fill; edge of the coverslip; ink; ink with its
+        soft edge; stained tissue.
     density, color : int16[h, w]
-        As from `densities`, smoothed.
+        As in `pathai.tissue.colors.Colors`.
     white : float32[3]
         Light through bare glass.
     """
@@ -103,20 +99,18 @@ def stained(view: Overview, *, pen: bool = True, coverslip: bool = True) -> Stai
     """
     area = view.mpp.x * view.mpp.y
     known = view.valid > 0.5
-    top, _ = spread(view.rgb)
-    fill = known & (top <= BLACK_FILL)
+    white = white_of(view.rgb, known)
+    colors = colors_of(view.rgb, white)
+    density, color = colors.density, colors.color
+    fill = known & colors.filled
     usable = known & ~fill
-    white = white_of(view.rgb, usable)
-    planes = planes_of(view.rgb, white)
-    density, color = (_smooth(plane) for plane in densities(planes))
-    edge = np.zeros_like(known)
+    edge, ink = np.zeros((2, *known.shape), bool)
     if coverslip:
-        edge = _coverslip(view, density, color, usable)
-    ink = np.zeros_like(known)
+        edge = _coverslip(colors, usable, view.mpp.mean)
     if pen:
-        ink = find_ink(view.rgb, planes, usable & ~edge, PEN_UM2 / area)
+        ink = find_ink(colors.ink, colors.likely, usable & ~edge, PEN_UM2 / area)
     halo = dilated(ink, HALO_PX) if ink.any() else ink
-    colored = usable & (color > GRAY * density)
+    colored = usable & (GRAY * color > density)
     free = colored & ~halo & ~edge
     score = (density >> 2) + color
     threshold = _threshold(score[free])
@@ -183,7 +177,7 @@ def _webbed(first: Stained, grain: Grain, map_um: float) -> Mask:
     shape = first.found.shape
     coarse_um = BLOCK * map_um
     seen = _any(first.found)
-    gray = _any((first.density > 40) & (first.color <= GRAY * first.density))
+    gray = _any((first.density > 40) & (GRAY * first.color <= first.density))
     bare = grain.slope[~_any(first.density >= BARE)]
     floor = max(WEB, 4 * float(np.quantile(bare, 0.6))) if bare.size else WEB
     # JPEG rings along every sharp edge: beside one, more is asked for.
@@ -216,57 +210,16 @@ def _any(mask: Mask) -> Mask:
     return out
 
 
-def _coverslip(view: Overview, density: Density, color: Density, usable: Mask) -> Mask:
+def _coverslip(colors: Colors, usable: Mask, map_um: float) -> Mask:
     """Long, thin, gray lines: the edge of a coverslip; a stroke of black ink is black all over."""
-    top, low = spread(view.rgb)
-    black = usable & (top < 90) & (top - low < 28)
-    gray = (usable & (density > GRAY_EDGE) & (5 * color <= density)) | black
+    black = usable & colors.black
+    gray = (usable & (colors.density > GRAY_EDGE) & (5 * colors.color <= colors.density)) | black
     parts = Parts(closed(gray, 1))
     box = parts.boxes()
     length = np.hypot(box[:, 1] - box[:, 0], box[:, 3] - box[:, 2])
-    line = (length * view.mpp.mean >= EDGE_UM) & (parts.areas <= EDGE_WIDTH * length**2)
+    line = (length * map_um >= EDGE_UM) & (parts.areas <= EDGE_WIDTH * length**2)
     line &= parts.sums(black) < EDGE_BLACK * parts.areas
     return dilated(parts.select(line), 1) & usable if line.any() else np.zeros_like(usable)
-
-
-def white_of(rgb: Pixels, known: Mask) -> NDArray[np.float32]:
-    """Light through bare glass: ``float32[3]``, from the bright pixels of an overview."""
-    few = np.ascontiguousarray(rgb[::2, ::2])
-    # Pure white is what scanners fill in where they did not look; it is no light.
-    low = spread(few)[1]
-    bright = few[known[::2, ::2] & (low > 170) & (low < 255)]
-    if len(bright) < 50:
-        bright = few[known[::2, ::2] & (low > 170)]
-    if len(bright) < 50:
-        return np.full(3, 245.0, np.float32)
-    counts = [np.bincount(bright[:, c], minlength=256).cumsum() for c in range(3)]
-    levels = [np.searchsorted(c, 0.85 * c[-1]) for c in counts]
-    return np.clip(levels, 205, 255).astype(np.float32)
-
-
-def planes_of(rgb: Pixels, white: NDArray[np.float32]) -> list[Density]:
-    """Density of red, green and blue, ``int16[h, w]`` each, not below 0."""
-    level = np.maximum(np.arange(256, dtype=np.float32), 1)
-    tables = [np.clip(-1000 * np.log10(level / w), 0, None).astype(np.int16) for w in white]
-    return [table[rgb[..., c]] for c, table in enumerate(tables)]
-
-
-def densities(planes: list[Density]) -> tuple[Density, Density]:
-    """Mean density, and its spread over the channels, ``int16[h, w]`` each.
-
-    The edge of a cover slip, its shadow and dust are gray: they have the first, not the second.
-    """
-    top = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
-    low = np.minimum(np.minimum(planes[0], planes[1]), planes[2])
-    return (planes[0] + planes[1] + planes[2]) // 3, top - low
-
-
-def _smooth(plane: Density) -> Density:
-    """Binomial mean over 3 x 3 pixels, like a Gaussian of 0.7 px."""
-    padded = np.pad(plane, 1, mode="edge").astype(np.uint16)
-    rows = padded[:-2] + padded[2:] + 2 * padded[1:-1]
-    out = (rows[:, :-2] + rows[:, 2:] + 2 * rows[:, 1:-1]) >> 4
-    return out.astype(np.int16)
 
 
 def _with_seeds(mask: Mask, seeds: Mask) -> Mask:
@@ -275,7 +228,7 @@ def _with_seeds(mask: Mask, seeds: Mask) -> Mask:
     return parts.select(parts.sums(seeds) >= SEED_SHARE * parts.areas)
 
 
-def _threshold(values: Density) -> float:
+def _threshold(values: Density) -> int:
     """Otsu's threshold within `SCORE_RANGE`."""
     low, high = SCORE_RANGE
     if not len(values):
@@ -288,4 +241,4 @@ def _threshold(values: Density) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = sums / below - (sums[-1] - sums) / above
     between = np.nan_to_num(below * above * gap**2)
-    return float(np.clip(4.0 * int(np.argmax(between)) + 4, low, high))
+    return int(np.clip(4 * int(np.argmax(between)) + 4, low, high))

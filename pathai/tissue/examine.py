@@ -142,18 +142,24 @@ def _covered(classes: NDArray[np.uint8], tissue: Mask, value: int) -> Mask:
     hidden = classes == value
     if not hidden.any():
         return hidden
-    return hidden & (_between(hidden, tissue) | _between(hidden.T, tissue.T).T)
+    return _between(hidden, tissue) | _between(hidden.T, tissue.T).T
 
 
 def _between(hidden: Mask, tissue: Mask) -> Mask:
+    """Runs of hidden pixels in a row with tissue before and after."""
+    rows, columns = np.nonzero(hidden)
+    out = np.zeros_like(hidden)
+    if not len(rows):
+        return out
     width = hidden.shape[1]
-    columns = np.arange(width)
-    before = np.maximum.accumulate(np.where(hidden, -1, columns), axis=1)
-    after = np.minimum.accumulate(np.where(hidden, width, columns)[:, ::-1], axis=1)[:, ::-1]
-    rows = np.arange(len(hidden))[:, None]
-    left = tissue[rows, np.maximum(before, 0)] & (before >= 0)
-    right = tissue[rows, np.minimum(after, width - 1)] & (after < width)
-    return np.asarray(left & right)
+    starts = np.flatnonzero(np.diff(rows * (width + 1) + columns, prepend=-2) != 1)
+    ends = np.append(starts[1:], len(rows)) - 1
+    before, after = columns[starts] - 1, columns[ends] + 1
+    here = rows[starts]
+    good = (before >= 0) & tissue[here, np.maximum(before, 0)]
+    good &= (after < width) & tissue[here, np.minimum(after, width - 1)]
+    out[rows, columns] = np.repeat(good, ends - starts + 1)
+    return out
 
 
 def _pictures(

@@ -12,12 +12,11 @@ J Pathol Inform 2013;4:22. (Folds are known by density against the same slide's 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathai.tissue.colors import Density
 from pathai.tissue.fold_edges import Strip, follow
 from pathai.tissue.grain import BLOCK
 from pathai.tissue.overview import Mask, Overview
 from pathai.tissue.parts import Parts
-
-Density = NDArray[np.int16]
 
 TURNS = 8
 """Directions tried."""
@@ -58,7 +57,7 @@ def find_folds(view: Overview, density: Density, tissue: Mask, contrast: float) 
     if view.fine is None or not tissue.any():
         return out
     small = _halved(density)
-    inside = _halved(tissue.astype(np.int16) * 1000) > 500
+    inside = _halved(tissue.astype(np.int16) * 4) > 2
     score, turn = _strips(small, BLOCK * view.mpp.mean)
     score[~inside] = 0
     usual = float(np.quantile(score[inside], 0.95)) if inside.any() else 0.0
@@ -119,12 +118,11 @@ def _candidates(
     score: NDArray[np.int16], turn: NDArray[np.uint8], wanted: float
 ) -> list[Strip]:
     """Connected places of enough contrast with a strong one among them, strongest first."""
-    parts = Parts(score > GROW * wanted)
-    if not parts.count:
-        return []
-    strong = np.flatnonzero(parts.sums(score > wanted) > 0)
+    parts = Parts(score > int(GROW * wanted))
+    peaks = parts.peaks(score)
+    strongest = np.argsort(-peaks, kind="stable")[:MOST]
     found = []
-    for k in strong:
+    for k in strongest[peaks[strongest] > wanted]:
         rows, columns, inside = parts.piece(int(k))
         here = np.where(inside, score[rows, columns], 0)
         peak = np.unravel_index(int(np.argmax(here)), here.shape)
@@ -139,6 +137,5 @@ def _candidates(
             along = axes[:, 1]
         half = float(np.abs(offset @ along).max()) + 1
         place = (center + [rows.start + 0.5, columns.start + 0.5]) * BLOCK
-        found.append((float(here.max()), Strip(place, along, half * BLOCK)))
-    found.sort(key=lambda one: -one[0])
-    return [strip for _, strip in found[:MOST]]
+        found.append(Strip(place, along, half * BLOCK))
+    return found

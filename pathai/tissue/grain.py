@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from pathai.tissue.overview import Floats, Overview
 
+BAND = 32
+"""Rows of the grain images that are made at once."""
 BLOCK = 2
 """Map pixels per pixel of the grain images along one axis."""
 
@@ -30,25 +32,29 @@ class Grain:
 def grain_of(view: Overview) -> Grain:
     """Detail of an overview that has its fine image; every second row and column is looked at."""
     assert view.fine is not None  # noqa: S101
-    step = BLOCK * view.zoom
-    height, width = (-(-n // step) * step for n in view.fine.shape[:2])
-    green = view.fine[..., 1]
-    pad = (0, height + 1 - green.shape[0]), (0, width + 1 - green.shape[1])
-    level = np.pad(green, pad, mode="edge").astype(np.int16)
-    above, here, below = level[:-2:2], level[1:-1:2], level[2::2]
-    bend = 2 * here - above - below
-    finest = np.abs(2 * bend[:, 1:-1:2] - bend[:, :-2:2] - bend[:, 2::2])
-    slope = np.abs(here[:, 2::2] - here[:, :-2:2])
-    slope += np.abs((below - above)[:, 1:-1:2])
-    return Grain(_mean(slope, view.zoom), _mean(finest, view.zoom))
+    height, width = (-(-n // (BLOCK * view.zoom)) for n in view.fine.shape[:2])
+    slope, finest = np.zeros((2, height, width), np.float32)
+    rows = BLOCK * view.zoom
+    for top in range(0, height, BAND):  # in bands that fit a processor's cache
+        band = view.fine[top * rows : (top + BAND) * rows + 1, :, 1].astype(np.int16)
+        above, here, below = band[:-2:2], band[1:-1:2], band[2::2]
+        bend = 2 * here - above - below
+        fine = np.abs(2 * bend[:, 1:-1:2] - bend[:, :-2:2] - bend[:, 2::2])
+        steep = np.abs(here[:, 2::2] - here[:, :-2:2]) + np.abs((below - above)[:, 1:-1:2])
+        part = slice(top, min(top + BAND, height))
+        for out, values in ((slope, steep), (finest, fine)):
+            out[part] = _mean(values, view.zoom, part.stop - top, width)
+    return Grain(slope, finest)
 
 
-def _mean(values: NDArray[np.int16], side: int) -> Floats:
-    """Means over ``side`` x ``side`` values."""
-    total = np.zeros((values.shape[0] // side, values.shape[1] // side), np.float32)
+def _mean(values: NDArray[np.int16], side: int, height: int, width: int) -> Floats:
+    """Means over ``side`` x ``side`` values; a missing last row or column repeats the one before."""
+    missing = (0, height * side - values.shape[0]), (0, width * side - values.shape[1])
+    even = np.pad(values, missing, mode="edge").astype(np.float32)
+    total = np.zeros((height, width), np.float32)
     for y in range(side):
         for x in range(side):
-            total += values[y::side, x::side]
+            total += even[y::side, x::side]
     return total / np.float32(side * side)
 
 

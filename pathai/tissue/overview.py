@@ -40,7 +40,8 @@ class Overview:
     edge : (float, float)
         Share of the last column and row that lies on the slide.
     fine : uint8[h * zoom, w * zoom, 3] or None
-        The same at about `FINE_UM`, white beyond the slide; None where it was not read.
+        The same at about `FINE_UM`; may lack rows and columns beyond the slide; None where it was
+        not read.
     zoom : int
         Pixels of ``fine`` per map px along one axis.
     """
@@ -84,24 +85,28 @@ def overview(read: Read, levels: Levels, mpp: Mpp, target_um: float) -> Overview
     small = max(1, round(target_um / (zoom or 1) / here_um))
     factor = small * (zoom or 1)
     shape = -(-size.height // factor), -(-size.width // factor)
-    rgb = np.full((*shape, 3), 255, np.uint8)
+    rgb = np.zeros((*shape, 3), np.uint8)
     valid = np.zeros(shape, np.float32)
-    fine = np.full((shape[0] * zoom, shape[1] * zoom, 3), 255, np.uint8) if zoom else None
+    fine = np.zeros((-(-size.height // small), -(-size.width // small), 3), np.uint8)
     step = max(BLOCK_PX // factor, 1) * factor
     for place in blocks(0, 0, size.width, size.height, step):
         for (left, top), pixels, known in readable(read, levels, level, place, factor):
             mean, share = reduced(pixels, known, factor)
             put(rgb, mean, left // factor, top // factor)
             put(valid, share, left // factor, top // factor)
-            if fine is not None:
-                put(fine, reduced(pixels, known, small)[0], left // small, top // small)
-    if fine is not None:  # continued over the end, so that there is no false edge
-        high, wide = -(-size.height // small), -(-size.width // small)
-        fine[high:] = fine[high - 1]
-        fine[:, wide:] = fine[:, wide - 1 : wide]
+            if zoom:
+                part = reduced(pixels, known, small)[0]
+                if part.shape == fine.shape:
+                    fine = part  # all of it at once: not copied
+                else:
+                    put(fine, part, left // small, top // small)
+    lost = valid == 0
+    if lost.any():
+        rgb[lost] = 255
+        fine[lost.repeat(zoom or 1, 0).repeat(zoom or 1, 1)[: len(fine), : fine.shape[1]]] = 255
     total = downsample * factor
     edge = (size.width / factor - shape[1] + 1, size.height / factor - shape[0] + 1)
-    return Overview(rgb, valid, total, mpp.scaled(total), edge, fine, zoom or 1)
+    return Overview(rgb, valid, total, mpp.scaled(total), edge, fine if zoom else None, zoom or 1)
 
 
 def coarsest(levels: Levels, mpp: Mpp, target_um: float) -> int:

@@ -67,6 +67,14 @@ class Parts:
         before = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
         return self._bins(np.add.reduceat(inside, before))
 
+    def peaks(self, values: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Largest value of an image in each part, ``int16[count]``."""
+        out = np.full(self.count, np.iinfo(np.int16).min, np.int16)
+        if self.count:
+            before = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
+            np.maximum.at(out, self._part, np.maximum.reduceat(values[self._mask], before))
+        return out
+
     def select(self, keep: Mask) -> Mask:
         """The pixels of the chosen parts: ``bool[count]`` to ``bool[h, w]``."""
         out = np.zeros_like(self._mask)
