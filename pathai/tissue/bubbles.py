@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.tissue.colors import BAND, Density
-from pathai.tissue.overview import Mask, Overview
+from pathai.tissue.reading import Mask, Overview
 from pathai.tissue.parts import Parts, dilated, without_small_holes
 
 AREA_UM2 = (9_000.0, 12e6)

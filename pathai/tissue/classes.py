@@ -14,7 +14,7 @@ from pathai.store.records import BACKGROUND, DARK, EDGE, PEN, TISSUE, UNREADABLE
 from pathai.tissue.colors import Colors, Density, colors_of, white_of
 from pathai.tissue.grain import BLOCK, Grain, box_mean, grain_of
 from pathai.tissue.ink import find_ink
-from pathai.tissue.overview import Floats, Mask, Overview
+from pathai.tissue.reading import Floats, Mask, Overview
 from pathai.tissue.parts import Parts, closed, dilated, without_small, without_small_holes
 
 SCORE_RANGE = (25, 40)
@@ -113,7 +113,7 @@ def stained(view: Overview, *, pen: bool = True, coverslip: bool = True) -> Stai
     colored = usable & (GRAY * color > density)
     free = colored & ~halo & ~edge
     score = (density >> 2) + color
-    threshold = _threshold(score[free])
+    threshold = _threshold(score[::2, ::2][free[::2, ::2]])
     seeds = free & (score > threshold)
     found = seeds | _with_seeds(free & (density + color > PALE), seeds)
     found = without_small(found, SPECK_UM2 / area)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.tissue.overview import Mask, Pixels, spread
+from pathai.tissue.reading import Mask, Pixels, spread
 
 Density = NDArray[np.int16]
 
@@ -49,12 +49,13 @@ class Colors:
 
 def white_of(rgb: Pixels, known: Mask) -> NDArray[np.float32]:
     """Light through bare glass: ``float32[3]``, from the bright pixels of an overview."""
-    few = np.ascontiguousarray(rgb[::2, ::2])
+    step = max(1, min(rgb.shape[:2]) // 200)  # a percentile needs no more
+    few = np.ascontiguousarray(rgb[::step, ::step])
     # Pure white is what scanners fill in where they did not look; it is no light.
     low = spread(few)[1]
-    bright = few[known[::2, ::2] & (low > 170) & (low < 255)]
+    bright = few[known[::step, ::step] & (low > 170) & (low < 255)]
     if len(bright) < 50:
-        bright = few[known[::2, ::2] & (low > 170)]
+        bright = few[known[::step, ::step] & (low > 170)]
     if len(bright) < 50:
         return np.full(3, 245.0, np.float32)
     counts = [np.bincount(bright[:, c], minlength=256).cumsum() for c in range(3)]
@@ -82,7 +83,7 @@ def colors_of(rgb: Pixels, white: NDArray[np.float32]) -> Colors:
         stop = min(start + BAND, height)
         above, below = max(start - 1, 0), min(stop + 1, height)
         band = [np.ascontiguousarray(rgb[above:below, :, c]) for c in range(3)]
-        planes = [table[plane] for table, plane in zip(tables, band, strict=True)]
+        planes = [table.take(plane) for table, plane in zip(tables, band, strict=True)]
         inner = slice(start - above, start - above + stop - start)
         for out, plane in zip((density, color), _densities(planes), strict=True):
             out[start:stop] = _smooth(plane)[inner]

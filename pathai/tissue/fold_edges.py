@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.tissue.overview import Floats, Mask, Overview
+from pathai.tissue.reading import Floats, Mask, Overview
 from pathai.tissue.parts import Parts
 
 Indices = NDArray[np.intp]
 
-REACH_UM, SPARE_UM, FAR_UM = 80.0, 120.0, 600.0
-"""Half width of the picture; its length beyond the candidate's ends; its half length at most."""
+REACH_UM, SPARE_UM = 72.0, 120.0
+"""Half width of the picture, and its length beyond the candidate's ends."""
 ROW = 2
 """Fine pixels per row of the picture: its length is looked at more coarsely than its width."""
 ALONG = 2
@@ -85,7 +85,7 @@ def follow(
         return
     um = view.mpp.mean / view.zoom
     half = max(strip.half for strip in strips) * view.zoom + SPARE_UM / um
-    half = round(min(half, FAR_UM / um)) // ROW * ROW
+    half = round(half) // ROW * ROW
     pictures = np.stack([_straightened(view, strip, half, um) for strip in strips])
     # Nuclei make dark specks; only a fold leaves no bright pixel between them.
     grounds = _rows(_lowest(pictures))
@@ -110,7 +110,7 @@ def _straightened(view: Overview, strip: Strip, half: int, um: float) -> Floats:
     rows = np.clip(y.astype(int), 0, limit[0] - 1)
     columns = np.clip(x.astype(int), 0, limit[1] - 1)
     table = (1000 * np.log10(255 / np.maximum(np.arange(256), 1)) / 3).astype(np.float32)
-    found = table[view.fine[rows, columns]].sum(axis=-1)
+    found = table.take(view.fine[rows, columns]).sum(axis=-1)
     found[beyond] = OUTSIDE
     return np.asarray(found, np.float32)
 

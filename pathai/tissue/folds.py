@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pathai.tissue.colors import Density
 from pathai.tissue.fold_edges import Strip, follow
 from pathai.tissue.grain import BLOCK
-from pathai.tissue.overview import Mask, Overview
+from pathai.tissue.reading import Mask, Overview
 from pathai.tissue.parts import Parts
 
 TURNS = 8
@@ -26,7 +26,9 @@ TYPICAL = 1.2
 """A fold stands out this much more than the 95th percentile of all tissue of the slide."""
 GROW = 0.6
 """Share of the starting contrast at which a candidate ends."""
-MOST = 16
+PIECE_UM = 240.0
+"""Half length of what is followed at once: longer candidates are divided."""
+MOST = 12
 """Candidates that are looked at closely, the strongest first."""
 PALEST = 40.0
 """Median density of tissue is taken as at least this."""
@@ -60,10 +62,13 @@ def find_folds(view: Overview, density: Density, tissue: Mask, contrast: float) 
     inside = _halved(tissue.astype(np.int16) * 4) > 2
     score, turn = _strips(small, BLOCK * view.mpp.mean)
     score[~inside] = 0
-    usual = float(np.quantile(score[inside], 0.95)) if inside.any() else 0.0
-    typical = max(float(np.median(density[tissue])), PALEST)
+    some = score[inside]
+    usual = float(np.quantile(some[:: max(1, len(some) // 20_000)], 0.95)) if len(some) else 0.0
+    some = small[inside]
+    typical = float(np.median(some[:: max(1, len(some) // 20_000)])) if len(some) else 0.0
+    typical = max(typical, PALEST)
     wanted = max(START * contrast * typical, TYPICAL * usual)
-    strips = _candidates(score, turn, wanted)
+    strips = _candidates(score, turn, wanted, view.mpp.mean)
     for fold in follow(view, strips, contrast, typical):
         if 2 * int((fold & tissue).sum()) > int(fold.sum()):
             out |= fold
@@ -115,7 +120,7 @@ def _part(
 
 
 def _candidates(
-    score: NDArray[np.int16], turn: NDArray[np.uint8], wanted: float
+    score: NDArray[np.int16], turn: NDArray[np.uint8], wanted: float, map_um: float
 ) -> list[Strip]:
     """Connected places of enough contrast with a strong one among them, strongest first."""
     parts = Parts(score > int(GROW * wanted))
@@ -135,7 +140,9 @@ def _candidates(
         if len(y) >= 6:
             _, axes = np.linalg.eigh((offset * weight[:, None]).T @ offset)
             along = axes[:, 1]
-        half = float(np.abs(offset @ along).max()) + 1
+        half = (float(np.abs(offset @ along).max()) + 1) * BLOCK
         place = (center + [rows.start + 0.5, columns.start + 0.5]) * BLOCK
-        found.append(Strip(place, along, half * BLOCK))
-    return found
+        pieces = int(np.ceil(half * map_um / PIECE_UM))
+        for shift in (2 * np.arange(pieces) + 1 - pieces) * half / pieces:
+            found.append(Strip(place + shift * along, along, half / pieces))
+    return found[:MOST]

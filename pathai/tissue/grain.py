@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.tissue.overview import Floats, Overview
+from pathai.tissue.reading import Floats, Overview
 
 BAND = 32
 """Rows of the grain images that are made at once."""
@@ -60,10 +60,12 @@ def _mean(values: NDArray[np.int16], side: int, height: int, width: int) -> Floa
 
 def box_mean(image: Floats, radius: int) -> Floats:
     """Means over squares of ``2 * radius + 1`` pixels; the edge is continued."""
-    out = np.pad(image, radius + 1, mode="edge")[:, 1:]
-    width = 2 * radius + 1
-    total = np.cumsum(out, axis=0, dtype=np.float64)
-    rows = total[width:-1] - total[: -width - 1]
-    total = np.cumsum(np.pad(rows, ((0, 0), (1, 0))), axis=1)
-    mean = (total[:, width:-1] - total[:, : -width - 1]) / width**2
-    return mean.astype(np.float32)
+    wide = np.pad(image, radius, mode="edge")
+    height, width = image.shape
+    rows = wide[:height].copy()
+    for k in range(1, 2 * radius + 1):
+        rows += wide[k : k + height]
+    out = rows[:, :width].copy()
+    for k in range(1, 2 * radius + 1):
+        out += rows[:, k : k + width]
+    return out / np.float32((2 * radius + 1) ** 2)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pathai.tissue.overview import Mask
+from pathai.tissue.reading import Mask
 from pathai.tissue.parts import Parts, closed, dilated, without_small
 
 GROW_PX = 40

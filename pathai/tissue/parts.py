@@ -40,8 +40,9 @@ class Parts:
         self._lengths = self._ends - self._starts
         self._row, self._column = np.divmod(self._starts, width + 1)
         roots = _joined(len(self._starts), *self._touching(width + 1))
-        found, self._part = np.unique(roots, return_inverse=True)
-        self.count = len(found)
+        first = roots == np.arange(len(roots))
+        self.count = int(first.sum())
+        self._part = (np.cumsum(first) - 1)[roots]
         self._order: Ints | None = None
         self._first: Ints = np.zeros(0, np.int64)
         self.areas: Ints = self._bins(self._lengths).astype(np.int64)
