@@ -181,9 +181,7 @@ def survey(
     if dark_background(view):
         return facts.size, None, None
     sparse = facts.vendor in SPARSE
-    tissue, qc = examine(
-        view, slide.read_level, levels, mpp, section, stain=stain, sparse=sparse
-    )
+    tissue, qc = examine(view, slide.read_level, levels, mpp, section, stain=stain, sparse=sparse)
     return facts.size, tissue, qc
 
 

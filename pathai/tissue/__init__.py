@@ -5,7 +5,7 @@ quality figures of it, with a few looks at finer levels.
 """
 
 from pathai.tissue.classes import tissue_map
-from pathai.tissue.survey import examine
 from pathai.tissue.reading import Overview, dark_background, overview
+from pathai.tissue.survey import examine
 
 __all__ = ["Overview", "dark_background", "examine", "overview", "tissue_map"]

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
 from pathai.tissue.grain import BLOCK, Grain, box_mean
-from pathai.tissue.reading import Floats, Levels, Mask, Overview, Pixels, Read, coarsest
 from pathai.tissue.parts import Parts, eroded, without_small_holes
+from pathai.tissue.reading import Floats, Levels, Mask, Overview, Pixels, Read, coarsest
 from pathai.units import Box, Mpp
 
-WINDOW_UM = 96.0
-"""Edge of a window that is looked at closely."""
+WINDOW_UM = 48.0
+"""Edge of a window that is looked at closely: small, so that it lies within a blurred place."""
 CLOSE_UM = 1.0
 """µm per px of such a window, or a little more."""
 AROUND = 1
@@ -36,14 +36,20 @@ HOLE_UM2 = 8_000.0
 """Seemingly sharp spots inside of a blurred place up to this size are blurred as well."""
 MISSES = 6
 """Doubtful places, the largest first, that turn out sharp before the search is given up."""
-PER_PLACE = 2
+PER_PLACE = 3
 """Windows per place."""
 AGAIN_PX = 1.5
 """Standard deviation of the second blur."""
 
 
 def find_blur(
-    view: Overview, grain: Grain, tissue: Mask, read: Read, levels: Levels, mpp: Mpp, least_um: float
+    view: Overview,
+    grain: Grain,
+    tissue: Mask,
+    read: Read,
+    levels: Levels,
+    mpp: Mpp,
+    least_um: float,
 ) -> Mask:
     """Tissue whose edges are softer than ``least_um``.
 
@@ -83,7 +89,7 @@ def find_blur(
         if misses >= MISSES:
             break
         spots = list(_spots(parts, int(k)))
-        pictures = [window(view.downsample, spot, read, levels, mpp) for spot in spots]
+        pictures = [window(view.downsample, spot, WINDOW_UM, read, levels, mpp) for spot in spots]
         widths = [edge_width(*picture) for picture in pictures if picture is not None]
         known = [w for w in widths if w is not None]
         blurred[k] = bool(known) and float(np.mean(known)) >= least_um
@@ -102,7 +108,7 @@ def _shared(mask: Mask) -> Floats:
     even = np.zeros((height, width), np.uint8)
     even[: mask.shape[0], : mask.shape[1]] = mask
     rows = even[::BLOCK] + even[1::BLOCK]
-    return (rows[:, ::BLOCK] + rows[:, 1::BLOCK]).astype(np.float32) / BLOCK**2
+    return np.asarray((rows[:, ::BLOCK] + rows[:, 1::BLOCK]) / BLOCK**2, np.float32)
 
 
 def _spots(parts: Parts, number: int) -> Iterator[tuple[float, float]]:
@@ -117,9 +123,14 @@ def _spots(parts: Parts, number: int) -> Iterator[tuple[float, float]]:
 
 
 def window(
-    downsample: float, place: tuple[float, float], read: Read, levels: Levels, mpp: Mpp
+    downsample: float,
+    place: tuple[float, float],
+    side_um: float,
+    read: Read,
+    levels: Levels,
+    mpp: Mpp,
 ) -> tuple[Pixels, float] | None:
-    """A picture of `WINDOW_UM` at about 1 µm per px around a map pixel, and its µm per px.
+    """A picture at about 1 µm per px around a map pixel, and its µm per px.
 
     Parameters
     ----------
@@ -127,6 +138,8 @@ def window(
         Level-0 px per map px.
     place : (float, float)
         y, x in map px.
+    side_um : float
+        Edge of the picture.
     read, levels, mpp
         As in `overview`.
 
@@ -136,7 +149,7 @@ def window(
         None where it cannot be read or reaches over the slide's edge.
     """
     level = coarsest(levels, mpp, CLOSE_UM)
-    side_x, side_y = WINDOW_UM / mpp.x, WINDOW_UM / mpp.y
+    side_x, side_y = side_um / mpp.x, side_um / mpp.y
     left, top = place[1] * downsample - side_x / 2, place[0] * downsample - side_y / 2
     try:
         pixels, known = read(Box(left, top, side_x, side_y), level)
@@ -179,4 +192,4 @@ def edge_width(rgb: Pixels, um: float) -> float | None:
 def _slopes(image: NDArray[np.float32]) -> Floats:
     across = image[1:-1, 2:] - image[1:-1, :-2]
     down = image[2:, 1:-1] - image[:-2, 1:-1]
-    return np.hypot(across, down)
+    return np.asarray(np.hypot(across, down), np.float32)

@@ -4,12 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.tissue.colors import BAND, Density
-from pathai.tissue.reading import Mask, Overview
 from pathai.tissue.parts import Parts, dilated, without_small_holes
+from pathai.tissue.reading import Mask, Overview
 
 AREA_UM2 = (9_000.0, 12e6)
 """Sizes of bubbles."""
-ROUND = (0.66, 0.86)
+ROUND = (0.66, 0.9)
 """Share of its box that a bubble covers; a circle covers 0.785."""
 STRETCHED = 1.5
 """Longest side by shortest side of the box at most."""
@@ -67,7 +67,7 @@ def find_bubbles(
 
 
 def _darkest(view: Overview) -> NDArray[np.uint8]:
-    """Least red and blue light of the fine pixels of each map pixel: stains let one of both pass."""
+    """Least of the fine pixels' red or blue light: stains let one of both pass."""
     assert view.fine is not None  # noqa: S101
     out = np.full(view.valid.shape, 255, np.uint8)
     zoom = view.zoom
@@ -82,9 +82,7 @@ def _darkest(view: Overview) -> NDArray[np.uint8]:
     return out
 
 
-def _ringed(
-    disk: Mask, box: int, line: Mask, density: Density, color: Density, thick: int
-) -> bool:
+def _ringed(disk: Mask, box: int, line: Mask, density: Density, color: Density, thick: int) -> bool:
     """Whether a disk has a bubble's thin gray ring around it."""
     if not ROUND[0] * box <= disk.sum() <= ROUND[1] * box:
         return False

@@ -14,8 +14,8 @@ from pathai.store.records import BACKGROUND, DARK, EDGE, PEN, TISSUE, UNREADABLE
 from pathai.tissue.colors import Colors, Density, colors_of, white_of
 from pathai.tissue.grain import BLOCK, Grain, box_mean, grain_of
 from pathai.tissue.ink import find_ink
-from pathai.tissue.reading import Floats, Mask, Overview
 from pathai.tissue.parts import Parts, closed, dilated, without_small, without_small_holes
+from pathai.tissue.reading import Floats, Mask, Overview
 
 SCORE_RANGE = (25, 40)
 """Bounds of the threshold on color with a little density: glass and shadows lie below."""
@@ -42,7 +42,9 @@ WEB_GAP_UM = 64.0
 RINGING = 0.12
 """Share of the slope of an edge that JPEG leaves around it."""
 BARE = 8
-"""Density below which the outermost pixels are glass after all."""
+"""Density of bare glass at most."""
+RIM = 12
+"""Density below which the outermost pixels of the tissue are glass after all."""
 GRAY_EDGE = 60
 """Density of a coverslip's edge."""
 EDGE_UM = 800.0
@@ -53,8 +55,6 @@ EDGE_BLACK = 0.6
 """Share of black pixels from which on a line is ink."""
 HALO_PX = 2
 """Width of the soft edge of ink, map px."""
-PEEL_PX = 3
-"""How many pixels deep bare glass is taken off the edge of the tissue."""
 PEN_UM2 = 10_000.0
 """Ink below this size is a colored cell or crystal."""
 
@@ -153,9 +153,7 @@ def tissue_classes(
     spoiled = first.ink | first.edge
     found = without_small_holes(found | spoiled, HOLE_UM2 / area) & first.usable & ~spoiled
     found &= ~first.halo | first.found
-    bare = first.density < BARE
-    for _ in range(PEEL_PX):
-        found &= ~(bare & dilated(~(found | spoiled), 1))
+    found &= ~((first.density < RIM) & dilated(~(found | spoiled), 1))
     classes = np.full(found.shape, BACKGROUND, np.uint8)
     classes[found] = TISSUE
     classes[first.ink] = PEN

@@ -60,7 +60,7 @@ def white_of(rgb: Pixels, known: Mask) -> NDArray[np.float32]:
         return np.full(3, 245.0, np.float32)
     counts = [np.bincount(bright[:, c], minlength=256).cumsum() for c in range(3)]
     levels = [np.searchsorted(c, 0.85 * c[-1]) for c in counts]
-    return np.clip(levels, 205, 255).astype(np.float32)
+    return np.asarray(np.clip(levels, 205, 255), np.float32)
 
 
 def colors_of(rgb: Pixels, white: NDArray[np.float32]) -> Colors:
@@ -108,7 +108,7 @@ def _smooth(plane: Density) -> Density:
     padded = np.pad(plane, 1, mode="edge").astype(np.uint16)
     rows = padded[:-2] + padded[2:] + 2 * padded[1:-1]
     out = (rows[:, :-2] + rows[:, 2:] + 2 * rows[:, 1:-1]) >> 4
-    return out.astype(np.int16)
+    return np.asarray(out, np.int16)
 
 
 def _ink(planes: list[Density]) -> Mask:
@@ -129,7 +129,9 @@ def _likely(planes: list[Density], bluish: int) -> Mask:
 
 
 def _bluish(few: list[Density]) -> int:
-    """Ten times the blue by green density from which on red is rather ink than the slide's stain."""
+    """Ten times the blue by green density from which on red is rather ink than a stain."""
     stained = (few[1] > 100) & (few[1] < 400)
     usual = float(np.median(few[2][stained] / few[1][stained])) if stained.any() else 0.55
-    return int(min(10 * max(usual + 0.07, 0.6) + 0.5, 16))
+    if usual > 0.8:  # no eosin, so that the red light tells ink apart
+        usual = 0.55
+    return int(10 * max(usual + 0.07, 0.6) + 0.5)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.tissue.reading import Floats, Mask, Overview
 from pathai.tissue.parts import Parts
+from pathai.tissue.reading import Floats, Mask, Overview
 
 Indices = NDArray[np.intp]
 
@@ -32,16 +32,20 @@ STEP = np.float32(0.3)
 """Weight of the sharpness of both edges beside the contrast."""
 MOVE = 0.65
 """What it costs to move an edge by a pixel, as a share of the typical density."""
-RESTLESS = 0.6
-"""Pixels by which the middle of a fold may move from row to row, on average."""
+CALM = 0.6
+"""A fold whose middle moves by 0.4 pixels from row to row must have just the wanted contrast."""
 OPEN, OPEN_SHARE = 0.4, 0.4
 """Beside a fold lies tissue: only this share of its length may lie beside what is paler than this
 share of the typical tissue (glass, fat)."""
+UNEVEN = 0.5
+"""Standard deviation of a fold's width at most, as a share of the width."""
+INK = 3.5
+"""What is denser than its sides by more than this many times the typical density is ink."""
 SLENDER = 3.0
 """A fold is at least so many times longer than wide."""
 FADED = 0.3
 """Share of its best contrast at which a fold ends."""
-LEAST_UM, LONG_UM = 150.0, 200.0
+LEAST_UM, LONG_UM = 170.0, 200.0
 """A fold is at least this long; one that is longer than the second may be fainter."""
 MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-1, 1), (1, -1))
 """How left edge and width may change from row to row."""
@@ -65,9 +69,7 @@ class _Edges:
     gain: Floats
 
 
-def follow(
-    view: Overview, strips: list[Strip], contrast: float, typical: float
-) -> Iterator[Mask]:
+def follow(view: Overview, strips: list[Strip], contrast: float, typical: float) -> Iterator[Mask]:
     """Each candidate that is a fold, as a mask of the map.
 
     Parameters
@@ -179,7 +181,7 @@ def _backwards(
 def _sums(pictures: Floats) -> Floats:
     """Sums of the columns before each place: ``float32[..., rows, columns + 1]``."""
     ahead = [(0, 0)] * (pictures.ndim - 1) + [(1, 0)]
-    return np.cumsum(np.pad(pictures, ahead), axis=-1)
+    return np.asarray(np.cumsum(np.pad(pictures, ahead), axis=-1), np.float32)
 
 
 def _gains(sums: Floats, left: Indices, right: Indices, floor: float, um: float) -> Floats:
@@ -204,7 +206,7 @@ def _step(sums: Floats, place: Indices) -> Floats:
     """How much denser three pixels after a place are than three before it."""
     after = _at(sums, np.minimum(place + 3, sums.shape[-1] - 1)) - _at(sums, place)
     before = _at(sums, place) - _at(sums, np.maximum(place - 3, 0))
-    return (after - before) / np.float32(3)
+    return np.asarray((after - before) / np.float32(3), np.float32)
 
 
 def _at(sums: Floats, place: Indices) -> Floats:
@@ -217,7 +219,7 @@ def _at(sums: Floats, place: Indices) -> Floats:
 def _stretch(gain: Floats) -> slice:
     """The stretch of most gain; where it fades, the fold ends."""
     wide = np.pad(gain, 2, mode="edge")
-    smooth = sum(wide[k : k + len(gain)] for k in range(5)) / np.float32(5)
+    smooth = np.convolve(wide, np.full(5, 0.2, np.float32), mode="valid")
     level = max(FADED * float(np.quantile(smooth, 0.9)), 0.0)
     parts = Parts((smooth > level)[None])
     if not parts.count:
@@ -239,13 +241,17 @@ def _is_fold(
     length = len(first) * ROW * um
     if length < LEAST_UM or length < SLENDER * um * float((last - first).mean()):
         return False
-    if np.abs(np.diff((first + last) / 2)).mean() > RESTLESS:
+    widths = (last - first).astype(np.float32)
+    if widths.std() > UNEVEN * widths.mean() or edges.gain[good].mean() > INK * typical:
         return False
     near, far = _sides(_sums(picture[good]), first, last, um)
     if (np.minimum(near, far) < OPEN * typical).mean() > OPEN_SHARE:
         return False
     gained = _gains(_sums(ground[good]), first, last, PALE_SHARE * typical, um).mean()
-    return bool(gained * np.sqrt(min(length / LONG_UM, 1.5)) >= contrast * typical)
+    # A short or restless path must stand out more: chance finds such paths among nuclei.
+    moved = np.abs(np.diff((first + last) / 2)).mean()
+    surer = np.sqrt(min(length / LONG_UM, 1.5)) / (CALM + moved)
+    return bool(gained * surer >= contrast * typical)
 
 
 def _painted(strip: Strip, view: Overview, edges: _Edges, good: slice, half: int) -> Mask:

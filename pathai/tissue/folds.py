@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pathai.tissue.colors import Density
 from pathai.tissue.fold_edges import Strip, follow
 from pathai.tissue.grain import BLOCK
-from pathai.tissue.reading import Mask, Overview
 from pathai.tissue.parts import Parts
+from pathai.tissue.reading import Mask, Overview
 
 TURNS = 8
 """Directions tried."""
@@ -26,6 +26,8 @@ TYPICAL = 1.2
 """A fold stands out this much more than the 95th percentile of all tissue of the slide."""
 GROW = 0.6
 """Share of the starting contrast at which a candidate ends."""
+LONG = 10.0
+"""A candidate that is not longer than wide by the root of this is several that touch."""
 PIECE_UM = 240.0
 """Half length of what is followed at once: longer candidates are divided."""
 MOST = 12
@@ -137,11 +139,14 @@ def _candidates(
         center = np.array([np.average(y, weights=weight), np.average(x, weights=weight)])
         offset = np.stack([y, x], 1) - center
         along = np.array([np.sin(angle), np.cos(angle)])
-        if len(y) >= 6:
-            _, axes = np.linalg.eigh((offset * weight[:, None]).T @ offset)
+        spread, axes = np.linalg.eigh((offset * weight[:, None]).T @ offset)
+        if spread[1] > LONG * spread[0]:
             along = axes[:, 1]
+        else:  # several strips that touch: the strongest place tells
+            center = np.array([float(peak[0]), float(peak[1])])
+            offset = np.stack([y, x], 1) - center
         half = (float(np.abs(offset @ along).max()) + 1) * BLOCK
-        place = (center + [rows.start + 0.5, columns.start + 0.5]) * BLOCK
+        place = (center + np.array([rows.start + 0.5, columns.start + 0.5])) * BLOCK
         pieces = int(np.ceil(half * map_um / PIECE_UM))
         for shift in (2 * np.arange(pieces) + 1 - pieces) * half / pieces:
             found.append(Strip(place + shift * along, along, half / pieces))

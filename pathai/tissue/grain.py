@@ -48,7 +48,7 @@ def grain_of(view: Overview) -> Grain:
 
 
 def _mean(values: NDArray[np.int16], side: int, height: int, width: int) -> Floats:
-    """Means over ``side`` x ``side`` values; a missing last row or column repeats the one before."""
+    """Means over ``side`` x ``side`` values; a missing last row is like the one before."""
     missing = (0, height * side - values.shape[0]), (0, width * side - values.shape[1])
     even = np.pad(values, missing, mode="edge").astype(np.float32)
     total = np.zeros((height, width), np.float32)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pathai.tissue.reading import Mask
 from pathai.tissue.parts import Parts, closed, dilated, without_small
+from pathai.tissue.reading import Mask
 
 GROW_PX = 40
 """Map pixels by which certain ink grows into pixels that are only likely to be ink."""

@@ -58,7 +58,8 @@ class Parts:
         return above, below
 
     def _bins(self, weights: NDArray[np.generic]) -> NDArray[np.float64]:
-        return np.bincount(self._part, weights, self.count)
+        found = np.bincount(self._part, np.asarray(weights, np.float64), self.count)
+        return np.asarray(found, np.float64)
 
     def sums(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
         """Sum of an image over each part, ``float64[count]``."""

@@ -24,16 +24,14 @@ from pathai.tissue.bubbles import find_bubbles
 from pathai.tissue.classes import WEB_REACH_UM, Stained, stained, tissue_classes
 from pathai.tissue.folds import find_folds
 from pathai.tissue.grain import Grain, grain_of
-from pathai.tissue.reading import Levels, Mask, Overview, Pixels, Read, with_fine
 from pathai.tissue.parts import dilated
+from pathai.tissue.reading import Levels, Mask, Overview, Pixels, Read, with_fine
 from pathai.units import Mpp
 
-WINDOWS = 10
-"""Places of the tissue at which focus and stain are measured."""
+WINDOWS, WINDOW_UM = 10, 96.0
+"""Places of the tissue at which focus and stain are measured, and the edge of each."""
 SAMPLE = 16_384
 """Pixels that stain vectors are estimated from."""
-BUBBLE_TISSUE = 0.05
-"""A ring with less tissue than this inside is of no interest."""
 ARTEFACTS = {"pen": PEN, "edge": EDGE, "blur": BLUR, "fold": FOLD, "bubble": BUBBLE}
 
 
@@ -105,7 +103,7 @@ def _spoil(
         classes[find_blur(view, grain, sharp, read, levels, mpp, section.blur_um)] = BLUR
     if section.fold:
         classes[find_folds(view, first.density, tissue & ~bubbles, section.fold)] = FOLD
-    if bubbles.any() and (bubbles & tissue).sum() >= BUBBLE_TISSUE * bubbles.sum():
+    if bubbles.any():
         classes[bubbles & np.isin(classes, (BACKGROUND, TISSUE, BLUR, FOLD))] = BUBBLE
 
 
@@ -141,10 +139,11 @@ def _figures(
 
 def _covered(classes: NDArray[np.uint8], tissue: Mask, value: int) -> Mask:
     """Pixels of a class with tissue on both sides, along a row or a column: tissue below it."""
-    hidden = classes == value
+    hidden = np.asarray(classes == value)
     if not hidden.any():
         return hidden
-    return _between(hidden, tissue) | _between(hidden.T, tissue.T).T
+    both: Mask = _between(hidden, tissue) | _between(hidden.T, tissue.T).T
+    return both
 
 
 def _between(hidden: Mask, tissue: Mask) -> Mask:
@@ -172,7 +171,7 @@ def _pictures(
     rows, columns = (place * step for place in np.nonzero(whole[::step, ::step]))
     for k in np.unique(np.linspace(0, len(rows) - 1, WINDOWS if len(rows) else 0).astype(int)):
         place = (float(rows[k]) + 0.5, float(columns[k]) + 0.5)
-        found = window(tissue.downsample, place, read, levels, mpp)
+        found = window(tissue.downsample, place, WINDOW_UM, read, levels, mpp)
         if found is not None:
             yield found
 
