@@ -10,7 +10,8 @@ of blur alone) and on the real images below. The seeds scored here were drawn fo
 their looks are those of `TEST_LOOKS`, varied.
 
 The strokes marked on the real images come from the images' own source. Their scale is not known:
-they are taken as 8 µm per pixel, so no finer level exists and blur, folds and bubbles are not sought.
+they are taken as 8 µm per pixel, so there is no finer level, and blur, folds and bubbles are not
+sought.
 """
 
 import argparse

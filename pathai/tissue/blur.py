@@ -113,10 +113,11 @@ def _shared(mask: Mask) -> Floats:
 
 def _spots(parts: Parts, number: int) -> Iterator[tuple[float, float]]:
     """Places (y, x in map px) well inside a part, spread over it."""
-    top, left, inner = parts.piece(number, 1)
-    while (smaller := eroded(inner, 1)).any():
-        inner = smaller
-    rows, columns = np.nonzero(inner)
+    top, left, piece = parts.piece(number)
+    inner, depth = np.pad(piece, 1), 1  # the slide's end is an end of the part, too
+    while (smaller := eroded(inner, depth)).any():
+        inner, depth = smaller, 2 * depth
+    rows, columns = (place - 1 for place in np.nonzero(inner))
     for place in np.unique(np.linspace(0, len(rows) - 1, PER_PLACE).astype(int)):
         y, x = float(rows[place] + top.start), float(columns[place] + left.start)
         yield (y + 0.5) * BLOCK, (x + 0.5) * BLOCK
