@@ -28,6 +28,8 @@ Severity = Status | Literal["warning"]
 """A warning is about the sheet or the folder, and changes no slide's status."""
 FLAG_SHARE = 0.01
 """An artefact that covers less of the tissue is not flagged."""
+ON_MAP = ("tissue", "dark", "unreadable")
+"""Classes that the map tells; how much of the tissue the others cover is a quality figure."""
 SOFT_UM = 2.0
 """Edges softer than this (standard deviation, µm) are flagged."""
 
@@ -78,11 +80,11 @@ class SlideRow:
     @property
     def flags(self) -> tuple[str, ...]:
         """What a person should look at before trusting the slide's numbers."""
-        spoiled = {n: self.areas_mm2.get(n, 0.0) for n in ("dark", "unreadable")}
-        total = self.areas_mm2.get(TISSUE_NAMES[TISSUE], 0.0) + sum(spoiled.values())
-        shares = {n: a / total for n, a in spoiled.items()} if total else {}
+        shown = {n: a for n, a in self.areas_mm2.items() if self.qc is None or n in ON_MAP}
+        total = sum(shown.values())
+        shares = {n: a / total for n, a in shown.items() if total and n != TISSUE_NAMES[TISSUE]}
         if self.qc is not None:
-            shares = {n: self.qc.share(n) for n in self.qc.artefact_mm2} | shares
+            shares |= {n: self.qc.share(n) for n in self.qc.artefact_mm2}
         found = [f"{n} {share:.0%}" for n, share in shares.items() if share > FLAG_SHARE]
         if self.qc is not None and (self.qc.focus_um or 0) > SOFT_UM:
             found.append(f"soft focus, {self.qc.focus_um:.1f} µm")

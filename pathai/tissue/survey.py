@@ -104,7 +104,9 @@ def _spoil(
     if section.fold:
         classes[find_folds(view, first.density, tissue & ~bubbles, section.fold)] = FOLD
     if bubbles.any():
-        classes[bubbles & np.isin(classes, (BACKGROUND, TISSUE, BLUR, FOLD))] = BUBBLE
+        inside = classes[bubbles]
+        inside[np.isin(inside, (BACKGROUND, TISSUE, BLUR, FOLD))] = BUBBLE
+        classes[bubbles] = inside
 
 
 def _figures(
@@ -119,7 +121,7 @@ def _figures(
     classes = tissue.classes
     over = whole | _covered(classes, whole, PEN) | _covered(classes, whole, EDGE)
     on_tissue = TissueMap(np.where(over, classes, 0), tissue.downsample, tissue.mpp, tissue.edge)
-    there = set(np.flatnonzero(np.bincount(on_tissue.classes.ravel(), minlength=1)).tolist())
+    there = set(np.unique(on_tissue.classes[on_tissue.classes > TISSUE]).tolist())
     spoiled = {n: on_tissue.area_mm2(v) if v in there else 0.0 for n, v in ARTEFACTS.items()}
     usable = tissue.area_mm2(TISSUE)
     pictures = list(_pictures(tissue, whole, read, levels, mpp))
