@@ -32,9 +32,9 @@ from pathai.feed import batches
 from pathai.grid import Grid, grid
 from pathai.store.manifest import list_files
 from pathai.store.pyramid import Pyramid, write_metadata, write_tissue
-from pathai.store.records import TISSUE, SlideInfo, TissueMap
+from pathai.store.records import TISSUE, Qc, SlideInfo, TissueMap
 from pathai.store.tile_copy import CompressedTiles
-from pathai.tiling import Stored, copy, segment
+from pathai.tiling import Stored, copy, survey
 from pathai.units import Mpp
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,14 +72,21 @@ class Bench:
         self.packed = {place: level.packed(*place) or b"" for place in level.stored()}
         self.buffer = np.empty((slide.tile, slide.tile, 3), np.uint8)
 
+    def examined(self) -> tuple[TissueMap, Qc]:
+        """Tissue, artefacts and quality of the slide file."""
+        _, tissue, qc = survey(self.path, "openslide", SQUARE, TileConfig(), "H&E")
+        assert tissue is not None
+        assert qc is not None
+        return tissue, qc
+
     def segment(self) -> TissueMap:
         """Tissue and artefacts of the slide file."""
-        return segment(self.path, "openslide", SQUARE, TileConfig())[0]
+        return self.examined()[0]
 
     def fresh(self) -> tuple[TissueMap, Stored]:
         """Segment and store, as the tile stage does."""
         shutil.rmtree(self.store, ignore_errors=True)
-        tissue, qc = segment(self.path, "openslide", SQUARE, TileConfig())
+        tissue, qc = self.examined()
         tiles = self.store / "tiles.zarr"
         stored, why = copy(self.path, "openslide", tiles, tissue, 0.001)
         assert stored is not None, why

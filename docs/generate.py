@@ -57,7 +57,9 @@ SAID = {
 
 STATUSES = {"background": "glass, or not tissue", "tissue": "what is analyzed",
             "pen": "marker ink", "dark": "black fill of the scanner",
-            "unreadable": "pixels that could not be read"}  # fmt: skip
+            "unreadable": "pixels that could not be read", "edge": "edge of the coverslip",
+            "blur": "tissue out of focus", "fold": "tissue that lies on itself",
+            "bubble": "air under the coverslip"}  # fmt: skip
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

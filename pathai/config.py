@@ -60,6 +60,17 @@ class TileConfig(Section):
     memory_mib: int = Field(8192, ge=512)
     tissue_um: float = Field(8.0, gt=0, description="µm per pixel of the tissue map")
     min_tissue_mm2: float = Field(0.05, ge=0, description="less is skipped as no tissue")
+    pen: bool = Field(True, description="leave out ink of marker pens")
+    coverslip: bool = Field(True, description="leave out the edge of the coverslip")
+    blur_um: float = Field(
+        2.0, ge=0, description="edges softer than this (standard deviation) are blurred; 0: off"
+    )
+    fold: float = Field(
+        0.57, ge=0, description="added density of a fold, share of the tissue's median; 0: off"
+    )
+    bubble: Fraction = Field(
+        0.64, description="light that passes a bubble's rim, share of bare glass; 0: off"
+    )
     max_bad_fraction: Fraction = Field(0.001, description="unreadable share that fails a slide")
     copy_tiles: bool = Field(True, description="keep JPEG tiles as the scanner compressed them")
     jpeg_quality: int | None = Field(

@@ -59,6 +59,9 @@ CODES: dict[str, Code] = {
         "cannot be de-identified safely",
         "nothing was written; leave the slide out, or convert it with a program that you trust",
     ),
+    "E149": Code(
+        "no usable tissue", "scan the slide again; see tile.blur_um, tile.fold and their like"
+    ),
     # sheet
     "E150": Code("control character in an id", "use letters, digits, dot, dash, underscore"),
     "E151": Code("unsafe id", "use letters, digits, dot, dash, underscore; at most 64"),

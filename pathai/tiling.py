@@ -19,8 +19,7 @@ from pathai.errors import PathaiError
 from pathai.source import Place, read_at, stamp
 from pathai.store.commit import Commit, Skipped
 from pathai.store.folders import SlideFolder
-from pathai.store.records import PEN, TISSUE, UNREADABLE, TissueMap
-from pathai.tissue import Overview, dark_background, overview, tissue_map
+from pathai.store.records import PEN, UNREADABLE, Qc, TissueMap
 from pathai.units import Box, Mpp, Size
 
 if TYPE_CHECKING:
@@ -31,6 +30,14 @@ if TYPE_CHECKING:
 
 BLOCK_SECONDS = 120.0
 """Longest a decoder may think about one block."""
+SPOILED = {
+    "pen": "under ink",
+    "edge": "under the coverslip's edge",
+    "blur": "blurred",
+    "fold": "folded",
+    "bubble": "under air bubbles",
+}
+"""Words for artefacts on tissue."""
 
 
 def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Place) -> None:
@@ -50,7 +57,7 @@ def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Place) -
     Raises
     ------
     Skipped
-        E145 without tissue, E146 on a dark background.
+        E145 without tissue, E149 without usable tissue, E146 on a dark background.
     PathaiError
         E113 if more of the tissue is unreadable than the configuration allows, E163 if the file
         is not the one that was ingested, E170-E172 if the decoder failed as a process.
@@ -59,18 +66,17 @@ def run(folder: SlideFolder, section: TileConfig, out: Commit, *, path: Place) -
 
     info = folder.read_slide()
     source = _Source(path, info.reader, section)
-    size, sparse, view = source.survey(info.mpp)
+    size, tissue, qc = source.survey(info.mpp, info.stain)
     if size != Size(info.width, info.height):
         message = f"the file is {size.width} x {size.height} px, ingest saw another size"
         raise PathaiError("E163", message, "run pathai ingest again")
-    if dark_background(view):
+    if tissue is None or qc is None:
         raise Skipped("E146", "bright on dark background, like fluorescence")
-    tissue = tissue_map(view, sparse=sparse)
-    _require_tissue(tissue, section)
+    require_tissue(tissue, qc, section)
     tiles = out.part("tiles.zarr")
     stored = _store(source, tiles, size, tissue, section)
     write_metadata(tiles, info.mpp, stored.levels, {"source": stored.source})
-    write_tissue(out.part("tissue.zarr"), tissue)
+    write_tissue(out.part("tissue.zarr"), tissue, qc)
     source.unchanged()
     if stored.bad_fraction > 0:
         count = len(stored.levels[0].unreadable)
@@ -106,14 +112,26 @@ def _store(
     return Stored(levels, f"decoded: {why}", damage.fraction)
 
 
-def _require_tissue(tissue: TissueMap, section: TileConfig) -> None:
-    area, unclear = tissue.area_mm2(TISSUE), tissue.area_mm2(UNREADABLE)
-    if area + unclear < section.min_tissue_mm2 or area + unclear == 0:
-        message = f"{area:.3f} mm² of tissue, at least {section.min_tissue_mm2:g} wanted"
-        ink = tissue.area_mm2(PEN)
-        if ink > 0:
-            message += f"; {ink:.3f} mm² of pen"
-        raise Skipped("E145", message)
+def require_tissue(tissue: TissueMap, qc: Qc, section: TileConfig) -> None:
+    """Skip a slide with too little usable tissue, and say what became of the rest.
+
+    Raises
+    ------
+    Skipped
+        E145 where little tissue was found, E147 where artefacts cover what was found.
+    """
+    unclear = tissue.area_mm2(UNREADABLE)
+    if qc.tissue_mm2 + unclear >= max(section.min_tissue_mm2, 1e-9):
+        return
+    spoiled = sorted(qc.artefact_mm2.items(), key=lambda item: -item[1])
+    said = ", ".join(f"{area:.2g} mm² {SPOILED[name]}" for name, area in spoiled if area > 0)
+    if qc.found_mm2 + unclear >= section.min_tissue_mm2 and said:
+        raise Skipped("E147", f"{qc.found_mm2:.2g} mm² of tissue, of it {said}")
+    message = f"{qc.tissue_mm2:.3f} mm² of tissue, at least {section.min_tissue_mm2:g} wanted"
+    ink = tissue.area_mm2(PEN)
+    if ink > 0:
+        message += f"; {ink:.3f} mm² of pen"
+    raise Skipped("E145", message)
 
 
 class _Source:
@@ -127,9 +145,11 @@ class _Source:
         self.deadline = time.monotonic() + section.seconds
         self.state = self._stamps()
 
-    def survey(self, mpp: Mpp) -> tuple[Size, bool, Overview]:
-        """Size of level 0, whether gaps are meant, and a small image of the slide."""
-        found: tuple[Size, bool, Overview] = self._call("survey", mpp, self.section.tissue_um)
+    def survey(self, mpp: Mpp, stain: str) -> tuple[Size, TissueMap | None, Qc | None]:
+        """Size of level 0, tissue map and quality; none on a dark background."""
+        found: tuple[Size, TissueMap | None, Qc | None] = self._call(
+            "survey", mpp, self.section, stain
+        )
         return found
 
     def read(self, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -186,12 +206,21 @@ def _slide(path: Place, reader: str) -> "Slide":
     return _current[1]
 
 
-def survey(path: Place, reader: str, mpp: Mpp, target_um: float) -> tuple[Size, bool, Overview]:
-    """Level-0 size, whether gaps are meant, and overview of a slide (runs in the child)."""
+def survey(
+    path: Place, reader: str, mpp: Mpp, section: TileConfig, stain: str
+) -> tuple[Size, TissueMap | None, Qc | None]:
+    """Level-0 size, tissue map and quality of a slide (runs in the child)."""
+    from pathai.tissue import dark_background, examine, overview
+
     slide = _slide(path, reader)
     facts = slide.facts
     levels = list(zip(facts.level_dimensions, facts.level_downsamples, strict=True))
-    return facts.size, facts.sparse, overview(slide.read_level, levels, mpp, target_um)
+    view = overview(slide.read_level, levels, mpp, section.tissue_um)
+    if dark_background(view):
+        return facts.size, None, None
+    read, sparse = slide.read_level, facts.sparse
+    tissue, qc = examine(view, read, levels, mpp, section, stain=stain, sparse=sparse)
+    return facts.size, tissue, qc
 
 
 def read(path: Place, reader: str, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:

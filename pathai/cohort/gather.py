@@ -17,6 +17,7 @@ from pathai.store.records import (
     TISSUE_NAMES,
     CellsAttrs,
     PredictionAttrs,
+    Qc,
     SlideInfo,
 )
 from pathai.units import Box
@@ -26,7 +27,11 @@ STATUSES: tuple[Status, ...] = ("ok", "degraded", "skipped", "failed")
 Severity = Status | Literal["warning"]
 """A warning is about the sheet or the folder, and changes no slide's status."""
 FLAG_SHARE = 0.01
-"""A class of artefact that covers less of the tissue map's foreground is not flagged."""
+"""An artefact that covers less of the tissue is not flagged."""
+ON_MAP = ("tissue", "dark", "unreadable")
+"""Classes that the map tells; how much of the tissue the others cover is a quality figure."""
+SOFT_UM = 2.0
+"""Edges softer than this (standard deviation, µm) are flagged."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class SlideRow:
     ----------
     areas_mm2 : dict
         Area of every class of the tissue map but background.
+    qc : Qc or None
+        Quality figures.
     box : Box or None
         Around the tissue, level-0 px.
     not_applicable : frozenset of str
@@ -58,6 +65,7 @@ class SlideRow:
     outcomes: tuple[Outcome, ...]
     info: SlideInfo | None
     areas_mm2: dict[str, float]
+    qc: Qc | None
     box: Box | None
     cells: CellsAttrs | None
     answers: dict[str, PredictionAttrs]
@@ -72,9 +80,14 @@ class SlideRow:
     @property
     def flags(self) -> tuple[str, ...]:
         """What a person should look at before trusting the slide's numbers."""
-        total = sum(self.areas_mm2.values())
-        artefacts = ((n, a) for n, a in self.areas_mm2.items() if n != TISSUE_NAMES[TISSUE])
-        found = [f"{n} {a / total:.0%}" for n, a in artefacts if a > FLAG_SHARE * total]
+        shown = {n: a for n, a in self.areas_mm2.items() if self.qc is None or n in ON_MAP}
+        total = sum(shown.values())
+        shares = {n: a / total for n, a in shown.items() if total and n != TISSUE_NAMES[TISSUE]}
+        if self.qc is not None:
+            shares |= {n: self.qc.share(n) for n in self.qc.artefact_mm2}
+        found = [f"{n} {share:.0%}" for n, share in shares.items() if share > FLAG_SHARE]
+        if self.qc is not None and (self.qc.focus_um or 0) > SOFT_UM:
+            found.append(f"soft focus, {self.qc.focus_um:.1f} µm")
         if self.info is not None and self.info.mpp_source == "sheet":
             found.append("mpp from sheet")
         return tuple(found)
@@ -142,11 +155,13 @@ def _slide_row(plan: Plan, row: SheetRow) -> SlideRow:
             if attrs is not None:
                 answers[model.name] = attrs
     areas, box = reading.tissue()
+    qc = reading.qc()
     return SlideRow(
         row=row,
         folder=folder,
         info=reading.info(),
         areas_mm2=areas,
+        qc=qc,
         box=box,
         cells=reading.cells(detector),
         answers=answers,
@@ -222,6 +237,15 @@ class _Reading:
             if value != BACKGROUND
         }
         return areas, tissue.box(TISSUE)
+
+    def qc(self) -> Qc | None:
+        if "tile" not in self.usable:
+            return None
+        try:
+            return self.folder.read_qc()
+        except PathaiError as error:
+            self._broken("tile", error)
+            return None
 
     def cells(self, detector: str) -> CellsAttrs | None:
         if "cells" not in self.usable:

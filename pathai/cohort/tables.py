@@ -10,6 +10,7 @@ from typing import Any
 from pathai import __version__
 from pathai.cohort.gather import Outcome, SlideRow
 from pathai.plan import Plan
+from pathai.store.records import Qc
 
 FAILURE_COLUMNS = ("slide_id", "stage", "status", "code", "message", "remedy")
 _PACKAGES = ("numpy", "scipy", "scikit-image", "zarr", "torch", "timm", "openslide-python",
@@ -30,7 +31,15 @@ def slides_tsv(rows: Sequence[SlideRow], models: Sequence[str]) -> str:
     classes = sorted({name for row in rows if row.cells for name in row.cells.classes})
     header = ["slide_id", "case_id", "patient_id", "stain", "site", "status", "code"]
     header += ["mpp_x", "mpp_y", "mpp_source", "tissue_mm2", "pen_mm2", "dark_mm2"]
-    header += ["unreadable_mm2", "flags", "nuclei", "nuclei_low", "nuclei_high", "nuclei_level"]
+    header += [
+        "unreadable_mm2",
+        *_QC_COLUMNS,
+        "flags",
+        "nuclei",
+        "nuclei_low",
+        "nuclei_high",
+        "nuclei_level",
+    ]
     header += ["analyzed_mm2", "nuclei_per_mm2", "nuclei_per_mm2_low", "nuclei_per_mm2_high"]
     header += [f"nuclei_{name}" for name in classes]
     for model in models:
@@ -38,6 +47,11 @@ def slides_tsv(rows: Sequence[SlideRow], models: Sequence[str]) -> str:
     return _tsv([header, *(_slide_cells(row, classes, models) for row in rows)])
 
 
+_ARTEFACTS = ("pen", "edge", "blur", "fold", "bubble")
+_QC_COLUMNS = (
+    *("found_mm2", *(f"{name}_share" for name in _ARTEFACTS)),
+    *("focus_um", "white_rgb", "stain_1_od_rgb", "stain_2_od_rgb", "stains_estimated"),
+)
 _ANSWER_COLUMNS = ("label", "probability", "set", "ood_percentile", "out_of_distribution", "reason")
 
 
@@ -48,6 +62,7 @@ def _slide_cells(row: SlideRow, classes: Sequence[str], models: Sequence[str]) -
     out.append(",".join(codes))
     out += [_g(info.mpp_x), _g(info.mpp_y), info.mpp_source] if info else [""] * 3
     out += [_g(row.areas_mm2.get(name)) for name in ("tissue", "pen", "dark", "unreadable")]
+    out += _qc_cells(row.qc)
     out.append(", ".join(row.flags))
     if cells is None:
         out += [""] * (8 + len(classes))
@@ -60,6 +75,21 @@ def _slide_cells(row: SlideRow, classes: Sequence[str], models: Sequence[str]) -
     for model in models:
         out += _answer_cells(row, model)
     return out
+
+
+def _qc_cells(qc: Qc | None) -> list[str]:
+    if qc is None:
+        return [""] * len(_QC_COLUMNS)
+    triples = [qc.white, *qc.stains.values()][:3]
+    texts = [" ".join(map(_g, triple)) for triple in triples] + [""] * (3 - len(triples))
+    shares = [_g(qc.share(name)) for name in _ARTEFACTS]
+    return [
+        _g(qc.found_mm2),
+        *shares,
+        _g(qc.focus_um),
+        *texts,
+        "yes" if qc.stains_estimated else "no",
+    ]
 
 
 def _answer_cells(row: SlideRow, model: str) -> list[str]:

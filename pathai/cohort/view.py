@@ -8,7 +8,7 @@ from pathai.cohort.gather import STATUSES, Outcome, SlideRow
 from pathai.errors import PathaiError
 from pathai.page import number, page, shipped, template, thumbnail
 from pathai.plan import Plan
-from pathai.store.records import CellsAttrs, PredictionAttrs
+from pathai.store.records import CellsAttrs, PredictionAttrs, Qc
 from pathai.units import Box
 
 THUMB = (192, 144)
@@ -107,6 +107,7 @@ def _row(plan: Plan, row: SlideRow, metrics: Mapping[str, Any]) -> dict[str, Any
         "codes": list(dict.fromkeys(o.problem.code for o in row.outcomes)),
         "thumb": _thumb(row),
         "tissue": row.tissue_mm2,
+        "qc": _qc(row.qc),
         "cells": _cells(row.cells, sheet.labels.get(column, "") if column else ""),
         "answers": answers,
         "foreign": any(a is not None and a.get("foreign", False) for a in answers),
@@ -114,6 +115,15 @@ def _row(plan: Plan, row: SlideRow, metrics: Mapping[str, Any]) -> dict[str, Any
         "notes": row.info.notes if row.info else (),
         "has_draft": row.has_draft,
     }
+
+
+def _qc(qc: Qc | None) -> dict[str, Any] | None:
+    """What of the tissue can be used, and how sharp it is, in a few words."""
+    if qc is None:
+        return None
+    lost = f"{1 - qc.usable:.0%} left out" if qc.usable < 0.995 else ""
+    focus = "" if qc.focus_um is None else f"edges {qc.focus_um:.1f} µm"
+    return {"lost": lost, "focus": focus}
 
 
 def _cells(cells: CellsAttrs | None, reference: str) -> dict[str, Any] | None:

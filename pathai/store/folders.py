@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pathai.errors import PathaiError
 from pathai.store.manifest import canonical, write_atomic
-from pathai.store.records import SlideInfo, TissueMap
+from pathai.store.records import Qc, SlideInfo, TissueMap
 
 if TYPE_CHECKING:
     from pathai.store.pyramid import Pyramid
@@ -85,6 +85,12 @@ class SlideFolder:
         from pathai.store.pyramid import read_tissue
 
         return read_tissue(self.tissue)
+
+    def read_qc(self) -> Qc | None:
+        """Quality figures; None where none were stored (E164 when tile has not run)."""
+        from pathai.store.pyramid import read_qc
+
+        return read_qc(self.tissue)
 
     def open_tiles(self) -> "Pyramid":
         """Pixels (E164 when tile has not run)."""

@@ -21,7 +21,7 @@ from pathai.store import zarr_json
 from pathai.store.chunked import ChunkCache, Levels
 from pathai.store.chunks import ZSTD_LEVEL, pack_zstd, sealed
 from pathai.store.level import Level, LevelInfo, LevelPixels
-from pathai.store.records import TISSUE_NAMES, TissueMap
+from pathai.store.records import TISSUE_NAMES, Qc, TissueMap
 from pathai.units import Box, Mpp, Size
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ _TISSUE_COLORS = (
     (0, 90, 255, 128),
     (60, 60, 60, 128),
     (255, 0, 0, 160),
+    (86, 180, 233, 128),
+    (230, 159, 0, 128),
+    (204, 121, 167, 128),
+    (0, 158, 115, 128),
 )
 
 
@@ -192,7 +196,7 @@ def _attributes(path: Path, remedy: str) -> dict[str, Any]:
     return dict(found)
 
 
-def write_tissue(path: Path, tissue: TissueMap) -> None:
+def write_tissue(path: Path, tissue: TissueMap, qc: Qc | None = None) -> None:
     """Write the tissue map as an OME-Zarr label image.
 
     Parameters
@@ -201,6 +205,8 @@ def write_tissue(path: Path, tissue: TissueMap) -> None:
         ``tissue.zarr`` (its part).
     tissue : TissueMap
         Classes and resolution.
+    qc : Qc, optional
+        Quality figures of the slide.
     """
     colors = [
         {"label-value": value, "rgba": list(rgba)} for value, rgba in enumerate(_TISSUE_COLORS)
@@ -218,6 +224,7 @@ def write_tissue(path: Path, tissue: TissueMap) -> None:
             "mpp": [tissue.mpp.x, tissue.mpp.y],
             "edge": list(tissue.edge),
             "names": list(TISSUE_NAMES),
+            "qc": qc.model_dump(mode="json") if qc is not None else None,
         },
     }
     zarr_json.write_group(path, attributes)
@@ -252,3 +259,18 @@ def read_tissue(path: Path) -> TissueMap:
         return TissueMap(classes, float(attrs["downsample"]), Mpp(*attrs["mpp"]), edge)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise PathaiError("E164", f"{path.name}: {error}", "run pathai tile") from None
+
+
+def read_qc(path: Path) -> Qc | None:
+    """Quality figures stored with the tissue map; None where there are none.
+
+    Raises
+    ------
+    PathaiError
+        E164 if it is missing or damaged: run ``pathai tile``.
+    """
+    found = _attributes(path, "run pathai tile").get("qc")
+    try:
+        return None if found is None else Qc.model_validate(found)
+    except ValueError:
+        raise PathaiError("E164", f"{path.name}: quality figures", "run pathai tile") from None

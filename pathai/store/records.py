@@ -13,15 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pathai.units import Box, Mpp
 
-TISSUE_NAMES = ("background", "tissue", "pen", "dark", "unreadable")
-"""Classes of the tissue map, by value."""
+TISSUE_NAMES = (
+    *("background", "tissue", "pen", "dark", "unreadable"),
+    *("edge", "blur", "fold", "bubble"),
+)
+"""Classes of the tissue map, by value; tissue is what can be used."""
 
-BACKGROUND, TISSUE, PEN, DARK, UNREADABLE = range(len(TISSUE_NAMES))
+BACKGROUND, TISSUE, PEN, DARK, UNREADABLE, EDGE, BLUR, FOLD, BUBBLE = range(len(TISSUE_NAMES))
 
-ARTEFACTS = (PEN, DARK)
+ARTEFACTS = (PEN, DARK, EDGE, BLUR, FOLD, BUBBLE)
 """Classes that hide tissue or are none."""
-STORED = (TISSUE, UNREADABLE)
-"""Classes whose pixels are stored; where all is one of the others there is no chunk."""
+STORED = (TISSUE, UNREADABLE, BLUR, FOLD, BUBBLE)
+"""Classes whose pixels are stored: spoiled tissue is not analyzed, but a person may look at it.
+
+Ink is not: what is written on a slide may name a patient.
+"""
 
 
 class Record(BaseModel):
@@ -117,6 +123,39 @@ class ColorAttrs(Record):
     normalize: str = Field("", description="method of stain normalization")
     digest: str = Field("", description="SHA-256 over the method's parameters")
     parameters: dict[str, tuple[float, ...]] = Field({}, description="measured on the slide")
+
+
+class Qc(Record):
+    """How good a slide is, measured where its tissue is found; stored with the tissue map.
+
+    Areas are in mm². An artefact counts where it covers tissue; ``edge_mm2``, ``pen_mm2`` and
+    ``bubble_mm2`` of the map also cover glass, so they have a figure of their own here.
+    """
+
+    tissue_mm2: float = Field(ge=0, description="tissue that can be used")
+    found_mm2: float = Field(ge=0, description="tissue with what artefacts cover of it")
+    artefact_mm2: dict[str, float] = Field(
+        description="of the tissue found, by artefact: pen, edge, blur, fold, bubble"
+    )
+    focus_um: float | None = Field(
+        description="median softness of edges in the tissue, standard deviation in µm"
+    )
+    white: tuple[float, float, float] = Field(
+        description="light through bare glass: red, green, blue, 0 to 255"
+    )
+    stains: dict[str, tuple[float, float, float]] = Field(
+        description="optical density of red, green, blue along each stain, length 1"
+    )
+    stains_estimated: bool = Field(description="false: the usual vectors, none could be estimated")
+
+    def share(self, artefact: str) -> float:
+        """Share of the tissue found that an artefact covers, 0 to 1."""
+        return self.artefact_mm2[artefact] / self.found_mm2 if self.found_mm2 else 0.0
+
+    @property
+    def usable(self) -> float:
+        """Share of the tissue found that can be used, 0 to 1."""
+        return self.tissue_mm2 / self.found_mm2 if self.found_mm2 else 0.0
 
 
 class FeaturesAttrs(Record):

@@ -51,7 +51,7 @@ def slide_layer(pyramid: Pyramid) -> LayerData:
 
 
 def tissue_layer(tissue: TissueMap) -> LayerData:
-    """Outlines of tissue and of what was left out (pen, dark, unreadable)."""
+    """Outlines of tissue and of what was left out (pen, blur, folds and the like)."""
     colors: dict[int | None, str] = {None: "transparent", BACKGROUND: "transparent"}
     colors.update(dict(palette.TISSUE.items()))
     options = {

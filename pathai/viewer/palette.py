@@ -15,8 +15,11 @@ CELLS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 """Classes of nuclei without a color of their own, in order."""
 NAMED_CELLS = {"nucleus": CYAN, "negative": BLUE, "positive": YELLOW}
 """Cyan on purple nuclei; blue on pale and yellow on brown ones: each differs in lightness too."""
-TISSUE = {1: "#404040", 2: PURPLE, 3: BLACK, 4: VERMILION}
-"""By value of the tissue map: tissue, pen, dark, unreadable."""
+TISSUE = {
+    **{1: "#404040", 2: PURPLE, 3: BLACK, 4: VERMILION},
+    **{5: SKY, 6: ORANGE, 7: BLUE, 8: GREEN},
+}
+"""By value of the tissue map: tissue, pen, dark, unreadable, edge, blur, fold, bubble."""
 EVIDENCE = "#0050c8"
 ATTENTION = (
     (0.00, (0.94, 0.89, 0.26, 0.00)),
