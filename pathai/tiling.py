@@ -118,7 +118,7 @@ def require_tissue(tissue: TissueMap, qc: Qc, section: TileConfig) -> None:
     Raises
     ------
     Skipped
-        E145 where little tissue was found, E147 where artefacts cover what was found.
+        E145 where little tissue was found, E149 where artefacts cover what was found.
     """
     unclear = tissue.area_mm2(UNREADABLE)
     if qc.tissue_mm2 + unclear >= max(section.min_tissue_mm2, 1e-9):
@@ -126,7 +126,7 @@ def require_tissue(tissue: TissueMap, qc: Qc, section: TileConfig) -> None:
     spoiled = sorted(qc.artefact_mm2.items(), key=lambda item: -item[1])
     said = ", ".join(f"{area:.2g} mm² {SPOILED[name]}" for name, area in spoiled if area > 0)
     if qc.found_mm2 + unclear >= section.min_tissue_mm2 and said:
-        raise Skipped("E147", f"{qc.found_mm2:.2g} mm² of tissue, of it {said}")
+        raise Skipped("E149", f"{qc.found_mm2:.2g} mm² of tissue, of it {said}")
     message = f"{qc.tissue_mm2:.3f} mm² of tissue, at least {section.min_tissue_mm2:g} wanted"
     ink = tissue.area_mm2(PEN)
     if ink > 0:
@@ -212,7 +212,7 @@ def survey(
     """Level-0 size, tissue map and quality of a slide (runs in the child)."""
     from pathai.tissue import dark_background, examine, overview
 
-    slide = _slide(path, reader)
+    slide = _plain(path, _slide(path, reader))
     facts = slide.facts
     levels = list(zip(facts.level_dimensions, facts.level_downsamples, strict=True))
     view = overview(slide.read_level, levels, mpp, section.tissue_um)
@@ -221,6 +221,22 @@ def survey(
     read, sparse = slide.read_level, facts.sparse
     tissue, qc = examine(view, read, levels, mpp, section, stain=stain, sparse=sparse)
     return facts.size, tissue, qc
+
+
+def _plain(path: Place, slide: "Slide") -> "Slide":
+    """The reader of plain tiles where it shows the same levels: it decodes no more than it must."""
+    from pathai.readers import reopen
+
+    if slide.facts.vendor not in COPIED or slide.facts.sparse:
+        return slide
+    try:
+        direct = reopen(path, "tiled-tiff")
+    except PathaiError:
+        return slide
+    if direct.facts.level_dimensions == slide.facts.level_dimensions:
+        return direct
+    direct.close()
+    return slide
 
 
 def read(path: Place, reader: str, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pathai.errors import PathaiError
-from pathai.store.records import STORED, TissueMap
+from pathai.store.records import TissueMap
 from pathai.units import Box
 
 
@@ -21,7 +21,7 @@ class Damage:
     def __init__(self, tissue: TissueMap, limit: float) -> None:
         self.tissue, self.limit = tissue, limit
         self.boxes: list[Box] = []
-        self._suspect = np.isin(tissue.classes, STORED)
+        self._suspect = tissue.stored
         self._total = max(float(self._suspect.sum()) * tissue.downsample**2, 1.0)
         self._bad = 0.0
 

@@ -5,6 +5,7 @@ pixels, x before y.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
@@ -97,6 +98,14 @@ class TissueMap:
     downsample: float
     mpp: Mpp
     edge: tuple[float, float] = (1.0, 1.0)
+
+    @cached_property
+    def stored(self) -> NDArray[np.bool_]:
+        """Where the map's class is one of `STORED`, bool[h, w]."""
+        wanted = np.zeros(256, bool)
+        wanted[list(STORED)] = True
+        found: NDArray[np.bool_] = wanted[self.classes]
+        return found
 
     def area_mm2(self, value: int) -> float:
         """Area of one class in mm², without what lies beyond the slide's edge."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pathai.store.chunks import pack_zstd, sealed
 from pathai.store.damage import Damage
 from pathai.store.level import Level, LevelInfo
-from pathai.store.records import STORED, TissueMap
+from pathai.store.records import TissueMap
 from pathai.store.shard import ShardWriter
 from pathai.store.tile_check import TileCheck
 from pathai.units import Box, Size
@@ -71,7 +71,7 @@ def wanted_chunks(
     tissue: TissueMap, size: Size, chunk: Size, downsample: float
 ) -> NDArray[np.bool_]:
     """Chunks of a level that touch what is stored: bool[rows, columns]."""
-    mask = np.isin(tissue.classes, STORED)
+    mask = tissue.stored
     scale = downsample / tissue.downsample
     rows, columns = -(-size.height // chunk.height), -(-size.width // chunk.width)
     by_row = _any_between(mask, _edges(rows, chunk.height * scale, mask.shape[0]))
