@@ -1,10 +1,12 @@
-"""Write the figures of the README from committed JSON: `python docs/figures.py`."""
+"""Write the figures of README and pages from committed JSON: `python docs/figures.py`."""
 
 import json
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+BLOCK = re.compile(r"<!-- (\w+): begin -->\n.*?<!-- \1: end -->", re.DOTALL)
+PAGES = ("README.md", "docs/stages.md")
 
 
 def read(name: str) -> dict:
@@ -50,12 +52,61 @@ def figures() -> str:
     return "\n".join(lines)
 
 
+def tiles() -> str:
+    """Markdown table of what storing and feeding tiles costs, in decodes of the same tiles."""
+    found = read("tiles")
+    store, process = found["store"], found["process"]
+    start, memory = process["start_up"], process["memory"]
+    lines = [
+        "One unit is one decode of the same tissue tiles by libjpeg-turbo, processor time of one "
+        f"core, on a slide of {found['slide_px']} px with known tissue "
+        f"({found['machine']['processor']}).",
+        "",
+        "| what | decodes | beside it |",
+        "|---|---|---|",
+        f"| find tissue and artefacts, lay the grid | {store['segment_and_grid']:.2f} | covers "
+        f"{store['coverage']:.2%} of the tissue and {store['background']:.1%} background |",
+        f"| find and store | {store['segment_store']:.2f} | OpenSlide and zarr's defaults "
+        f"{store['openslide_zarr_defaults']:.1f} |",
+        f"| the same, with the SHA-256 of every file | {store['segment_store_sha256']:.2f} | "
+        f"{store['tiles_not_byte_identical']} of {store['tiles']} tiles differ from the slide's "
+        f"bytes; {store['store_per_source_byte']:.3f} of their room |",
+    ]
+    for row in found["feed"]:
+        beside = f"{row['tiles_not_equal_to_openslide']} tiles unlike OpenSlide's"
+        if "openslide_ratio" in row:
+            beside += f"; OpenSlide {row['openslide_ratio']:.1f}, naive loader {row['loader_ratio']:.1f}"
+        half = ", half the resolution, unit with its area resize" if row["mpp"] > 0.25 else ""
+        lines.append(
+            f"| feed {row['tile_px']} px tiles from {row['source_tile_px']} px ones{half} | "
+            f"{row['ratio']:.2f} | {beside} |"
+        )
+    arrays, two = found["slide_to_arrays"], found["two_processes"]
+    lines += [
+        f"| slide file to all tissue tiles as arrays | {arrays['ratio']:.2f} | {arrays['tiles']} tiles |",
+        "",
+        f"Two processes feed {two['speedup']:.2f} times as fast as one. Starting `pathai ingest` takes "
+        f"{start['ingest_cpu_s']:.2f} s and `pathai tile` {start['tile_cpu_s']:.2f} s of processor time, "
+        "on a slide of a few tiles. Peak memory of tiling and of feeding at 16 times the pixels: "
+        f"{memory['16x']['tile_mib']} and {memory['16x']['feed_mib']} MiB, "
+        f"{memory['tile_ratio']:.2f} and {memory['feed_ratio']:.2f} times that at one time.",
+        "",
+        "From `benchmarks/results/tiles.json`, written by `benchmarks/tiles.py`.",
+    ]
+    return "\n".join(lines)
+
+
+PARTS = {"figures": figures, "tiles": tiles}
+
+
 def renewed(text: str) -> str:
-    """The README with its block of figures written anew."""
-    head, rest = text.split(BEGIN)
-    return f"{head}{BEGIN}\n{figures()}\n{END}{rest.split(END)[1]}"
+    """A page with its blocks of figures written anew."""
+    return BLOCK.sub(
+        lambda m: f"<!-- {m[1]}: begin -->\n{PARTS[m[1]]()}\n<!-- {m[1]}: end -->", text
+    )
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(renewed(readme.read_text()))
+    for name in PAGES:
+        page = ROOT / name
+        page.write_text(renewed(page.read_text()))

@@ -5,6 +5,7 @@ the only reader that gives compressed bytes; what it decodes must equal the othe
 """
 
 import re
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,16 +30,24 @@ ASPECT = 1.0
 """Px by which a level may miss the size that its downsample asks for."""
 
 
+class _Tiff(tifffile.TiffFile):  # type: ignore[misc]
+    """Knows its levels, once they were asked for."""
+
+    @cached_property
+    def slide_levels(self) -> list[tuple[Any, float]]:
+        return _levels(self)
+
+
 class TiledTiffReader(BaseSlide):
     """Reads through tifffile and its codecs."""
 
     name = "tiled-tiff"
 
     def _open(self) -> Any:
-        return tifffile.TiffFile(self.path.open() if isinstance(self.path, Remote) else self.path)
+        return _Tiff(self.path.open() if isinstance(self.path, Remote) else self.path)
 
     def _collect(self, handle: Any) -> Facts:
-        pages = _levels(handle)
+        pages = handle.slide_levels
         first = pages[0][0]
         text = first.description or ""
         objective = re.search(r"AppMag = ([0-9.]+)", text)
@@ -56,7 +65,7 @@ class TiledTiffReader(BaseSlide):
         )
 
     def _region(self, handle: Any, level: int, x: int, y: int, size: Size) -> tuple[Pixels, Mask]:
-        page = _levels(handle)[level][0]
+        page = handle.slide_levels[level][0]
         out = np.full((size.height, size.width, 3), 255, np.uint8)
         valid = np.zeros((size.height, size.width), bool)
         wide, high = page.tilewidth, page.tilelength
@@ -72,7 +81,6 @@ class TiledTiffReader(BaseSlide):
                 there = slice(ys.start - y, ys.stop - y), slice(xs.start - x, xs.stop - x)
                 part = tile[ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0]
                 out[there], valid[there] = part, True
-        out[~valid] = 255
         return out, valid
 
     def compressed(self) -> list[CompressedTiles]:
@@ -148,7 +156,7 @@ def _tile(handle: Any, page: Any, index: int) -> NDArray[np.uint8] | None:
 
 def _compressed(handle: Any) -> list[CompressedTiles]:
     found: list[CompressedTiles] = []
-    for page, downsample in _levels(handle):
+    for page, downsample in handle.slide_levels:
         try:
             head, codec = _head(page)
         except CannotCopy:
