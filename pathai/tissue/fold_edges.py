@@ -33,8 +33,8 @@ STEP = np.float32(0.3)
 MOVE = 0.65
 """What it costs to move an edge by a pixel, as a share of the typical density."""
 CALM, STEADY = 0.6, 1.2
-"""A fold of `LONG_UM` whose middle moves by 0.4 pixels from row to row, and whose contrast varies by
-a fifth, must have just the wanted contrast."""
+"""A fold of `LONG_UM` whose middle moves by 0.4 pixels from row to row, and whose contrast varies
+by a fifth, must have just the wanted contrast."""
 OPEN, OPEN_SHARE = 0.4, 0.4
 """Beside a fold lies tissue: only this share of its length may lie beside what is paler than this
 share of the typical tissue (glass, fat)."""
