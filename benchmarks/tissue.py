@@ -7,7 +7,8 @@ prints the figures and writes benchmarks/results/tissue.json.
 How independent the figures are: rules and thresholds were chosen on slides of other seeds (1000 to
 1507, training looks; 3000 to 3305, looks drawn at random) and on the real images below; the
 windows of blur and the rule that accepts a fold also on seeds 2000 to 2507 and 4000 to 4507, test
-looks. The seeds scored here were drawn for this table alone; their looks are those of `TEST_LOOKS`, varied.
+looks. The seeds scored here were drawn for this table alone; their looks are those of `TEST_LOOKS`,
+varied.
 
 The strokes marked on the real images come from the images' own source. Their scale is not known:
 they are taken as 8 µm per pixel, so there is no finer level, and blur, folds and bubbles are not
