@@ -66,7 +66,7 @@ class TileConfig(Section):
         2.0, ge=0, description="edges softer than this (standard deviation) are blurred; 0: off"
     )
     fold: float = Field(
-        0.57, ge=0, description="added density of a fold, share of the tissue's median; 0: off"
+        0.47, ge=0, description="added density of a fold, share of the tissue's median; 0: off"
     )
     bubble: Fraction = Field(
         0.64, description="light that passes a bubble's rim, share of bare glass; 0: off"

@@ -38,6 +38,8 @@ MISSES = 6
 """Doubtful places, the largest first, that turn out sharp before the search is given up."""
 PER_PLACE = 3
 """Windows per place."""
+LEAST_PX = 12
+"""A picture smaller than this tells nothing."""
 AGAIN_PX = 1.5
 """Standard deviation of the second blur."""
 
@@ -181,6 +183,8 @@ def edge_width(rgb: Pixels, um: float) -> float | None:
     image = Image.fromarray(np.ascontiguousarray(rgb[..., 1]))
     while um < 0.6 * CLOSE_UM:
         image, um = image.reduce(2), 2 * um
+    if min(image.size) < LEAST_PX:
+        return None
     again = image.filter(ImageFilter.GaussianBlur(AGAIN_PX))
     sharp, soft = (_slopes(np.asarray(one, np.float32)) for one in (image, again))
     strong = soft >= max(float(np.quantile(soft, 0.9)), 4.0)

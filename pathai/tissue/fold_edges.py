@@ -32,8 +32,9 @@ STEP = np.float32(0.3)
 """Weight of the sharpness of both edges beside the contrast."""
 MOVE = 0.65
 """What it costs to move an edge by a pixel, as a share of the typical density."""
-CALM = 0.6
-"""A fold whose middle moves by 0.4 pixels from row to row must have just the wanted contrast."""
+CALM, STEADY = 0.6, 1.2
+"""A fold of `LONG_UM` whose middle moves by 0.4 pixels from row to row, and whose contrast varies
+by a fifth, must have just the wanted contrast."""
 OPEN, OPEN_SHARE = 0.4, 0.4
 """Beside a fold lies tissue: only this share of its length may lie beside what is paler than this
 share of the typical tissue (glass, fat)."""
@@ -45,7 +46,7 @@ SLENDER = 3.0
 """A fold is at least so many times longer than wide."""
 FADED = 0.3
 """Share of its best contrast at which a fold ends."""
-LEAST_UM, LONG_UM = 170.0, 200.0
+LEAST_UM, LONG_UM = 130.0, 200.0
 """A fold is at least this long; one that is longer than the second may be fainter."""
 MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-1, 1), (1, -1))
 """How left edge and width may change from row to row."""
@@ -248,9 +249,11 @@ def _is_fold(
     if (np.minimum(near, far) < OPEN * typical).mean() > OPEN_SHARE:
         return False
     gained = _gains(_sums(ground[good]), first, last, PALE_SHARE * typical, um).mean()
-    # A short or restless path must stand out more: chance finds such paths among nuclei.
-    moved = np.abs(np.diff((first + last) / 2)).mean()
-    surer = np.sqrt(min(length / LONG_UM, 1.5)) / (CALM + moved)
+    # Chance finds short, restless and unsteady paths among nuclei: these must stand out more.
+    moved = float(np.abs(np.diff((first + last) / 2)).mean())
+    gain = edges.gain[good]
+    steady = STEADY - float(gain.std() / gain.mean())
+    surer = min(length / LONG_UM, 2.0) * steady / (CALM + moved)
     return bool(gained * surer >= contrast * typical)
 
 

@@ -22,7 +22,7 @@ TURNS = 8
 """Directions tried."""
 LENGTH_UM, BESIDE_UM = 112.0, (40.0, 56.0)
 """Length of the strip looked for, and how far to its sides the tissue beside it lies."""
-TYPICAL = 1.2
+TYPICAL = 1.1
 """A fold stands out this much more than the 95th percentile of all tissue of the slide."""
 GROW = 0.6
 """Share of the starting contrast at which a candidate ends."""
@@ -34,7 +34,7 @@ MOST = 12
 """Candidates that are looked at closely, the strongest first."""
 PALEST = 40.0
 """Median density of tissue is taken as at least this."""
-START = 0.9
+START = 0.75
 """Share of the wanted contrast with which a search starts: the strip's filter is blunt."""
 
 

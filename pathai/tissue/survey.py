@@ -28,7 +28,7 @@ from pathai.tissue.parts import dilated
 from pathai.tissue.reading import Levels, Mask, Overview, Pixels, Read, with_fine
 from pathai.units import Mpp
 
-WINDOWS, WINDOW_UM = 10, 96.0
+WINDOWS, WINDOW_UM = 8, 64.0
 """Places of the tissue at which focus and stain are measured, and the edge of each."""
 SAMPLE = 16_384
 """Pixels that stain vectors are estimated from."""

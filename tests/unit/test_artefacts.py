@@ -141,6 +141,12 @@ def test_edge_width_of_glass_is_unknown() -> None:
     assert edge_width(np.full((96, 96, 3), 240, np.uint8), 1.0) is None
 
 
+@pytest.mark.parametrize(("size", "um"), [((1, 1), 29.0), ((3, 2), 29.0), ((9, 9), 0.25)])
+def test_edge_width_of_a_few_pixels_is_unknown(size: tuple[int, int], um: float) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+    assert edge_width(picture, um) is None
+
+
 def line_view(color: tuple[int, int, int], width: int) -> tuple[Overview, np.ndarray]:
     rng = np.random.default_rng(0)
     rgb = np.clip(243 + rng.normal(0, 1.5, (200, 240, 3)), 0, 255).astype(np.uint8)
