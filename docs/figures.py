@@ -75,7 +75,9 @@ def tiles() -> str:
     for row in found["feed"]:
         beside = f"{row['tiles_not_equal_to_openslide']} tiles unlike OpenSlide's"
         if "openslide_ratio" in row:
-            beside += f"; OpenSlide {row['openslide_ratio']:.1f}, naive loader {row['loader_ratio']:.1f}"
+            beside += (
+                f"; OpenSlide {row['openslide_ratio']:.1f}, naive loader {row['loader_ratio']:.1f}"
+            )
         half = ", half the resolution, unit with its area resize" if row["mpp"] > 0.25 else ""
         lines.append(
             f"| feed {row['tile_px']} px tiles from {row['source_tile_px']} px ones{half} | "

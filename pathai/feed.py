@@ -7,7 +7,7 @@ yielded does not depend on how many they are.
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,8 +104,8 @@ def _shared(
         for start in range(0, len(tiles), batch):
             stop = min(start + batch, len(tiles))
             valid = np.empty(stop - start, np.float16)
-            for link in links:
-                which, share = _answer(link)
+            for link, process in zip(links, started, strict=True):
+                which, share = _answer(link, process.sentinel)
                 valid[np.asarray(which, np.int64) - start] = share
             assert ring is not None  # noqa: S101  (it is dropped at the end)
             yield ring[start % length : start % length + stop - start], valid
@@ -130,10 +130,13 @@ def columns(tiles: Grid, workers: int) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(band == k) for k in range(workers)]
 
 
-def _answer(link: "Link") -> tuple[list[int], NDArray[np.float16]]:
+def _answer(link: "Link", sentinel: int) -> tuple[list[int], NDArray[np.float16]]:
     try:
-        if not link.poll(SECONDS):
+        # a worker that dies before it has taken over the pipe leaves it open: watch both
+        if not wait([link, sentinel], SECONDS):
             raise PathaiError("E171", f"no batch within {SECONDS:g} s", "run the stage again")
+        if not link.poll(0):
+            raise EOFError
         kind, *rest = link.recv()
     except EOFError:
         raise PathaiError("E172", "a process that reads tiles died", "lower its number") from None

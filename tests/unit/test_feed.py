@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -222,6 +223,17 @@ def test_an_error_in_a_worker_is_ours(pyramid: Pyramid, tmp_path: Path) -> None:
     tiles = grid(tissue_of(info, 16.0), info, 224, 0.5, 0.0)
     with pytest.raises(PathaiError, match="E164"):
         list(batches(Pyramid(copy), tiles, 7, workers=2))
+    assert not multiprocessing.active_children()
+
+
+def test_a_worker_that_dies_is_noticed_at_once(
+    pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = slide(2300, 1500, Mpp(0.5, 0.5))
+    tiles = grid(tissue_of(info, 16.0), info, 224, 0.5, 0.0)
+    monkeypatch.setattr("pathai.feed._work", sys.exit)  # with what a worker is given
+    with pytest.raises(PathaiError, match="E172"):
+        list(batches(pyramid, tiles, 7, workers=2))
     assert not multiprocessing.active_children()
 
 
