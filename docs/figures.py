@@ -90,7 +90,8 @@ def tiles() -> str:
         "",
         f"Two processes feed {two['speedup']:.2f} times as fast as one. Starting `pathai ingest` "
         f"takes {start['ingest_cpu_s']:.2f} s and `pathai tile` {start['tile_cpu_s']:.2f} s of "
-        "processor time, on a slide of a few tiles. Peak memory of tiling and of feeding at 16 times the pixels: "
+        "processor time, on a slide of a few tiles. Peak memory of tiling and of feeding at 16 "
+        "times the pixels: "
         f"{memory['16x']['tile_mib']} and {memory['16x']['feed_mib']} MiB, "
         f"{memory['tile_ratio']:.2f} and {memory['feed_ratio']:.2f} times that at one time.",
         "",
