@@ -19,6 +19,7 @@ from pathai.errors import PathaiError
 from pathai.source import Place, read_at, stamp
 from pathai.store.commit import Commit, Skipped
 from pathai.store.folders import SlideFolder
+from pathai.store.manifest import storage_error
 from pathai.store.records import PEN, UNREADABLE, Qc, TissueMap
 from pathai.units import Box, Mpp, Size
 
@@ -276,6 +277,8 @@ def copy(
     except CannotCopy as error:
         shutil.rmtree(root, ignore_errors=True)
         return None, str(error)
+    except OSError as error:
+        raise storage_error(error) from None
     except PathaiError as error:
         if error.code in ("E113", "E163"):
             raise

@@ -166,11 +166,23 @@ class LevelPixels:
         self._pid = 0
         self.shape = (info.height, info.width, 3)
 
-    def __getitem__(self, index: tuple[slice, slice, slice]) -> Pixels:
+    def __getitem__(self, index: tuple[slice | int, ...]) -> Pixels:
         if self._level is None or self._pid != os.getpid():
             self._level, self._pid = Level(*self._key), os.getpid()
-        y, x, c = (part.indices(n) for part, n in zip(index, self.shape, strict=True))
-        return self._level.read_px(x[0], y[0], x[1] - x[0], y[1] - y[0])[..., c[0] : c[1]]
+        whole = (*index, *[slice(None)] * (3 - len(index)))
+        spans, rest = [], []
+        for part, length in zip(whole, self.shape, strict=True):
+            if isinstance(part, slice):
+                start, stop, step = part.indices(length)
+                spans.append((start, max(stop, start)))
+                rest.append(slice(None, None, step))
+            else:
+                spans.append((int(part), int(part) + 1))
+                rest.append(0)
+        (top, bottom), (left, right), (first, last) = spans
+        block = self._level.read_px(left, top, right - left, bottom - top)
+        found: Pixels = block[..., first:last][tuple(rest)]
+        return found
 
     def __getstate__(self) -> tuple[Path, int, LevelInfo]:
         return self._key

@@ -135,7 +135,10 @@ def test_dask_levels_are_y_x_c(stored: Path) -> None:
     levels = Pyramid(stored).dask()
     assert levels[0].shape == (SIZE.height, SIZE.width, 3)
     part = levels[1][300:340, 400:450].compute()
-    assert np.array_equal(part, Pyramid(stored).levels[1].read_px(400, 300, 50, 40))
+    plain = Pyramid(stored).levels[1].read_px(400, 300, 50, 40)
+    assert np.array_equal(part, plain)
+    assert np.array_equal(levels[1][310, 400:450:3].compute(), plain[10, ::3])
+    assert levels[1][310, 420, 2].compute() == plain[10, 20, 2]
 
 
 def test_read_at_whole_ratio_is_the_exact_mean(stored: Path, image: Pixels) -> None:
