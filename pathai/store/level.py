@@ -170,7 +170,8 @@ class LevelPixels:
         if self._level is None or self._pid != os.getpid():
             self._level, self._pid = Level(*self._key), os.getpid()
         whole = (*index, *[slice(None)] * (3 - len(index)))
-        spans, rest = [], []
+        spans: list[tuple[int, int]] = []
+        rest: list[slice | int] = []
         for part, length in zip(whole, self.shape, strict=True):
             if isinstance(part, slice):
                 start, stop, step = part.indices(length)
