@@ -280,7 +280,14 @@ def read_at(where: Place) -> Iterator[Callable[[int, int], bytes]]:
     with where.open("rb") as file:
         if isinstance(where, Path):
             descriptor = file.fileno()
-            yield lambda count, offset: os.pread(descriptor, count, offset)
+
+            def pread(count: int, offset: int) -> bytes:
+                try:
+                    return os.pread(descriptor, count, offset)
+                except OSError as error:
+                    raise PathaiError("E162", f"reading failed: {error.strerror}") from None
+
+            yield pread
             return
 
         def fetch(count: int, offset: int) -> bytes:

@@ -1,5 +1,6 @@
 """Copying a slide's compressed tiles: same bytes, same pixels, damage found, no text taken."""
 
+import errno
 from pathlib import Path
 
 import imagecodecs
@@ -287,3 +288,20 @@ def test_pictures_in_boxes_are_decoded(test_data: Path, tmp_path: Path) -> None:
     stored, why = copy(path, "tiffslide", tmp_path / "t", all_tissue(Size(2220, 2967)), 0.0)
     assert stored is None
     assert "JP2" in why
+
+
+def test_a_disk_that_fails_is_the_slides_fault_not_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E160 would end the whole batch; a slide that cannot be read must only fail itself."""
+    path = write_tiff(tmp_path / "s.tif", picture(512, 512))
+
+    def fails(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("pathai.source.os.pread", fails)
+    with read_at(path) as read, pytest.raises(PathaiError, match=r"E162.*Input/output"):
+        read(10, 0)
+    stored, why = copy(path, "tiled-tiff", tmp_path / "t", all_tissue(Size(512, 512)), 0.0)
+    assert stored is None
+    assert why
