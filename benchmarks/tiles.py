@@ -66,6 +66,7 @@ class Bench:
             stain="H&E",
         )  # fmt: skip
         self.store = work / f"store-{slide.tile}"
+        shutil.rmtree(self.store, ignore_errors=True)
         self.tissue, _ = self.fresh()
         self.pyramid = Pyramid(self.store / "tiles.zarr")
         level = self.pyramid.levels[0]
@@ -85,7 +86,6 @@ class Bench:
 
     def fresh(self) -> tuple[TissueMap, Stored]:
         """Segment and store, as the tile stage does."""
-        shutil.rmtree(self.store, ignore_errors=True)
         tissue, qc = self.examined()
         tiles = self.store / "tiles.zarr"
         stored, why = copy(self.path, "openslide", tiles, tissue, 0.001)
@@ -93,6 +93,11 @@ class Bench:
         write_metadata(tiles, SQUARE, stored.levels, {"source": stored.source})
         write_tissue(self.store / "tissue.zarr", tissue, qc)
         return tissue, stored
+
+    def stored_anew(self) -> float:
+        """Processor time of `fresh`; removing the store before it is not part of it."""
+        shutil.rmtree(self.store, ignore_errors=True)
+        return cpu(self.fresh)
 
     def hashed(self) -> int:
         """The manifest's SHA-256 of every file."""
@@ -277,7 +282,7 @@ def storing(bench: Bench, rounds: int) -> dict[str, Any]:
             "decode": lambda: cpu(bench.decode),
             "segment": lambda: cpu(bench.segment),
             "grid": lambda: cpu(lambda: bench.tiles(bench.slide.tile)),
-            "segment_store": lambda: cpu(bench.fresh),
+            "segment_store": bench.stored_anew,
             "sha256": lambda: cpu(bench.hashed),
             "openslide_zarr": lambda: zarr_defaults(bench),
         },

@@ -62,9 +62,9 @@ def batches(
         E164 if the pixels are damaged: run ``pathai verify``; E172 if a worker died.
     """
     if workers > 1 and len(tiles) > batch and isinstance(pyramid, Pyramid):
-        yield from _shared(pyramid.path, tiles, batch, workers, change)
+        yield from _shared(pyramid, tiles, batch, workers, change)
         return
-    length = ring_length(tiles, batch)
+    length = ring_length(pyramid, tiles, batch)
     ring = np.empty((length, tiles.tile_px, tiles.tile_px, 3), np.uint8)
     source = reader(pyramid, tiles, ring, np.arange(len(tiles)))
     for start in range(0, len(tiles), batch):
@@ -81,10 +81,10 @@ def readable(pyramid: Levels, tiles: Grid) -> NDArray[np.float16]:
 
 
 def _shared(
-    path: Path, tiles: Grid, batch: int, workers: int, change: Change | None
+    pyramid: Pyramid, tiles: Grid, batch: int, workers: int, change: Change | None
 ) -> Iterator[tuple[Pixels, NDArray[np.float16]]]:
     """Batches filled by several processes, each of which reads some columns of the slide."""
-    length = ring_length(tiles, batch)
+    length = ring_length(pyramid, tiles, batch)
     shape = (length, tiles.tile_px, tiles.tile_px, 3)
     context = multiprocessing.get_context("spawn")
     memory = SharedMemory(create=True, size=int(np.prod(shape)))
@@ -95,7 +95,7 @@ def _shared(
     try:
         for part, may in zip(columns(tiles, workers), free, strict=True):
             ours, theirs = context.Pipe(duplex=False)
-            arguments = (path, tiles, batch, part, memory.name, shape, change, may, theirs)
+            arguments = (pyramid.path, tiles, batch, part, memory.name, shape, change, may, theirs)
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()

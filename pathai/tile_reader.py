@@ -7,7 +7,6 @@ either is fixed; a slide too wide for it costs further decodes, nothing else.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +21,16 @@ RING_MIB = 64
 """Room for tiles that are ready or begun."""
 
 
-def ring_length(tiles: Grid, batch: int) -> int:
-    """Tiles that fit into a ring, a multiple of the batch; at least three batches."""
-    each = tiles.tile_px * tiles.tile_px * 3
-    return max(RING_MIB * 2**20 // each // batch, 3) * batch
+def ring_length(pyramid: Levels, tiles: Grid, batch: int) -> int:
+    """Tiles that fit into a ring, a multiple of the batch; at least three batches.
+
+    Where every tile is one chunk, no more than three: what is reused soon stays near the processor.
+    """
+    level, edge = _level(pyramid, tiles), tiles.tile_px
+    alone = _whole_factor(pyramid, tiles) == 1 and level.chunk == Size(edge, edge)
+    if alone and not (tiles.xy_px0 % (edge * level.downsample)).any():
+        return 3 * batch
+    return max(RING_MIB * 2**20 // (edge * edge * 3) // batch, 3) * batch
 
 
 def reader(pyramid: Levels, tiles: Grid, ring: Pixels, mine: NDArray[np.int64]) -> "Reader":
@@ -146,11 +151,12 @@ class Cutter(Reader):
         self.chunk = Size(level.chunk.width // factor, level.chunk.height // factor)
         self.limit = Size(-(-level.size.width // factor), -(-level.size.height // factor))
         place = np.rint(tiles.xy_px0 / (level.downsample * factor)).astype(np.int64)
-        self.place: list[list[int]] = place.tolist()
+        self.place = place.astype(np.int32)
         self._buffer = np.empty((level.chunk.height, level.chunk.width, 3), np.uint8)
         self._white = np.full((self.chunk.height, self.chunk.width, 3), 255, np.uint8)
         self._touch(mine, place[mine])
-        self._done: dict[int, int] = {}
+        self._done = np.full(level.rows * level.columns, -1, np.int32)
+        """Tile up to which each chunk is cut; -1: not yet decoded."""
         self._begun = 0
 
     def _touch(self, mine: NDArray[np.int64], place: NDArray[np.int64]) -> None:
@@ -177,9 +183,9 @@ class Cutter(Reader):
         beyond = place + edge > (self.limit.width, self.limit.height)
         self._open = set(mine[missing | beyond.any(axis=1)].tolist())
         order = np.lexsort((key, number))
-        self._keys: dict[int, list[int]] = _groups(number[order], key[order])
+        self._keys = Groups(number[order], key[order], len(self.tiles))
         order = np.lexsort((number, key))
-        self._tiles: dict[int, list[int]] = _groups(key[order], number[order])
+        self._tiles = Groups(key[order], number[order], rows * columns)
 
     def fill(self, start: int, stop: int, horizon: int) -> list[int]:
         """See `Reader.fill`."""
@@ -190,8 +196,8 @@ class Cutter(Reader):
         self._begun = max(self._begun, horizon)
         which = self._between(start, stop)
         for i in which:
-            for key in self._keys.get(i, ()):
-                if self._done.get(key, -1) <= i:
+            for key in self._keys[i]:
+                if self._done[key] <= i:
                     self._cut(key, i, horizon)
         return which
 
@@ -212,7 +218,7 @@ class Cutter(Reader):
         for j in tiles[bisect_left(tiles, start) :]:
             if j >= horizon:
                 return
-            x, y = self.place[j]
+            x, y = self.place[j].tolist()
             left, top = max(x, x0), max(y, y0)
             end_x, end_y = min(x + edge, right), min(y + edge, bottom)
             self.ring[j % length, top - y : end_y - y, left - x : end_x - x] = chunk[
@@ -223,7 +229,7 @@ class Cutter(Reader):
         edge = self.tiles.tile_px
         alike = self.factor == 1 and (self.chunk.width, self.chunk.height) == (edge, edge)
         inside = x0 + edge <= self.limit.width and y0 + edge <= self.limit.height
-        return alike and inside and self.place[number] == [x0, y0]
+        return alike and inside and self.place[number].tolist() == [x0, y0]
 
     def _chunk(self, row: int, column: int) -> Pixels:
         """A decoded chunk at the tiles' resolution, without what lies beyond the slide."""
@@ -241,11 +247,25 @@ class Cutter(Reader):
         return np.asarray(Image.fromarray(self._buffer).reduce(self.factor))[:height, :width]
 
 
-def _groups(names: NDArray[np.int64], values: NDArray[np.int64]) -> dict[int, list[int]]:
-    """Values of each name; names are sorted."""
-    if not len(names):
-        return {}
-    cuts = np.flatnonzero(np.diff(names)) + 1
-    parts: Iterable[NDArray[np.int64]] = np.split(values, cuts)
-    heads = names[np.concatenate(([0], cuts))].tolist()
-    return {name: part.tolist() for name, part in zip(heads, parts, strict=True)}
+class Groups:
+    """Values of each of some numbers, in little memory.
+
+    Parameters
+    ----------
+    numbers : int64[K]
+        Sorted, each at least 0 and less than ``count``.
+    values : int64[K]
+        The value beside each.
+    count : int
+        How many numbers there may be.
+    """
+
+    def __init__(self, numbers: NDArray[np.int64], values: NDArray[np.int64], count: int) -> None:
+        self._values = values.astype(np.int32)
+        self._starts = np.searchsorted(numbers, np.arange(count + 1)).astype(np.int32)
+
+    def __getitem__(self, number: int) -> list[int]:
+        """Values of a number, none where it has none."""
+        start, stop = self._starts[number : number + 2].tolist()
+        found: list[int] = self._values[start:stop].tolist()
+        return found

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.store.chunks import UNPACK, pack_jpeg, pack_zstd, sealed
+from pathai.store.chunks import UNPACK, pack_jpeg, pack_zstd
 from pathai.store.damage import Damage
 from pathai.store.level import LevelInfo, Loss
 from pathai.store.shard import ShardWriter
@@ -176,7 +176,7 @@ class _Writer:
         for j, i in zip(*(v.tolist() for v in np.nonzero(stored)), strict=True):
             part = block[j * CHUNK : (j + 1) * CHUNK, i * CHUNK : (i + 1) * CHUNK]
             place = row * BLOCK_CHUNKS + j, column * BLOCK_CHUNKS + i
-            self.shards[level].add(*place, sealed(self.packer.pack(level, part)))
+            self.shards[level].add(*place, self.packer.pack(level, part))
 
     def _read_chunks(self, row: int, column: int, stored: Mask) -> Pixels:
         rows, columns = np.nonzero(stored.any(axis=1))[0], np.nonzero(stored.any(axis=0))[0]

@@ -5,6 +5,7 @@ instead of through zarr, keeps three promises: a chunk is absent if and only if 
 a compressed tile of the slide is stored as it is, and one chunk is read with one seek.
 """
 
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -16,6 +17,8 @@ from pathai.errors import PathaiError
 from pathai.store.chunks import CRC_BYTES, checksum
 
 ABSENT = 2**64 - 1
+WRITE_BYTES, WRITE_PARTS = 2**20, 512
+"""Chunks are written together, up to about so many bytes or buffers (a kernel takes 1024)."""
 Place = tuple[int, int]
 
 
@@ -41,20 +44,33 @@ class ShardWriter:
         self._file: BinaryIO | None = None
         self._shard: Place = (-1, -1)
         self._done: set[Place] = set()
-        self._offset = 0
+        self._offset = self._written = 0
+        self._waiting: list[bytes] = []
         self._index: NDArray[np.uint64] = np.empty(0, np.uint64)
 
     def add(self, row: int, column: int, data: bytes) -> None:
-        """Append a packed, sealed chunk; all chunks of a shard must come before the next shard."""
-        shard = row // self.per_shard, column // self.per_shard
+        """Append a packed chunk and its checksum; a shard's chunks come before the next shard's."""
+        n = self.per_shard
+        shard = row // n, column // n
         if shard != self._shard:
             self._open(shard)
-        place = row % self.per_shard, column % self.per_shard
-        self._index[place] = self._offset, len(data)
-        assert self._file is not None  # noqa: S101  (opened above)
-        self._file.write(data)
-        self._offset += len(data)
+        length = len(data) + CRC_BYTES
+        self._index[row % n, column % n] = self._offset, length
+        self._waiting += (data, checksum(data))
+        self._offset += length
         self.count += 1
+        if self._offset - self._written >= WRITE_BYTES or len(self._waiting) >= WRITE_PARTS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what waits, without putting it together first."""
+        if self._file is None or not self._waiting:
+            return
+        done = os.writev(self._file.fileno(), self._waiting)
+        if done < self._offset - self._written:  # the plain way writes the rest, or says why not
+            self._file.write(b"".join(self._waiting)[done:])
+            self._file.flush()
+        self._waiting, self._written = [], self._offset
 
     def _open(self, shard: Place) -> None:
         self.close()
@@ -63,8 +79,8 @@ class ShardWriter:
         self._done.add(shard)
         path = shard_path(self.root, *shard)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb", buffering=2**20)
-        self._shard, self._offset = shard, 0
+        self._file = path.open("wb")
+        self._shard, self._offset, self._written = shard, 0, 0
         self._index = np.full((self.per_shard, self.per_shard, 2), ABSENT, "<u8")
 
     def close(self) -> None:
@@ -72,6 +88,7 @@ class ShardWriter:
         if self._file is None:
             return
         with self._file as file:
+            self._flush()
             table = self._index.tobytes()
             file.write(table + checksum(table))
         self._file, self._shard = None, (-1, -1)

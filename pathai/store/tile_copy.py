@@ -3,14 +3,14 @@
 Nothing is decoded to copy a level: tile *i* of the slide becomes chunk *i* of the store.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.store.chunks import pack_zstd, sealed
+from pathai.store.chunks import pack_zstd
 from pathai.store.damage import Damage
 from pathai.store.level import Level, LevelInfo
 from pathai.store.records import TissueMap
@@ -27,6 +27,8 @@ SMALLEST = 512
 STEP = 4
 """From one level to the next that is built, and the most that two copied ones may be apart."""
 BUILT_CHUNK = 256
+RUN_BYTES, RUN_GAP = 2**20, 2**12
+"""Tiles that lie this close to each other in the file are read at once, up to so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -129,20 +131,44 @@ def copy_level(path: Path, read: ReadAt, tiles: CompressedTiles, damage: Damage)
     wanted = wanted_chunks(damage.tissue, tiles.size, tiles.tile, tiles.downsample)
     n = per_shard(tiles.tile)
     check = TileCheck(tiles.codec, tiles.tile, tiles.complete)
-    offsets, counts, head = tiles.offsets.tolist(), tiles.counts.tolist(), tiles.head
-    skip = 2 if head else 0
     bad: list[Box] = []
     with ShardWriter(path, n) as writer:
-        for row, column in by_shard(wanted, n):
-            count = counts[row][column]
-            data = read(count, offsets[row][column])
-            if count and len(data) == count and check.sound(data):
-                writer.add(row, column, sealed(head + data[skip:]))
+        for row, column, data in _read(read, tiles, by_shard(wanted, n)):
+            if check.sound(data):
+                writer.add(row, column, tiles.complete(data))
             else:
                 bad.append(_box(tiles, row, column))
                 damage.add(bad[-1])
     size, d, tile = tiles.size, tiles.downsample, tiles.tile
     return _info(size, d, tile, tiles.codec, "copied", writer.count, bad)
+
+
+def _read(
+    read: ReadAt, tiles: CompressedTiles, places: list[tuple[int, int]]
+) -> Iterator[tuple[int, int, bytes]]:
+    """Row, column and bytes of tiles; no bytes where the file does not hold them all."""
+    offsets, counts = tiles.offsets.tolist(), tiles.counts.tolist()
+    run: list[tuple[int, int, int, int]] = []
+    first = last = 0
+    for row, column in places:
+        start, count = offsets[row][column], counts[row][column]
+        near = last <= start <= last + RUN_GAP and start + count - first <= RUN_BYTES
+        if run and not near:
+            yield from _parts(read(last - first, first), run, first)
+            run = []
+        if not run:
+            first = start
+        last = start + count
+        run.append((row, column, start, last))
+    yield from _parts(read(last - first, first), run, first)
+
+
+def _parts(
+    span: bytes, run: list[tuple[int, int, int, int]], first: int
+) -> Iterator[tuple[int, int, bytes]]:
+    limit = first + len(span)
+    for row, column, start, stop in run:
+        yield row, column, span[start - first : stop - first] if stop <= limit else b""
 
 
 def _box(tiles: CompressedTiles, row: int, column: int) -> Box:
@@ -208,7 +234,7 @@ def build_level(root: Path, source: Level, tissue: TissueMap) -> LevelInfo:
             small = np.asarray(Image.fromarray(source.read_px(x, y, width, height)).reduce(STEP))
             block = np.full((chunk.height, chunk.width, 3), 255, np.uint8)
             block[: small.shape[0], : small.shape[1]] = small
-            writer.add(row, column, sealed(pack_zstd(block)))
+            writer.add(row, column, pack_zstd(block))
     return _info(size, downsample, chunk, "zstd", "built", writer.count, source.lost)
 
 

@@ -15,7 +15,6 @@ from pathai.errors import PathaiError
 from pathai.feed import batches, readable
 from pathai.grid import grid
 from pathai.store.chunked import ChunkCache
-from pathai.store.chunks import sealed
 from pathai.store.pyramid import Pyramid, write_metadata
 from pathai.store.records import PEN, SlideInfo, TissueMap
 from pathai.store.shard import ShardWriter, shard_path
@@ -253,7 +252,7 @@ def test_a_chunk_that_is_no_picture_is_unreadable_not_white(tmp_path: Path) -> N
     packed[0, 1] = b"no picture"
     with ShardWriter(level.path, level.info.per_shard) as writer:
         for place, data in packed.items():
-            writer.add(*place, sealed(data or b""))
+            writer.add(*place, data or b"")
     tiles = grid(tissue, info, 200, 0.5, 0.0)
     pyramid = Pyramid(tmp_path / "t")
     before = readable(pyramid, tiles)
