@@ -121,6 +121,7 @@ def complain(error: PathaiError) -> int:
         "E152",
         "E154",
         "E183",
+        "E185",
         "E190",
         "E191",
         "E192",

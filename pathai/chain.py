@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathai.config import Config, Section, Sheet, SheetRow, TrainConfig
+from pathai.encoders import check_name, weights_file
+from pathai.encoders.cards import CARDS, require_licence
+from pathai.encoders.setup import Setup
+from pathai.encoders.weights import locate
 from pathai.errors import PathaiError
 from pathai.plan import Model, Plan
 from pathai.source import Place, Remote, identity
@@ -149,50 +153,64 @@ def features_step(config: Config, folder: SlideFolder, encoder: str) -> Step:
     def work(out: Commit) -> None:
         from pathai.features import run
 
-        run(folder, config.features, out, encoder=_encoder(encoder), workers=config.run.readers)
+        made = _encoder(encoder, encoder_setup(config))
+        run(folder, config.features, out, encoder=made, workers=config.run.readers)
 
     name = slug(encoder)
     section = config.features.model_copy(update={"encoders": (encoder,)})
-    key = _key("features", (f"{name}.zarr",), section, encoder_file_digest(encoder))
+    key = _key("features", (f"{name}.zarr",), section, encoder_identity(config, encoder))
     base = folder.base("features", encoder)
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
 
 
-@cache
-def encoder_file_digest(name: str) -> str:
-    """SHA-256 of the file that an encoder is read from; empty for a registered one.
+def encoder_setup(config: Config) -> Setup:
+    """Where weights lie and how networks run, by the configuration."""
+    weights, features = config.weights, config.features
+    return Setup(
+        Path(weights.folder), weights.licence, weights.network, features.precision, features.compile
+    )
+
+
+def encoder_identity(config: Config, name: str) -> str:
+    """SHA-256 of the file that an encoder is read from; empty for one without.
 
     Raises
     ------
     PathaiError
-        E183 when the file is missing, E190 for an absolute path, which would enter the results.
+        E183 when the file is missing, E190 for an absolute path, which would enter the results,
+        E185 for a card whose licence is not allowed.
     """
-    file = name.partition("@")[2] if name.startswith("timm:") else name.partition(".py:")[0] + ".py"
-    if not file or (".py:" not in name and not name.startswith("timm:")):
-        return ""
-    if Path(file).is_absolute():
+    setup, file = encoder_setup(config), weights_file(name)
+    card = CARDS.get(name.partition("@")[0])
+    if card is not None:
+        require_licence(card, setup.licence)
+    if file and Path(file).is_absolute():
         remedy = "give it relative to the run's folder"
         raise PathaiError("E190", f"encoder {Path(file).name}: absolute path", remedy)
-    if not Path(file).is_file():
+    if file and not Path(file).is_file():
         raise PathaiError("E183", f"encoder file {file} not found")
-    return hash_file(Path(file)).sha256
-
-
-def check_encoder_name(name: str) -> None:
-    """Refuse an unknown encoder (E191) or one whose file is missing (E183)."""
-    from pathai.encoders import ENCODERS
-
-    if not name.startswith("timm:") and ".py:" not in name:
-        ENCODERS[name]
-    encoder_file_digest(name)
+    if card is not None and not file:
+        return _file_digest(locate(card, setup))
+    return _file_digest(Path(file)) if file else ""
 
 
 @cache
-def _encoder(name: str) -> Any:
+def _file_digest(path: Path) -> str:
+    return hash_file(path).sha256
+
+
+def check_encoder(config: Config, name: str) -> None:
+    """Refuse an unknown encoder (E191), a missing file (E183), a forbidden licence (E185)."""
+    check_name(name)
+    encoder_identity(config, name)
+
+
+@cache
+def _encoder(name: str, setup: Setup) -> Any:
     """Encoders are loaded once per process, for all slides of a batch."""
     from pathai.encoders import load_encoder
 
-    return load_encoder(name)
+    return load_encoder(name, setup)
 
 
 def cells_step(config: Config, folder: SlideFolder, detector: str = "") -> Step:

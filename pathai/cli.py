@@ -175,7 +175,6 @@ def features(
 
     if batch:
         raise typer.Exit(verbs.batch("features", config, batch))
-    chain.check_encoder_name(encoder)
     made = [
         chain.features_step(verbs.settings(f.path, config), f, encoder)
         for f in verbs.slide_folders(folders)

@@ -98,7 +98,21 @@ class FeaturesConfig(Section):
         0.1, description="share by which a slide may be coarser than the encoder's µm/px"
     )
     batch: int = Field(32, ge=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="of networks; auto: bf16 on a GPU that has it, else fp32"
+    )
+    compile: bool = Field(False, description="torch.compile: pays off for many tiles")
     color: ColorConfig = ColorConfig()
+
+
+class WeightsConfig(Section):
+    """Weights of published encoders."""
+
+    folder: str = Field("weights", description="relative to this file")
+    licence: Literal["any", "commercial", "open"] = Field(
+        "any", description="what the lab may use: see pathai list encoders"
+    )
+    network: bool = Field(False, description="whether weights may be fetched from the hub")
 
 
 class CellsConfig(Section):
@@ -183,6 +197,7 @@ class Config(Section):
     ingest: IngestConfig = IngestConfig()
     tile: TileConfig = TileConfig()
     features: FeaturesConfig = FeaturesConfig()
+    weights: WeightsConfig = WeightsConfig()
     cells: CellsConfig = CellsConfig()
     train: TrainConfig = TrainConfig()
     predict: PredictConfig = PredictConfig()

@@ -98,9 +98,9 @@ def _display() -> Check:
 
 
 def _configuration(config: Path) -> list[Check]:
+    from pathai.chain import check_encoder
     from pathai.detectors import DETECTORS
     from pathai.drafters import DRAFTERS
-    from pathai.encoders import load_encoder
     from pathai.plan import Plan
 
     checks = []
@@ -122,7 +122,7 @@ def _configuration(config: Path) -> list[Check]:
     attempt("tasks and models", lambda: (plan[0].tasks, plan[0].models), "readable")
     with contextlib.chdir(plan[0].root):
         for name in settings.features.encoders:
-            attempt("encoder", lambda name=name: load_encoder(name), name)  # type: ignore[misc]
+            attempt("encoder", lambda name=name: check_encoder(settings, name), name)  # type: ignore[misc]
     detector, drafter = settings.cells.detector, settings.report.drafter
     attempt("detector", lambda: DETECTORS[detector], detector)
     attempt("drafter", lambda: DRAFTERS[drafter], drafter)

@@ -91,6 +91,7 @@ CODES: dict[str, Code] = {
     "E182": Code("weights or model bundle damaged", "copy the bundle or weights again"),
     "E183": Code("weights are missing", "give a local safetensors file"),
     "E184": Code("training data do not allow the task", "see the message; correct sheet or task"),
+    "E185": Code("the licence is not allowed", "choose another encoder, or weights.licence"),
     "E190": Code(
         "configuration is wrong", "correct the named key; pathai init writes a commented file"
     ),

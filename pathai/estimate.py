@@ -24,7 +24,7 @@ from pathai.store.manifest import Manifest, read_manifest
 from pathai.store.records import TISSUE, Record, SlideInfo, TissueMap
 
 if TYPE_CHECKING:
-    from pathai.encoders.base import Encoder
+    from pathai.encoders import Facts
 
 SPARSER = 4.0
 """Whole slides can hold this much less tissue than those that were measured: the low end."""
@@ -95,11 +95,11 @@ def estimate(plan: Plan, cores: int | None = None) -> Estimate:
     PathaiError
         E190 or E154 for configuration and sheet, E182, E183, E191 for an encoder.
     """
-    from pathai.encoders import load_encoder
+    from pathai.encoders import facts_of
 
     rates = shipped_rates()
     with contextlib.chdir(plan.root):
-        encoders = [load_encoder(name) for name in plan.config.features.encoders]
+        encoders = [facts_of(name) for name in plan.config.features.encoders]
     slides = _fill(_expected(plan, rates, encoders))
     own = own_rates(plan, _units(slides))
     with contextlib.chdir(plan.root):  # names of encoder files are relative to it
@@ -117,7 +117,7 @@ def estimate(plan: Plan, cores: int | None = None) -> Estimate:
 # --- what is expected of it ------------------------------------------------------------------
 
 
-def _expected(plan: Plan, rates: Rates, encoders: "list[Encoder]") -> list[SlideEstimate]:
+def _expected(plan: Plan, rates: Rates, encoders: "list[Facts]") -> list[SlideEstimate]:
     """Every slide; those that were tiled tell how much tissue the others have."""
     seen = shapes(plan)
     slides = {i: _start(plan, i, shape) for i, shape in seen.items()}
@@ -148,7 +148,7 @@ def _guessed(
     plan: Plan,
     start: SlideEstimate,
     rates: Rates,
-    encoders: "list[Encoder]",
+    encoders: "list[Facts]",
     share: Range,
     shape: Shape,
 ) -> SlideEstimate:
@@ -181,7 +181,7 @@ def _guessed(
 
 
 def _counted(
-    plan: Plan, start: SlideEstimate, encoders: "list[Encoder]", px_mm2: float
+    plan: Plan, start: SlideEstimate, encoders: "list[Facts]", px_mm2: float
 ) -> SlideEstimate:
     """The true numbers of a slide that was tiled."""
     folder = plan.results.slide(start.slide_id)
@@ -199,7 +199,7 @@ def _counted(
     )
 
 
-def _count(tissue: TissueMap, info: SlideInfo, encoder: "Encoder", section: FeaturesConfig) -> int:
+def _count(tissue: TissueMap, info: SlideInfo, encoder: "Facts", section: FeaturesConfig) -> int:
     """Tiles as the stage features lays them; none where the slide is too coarse."""
     from pathai.grid import grid
 
@@ -226,7 +226,7 @@ def _bytes(manifest: Manifest) -> int:
     return sum(file.size for file in manifest.files.values())
 
 
-def _features_gb(tiles: dict[str, Range], encoders: "list[Encoder]") -> Range:
+def _features_gb(tiles: dict[str, Range], encoders: "list[Facts]") -> Range:
     """A float16 vector per tile, and its place and shares."""
     return sum((tiles[e.name] * ((2 * e.dim + 12) / 1e9) for e in encoders), NOTHING)
 

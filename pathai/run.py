@@ -166,7 +166,7 @@ def check_everything(plan: Plan) -> None:
     for task in plan.tasks.values():
         check_columns(task, plan.sheet)
     for name in plan.config.features.encoders:
-        chain.check_encoder_name(name)
+        chain.check_encoder(plan.config, name)
     DETECTORS[plan.config.cells.detector]
     DRAFTERS.load(plan.config.report.drafter)(plan.config.report)
 

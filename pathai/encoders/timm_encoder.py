@@ -1,27 +1,20 @@
-"""Any timm network as an encoder, with weights from a local safetensors file.
-
-Nothing is downloaded. Tiles go to the device as uint8; scaling and normalization happen there.
-"""
+"""Any timm network as an encoder, with weights from a local file."""
 
 import json
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
+from pathai.encoders.load import VERSION, read_state, take
+from pathai.encoders.network import NetworkEncoder
+from pathai.encoders.setup import Setup
 from pathai.encoders.torchvision_shim import import_timm
 from pathai.errors import PathaiError
 
-VERSION = 1
-"""Raise it when the same weights give other vectors."""
 
-
-class TimmEncoder:
+class TimmEncoder(NetworkEncoder):
     """A timm network without its classifier.
 
     Parameters
@@ -29,7 +22,7 @@ class TimmEncoder:
     model : str
         Name of the architecture in timm.
     weights : Path, optional
-        Safetensors file; must fit the network exactly, but for the classifier's own layer.
+        Must fit the network exactly, but for the classifier's own layer.
     seeded : int, optional
         Random weights from this seed instead of a file. For tests: such features mean nothing.
     mpp : float
@@ -44,8 +37,6 @@ class TimmEncoder:
         knows no such network.
     """
 
-    names: tuple[str, ...] = ()
-
     def __init__(
         self,
         model: str,
@@ -59,40 +50,27 @@ class TimmEncoder:
             raise PathaiError(
                 "E183", f"timm:{model} has no weights", f"write timm:{model}@weights.safetensors"
             )
-        self.network = _build(model, seeded)
-        self.mpp = mpp
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        source = f"seeded {seeded}"
-        self.name = f"timm:{model}"
+        network = _build(model, seeded)
+        source, name = f"seeded {seeded}", f"timm:{model}"
         if weights is not None:
-            source = _load(self.network, weights, model)
-            self.name = f"timm:{model}@{weights}"
-        facts = import_timm().data.resolve_model_data_config(self.network)
-        self.tile_px = int(facts["input_size"][-1])
-        self.dim = int(self.network.num_features)
-        shape = (1, 3, 1, 1)
-        self._mean = torch.tensor(facts["mean"], device=self.device).reshape(shape) * 255
-        self._scale = 1 / (torch.tensor(facts["std"], device=self.device).reshape(shape) * 255)
-        self.network.to(self.device).eval().requires_grad_(False)
-        kept = [VERSION, model, source, self.tile_px, mpp, facts["mean"], facts["std"]]
-        self.digest = sha256(json.dumps(kept).encode()).hexdigest()
+            take(network, read_state(weights), weights.name, model)
+            name = f"{name}@{weights}"
+            with weights.open("rb") as file:
+                source = file_digest(file, "sha256").hexdigest()
+        facts = import_timm().data.resolve_model_data_config(network)
+        edge = int(facts["input_size"][-1])
+        kept = [VERSION, model, source, edge, mpp, facts["mean"], facts["std"]]
+        digest = sha256(json.dumps(kept).encode()).hexdigest()
+        super().__init__(
+            name, network, network, digest, tile_px=edge, mpp=mpp, input_px=edge, fit="none",
+            mean=facts["mean"], std=facts["std"], dim=int(network.num_features), device=device,
+        )  # fmt: skip
 
     @classmethod
-    def from_name(cls, name: str) -> "TimmEncoder":
+    def from_name(cls, name: str, setup: Setup) -> "TimmEncoder":
         """``timm:<model>@<file>``; without a file E183 is raised."""
         model, _, file = name.removeprefix("timm:").partition("@")
-        return cls(model, Path(file) if file else None)
-
-    @torch.inference_mode()
-    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Vectors ``float32[B, D]`` of tiles ``uint8[B, H, W, 3]``."""
-        if len(tiles) == 0:
-            return np.empty((0, self.dim), np.float32)
-        pixels = torch.from_numpy(np.ascontiguousarray(tiles)).to(self.device)
-        pixels = pixels.permute(0, 3, 1, 2)  # a view: the memory stays channels-last
-        vectors = self.network((pixels.float() - self._mean) * self._scale)
-        out: NDArray[np.float32] = vectors.float().cpu().numpy()
-        return out
+        return cls(model, Path(file) if file else None, device=setup.device)
 
 
 def _build(model: str, seed: int | None) -> Any:
@@ -106,26 +84,3 @@ def _build(model: str, seed: int | None) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
         return timm.create_model(model, pretrained=False, num_classes=0)
-
-
-def _load(network: Any, weights: Path, model: str) -> str:
-    """Load a weights file strictly; return its SHA-256."""
-    if not weights.is_file():
-        raise PathaiError("E183", f"timm:{model}: weights {weights.name} not found")
-    try:
-        state = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise PathaiError("E182", f"{weights.name} is not a safetensors file: {error}") from None
-    heads = network.pretrained_cfg.get("classifier") or ()
-    heads = (heads,) if isinstance(heads, str) else tuple(heads)
-    state = {k: v for k, v in state.items() if not k.startswith(tuple(f"{h}." for h in heads))}
-    own = network.state_dict()
-    for key in sorted(own.keys() | state.keys()):
-        if key not in state or key not in own or own[key].shape != state[key].shape:
-            why = "lacks" if key not in state else "has unknown or misshaped"
-            raise PathaiError(
-                "E182", f"{weights.name} {why} {key}", f"give weights made for {model}"
-            )
-    network.load_state_dict(state, strict=True)
-    with weights.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
