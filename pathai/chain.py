@@ -15,13 +15,13 @@ from pathai.config import Config, Section, Sheet, SheetRow, TrainConfig
 from pathai.encoders import check_name, weights_file
 from pathai.encoders.cards import CARDS, require_licence
 from pathai.encoders.setup import Setup
-from pathai.encoders.weights import locate
+from pathai.encoders.weights import digest, locate
 from pathai.errors import PathaiError
 from pathai.plan import Model, Plan
 from pathai.source import Place, Remote, identity
 from pathai.store.commit import Commit, Key, current, fail, manifest_path, run_stage
 from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, slug
-from pathai.store.manifest import READABLE, Manifest, canonical, hash_file, read_manifest
+from pathai.store.manifest import READABLE, Manifest, canonical, read_manifest
 from pathai.task import Task
 
 if TYPE_CHECKING:
@@ -177,8 +177,8 @@ def encoder_identity(config: Config, name: str) -> str:
     Raises
     ------
     PathaiError
-        E183 when the file is missing, E190 for an absolute path, which would enter the results,
-        E185 for a card whose licence is not allowed.
+        E183 when the file is missing, E182 when it is not that of the card or its lock, E190 for
+        an absolute path, which would enter the results, E185 for a forbidden licence.
     """
     setup, file = encoder_setup(config), weights_file(name)
     card = CARDS.get(name.partition("@")[0])
@@ -190,13 +190,8 @@ def encoder_identity(config: Config, name: str) -> str:
     if file and not Path(file).is_file():
         raise PathaiError("E183", f"encoder file {file} not found")
     if card is not None and not file:
-        return _file_digest(locate(card, setup))
-    return _file_digest(Path(file)) if file else ""
-
-
-@cache
-def _file_digest(path: Path) -> str:
-    return hash_file(path).sha256
+        return locate(card, setup).sha256
+    return digest(Path(file)) if file else ""
 
 
 def check_encoder(config: Config, name: str) -> None:
