@@ -116,13 +116,21 @@ def read_state(path: Path, device: str = "cpu") -> State:
             return load_file(path)
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from None
-    state = _unpickled(path, device)
-    for key in ("state_dict", "model", "teacher"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
+    state = _innermost(_unpickled(path, device))
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise PathaiError("E182", f"{path.name} holds no table of tensors", _ASK)
+        raise PathaiError("E182", f"{path.name} holds no table of tensors")
     return {str(key): tensor for key, tensor in state.items()}
+
+
+def _innermost(content: Any) -> Any:
+    """The table that a program of training put into others; DINO's teacher is what is published."""
+    for _ in range(3):  # a table may hold itself
+        tables = content if isinstance(content, dict) else {}
+        inner = [k for k in ("state_dict", "model", "teacher") if isinstance(tables.get(k), dict)]
+        if not inner:
+            break
+        content = tables[inner[0]]
+    return content
 
 
 def _unpickled(path: Path, device: str) -> Any:
