@@ -105,7 +105,7 @@ def _display() -> Check:
 def _weights() -> Check:
     """How many published encoders have weights here; what a run needs, its configuration says."""
     from pathai.encoders.cards import CARDS
-    from pathai.weights import here
+    from pathai.encoders.weights import here
 
     count = len(here(Path("weights")))
     found = f"of {count} of {len(CARDS)} published encoders, in weights/ or the cache of the hub"

@@ -153,8 +153,10 @@ def fetch_weights(names: list[str], config: Path | None, folder: Path | None, re
     from pathai.weights import fetch
 
     names, setup = _weights(names, config, folder)
-    if not names:
+    if not names and config is None:
         raise wrong("give the names of published encoders, or --config")
+    if not names:
+        say("nothing to fetch: the configuration names no published encoder")
     if revision and len(names) > 1:
         raise wrong("--revision is of one encoder")
     return int(bool(fetch(names, setup, revision)))

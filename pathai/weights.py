@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from pathai.batch import print_json, say
 from pathai.encoders.cards import CARDS, Card, require_licence
 from pathai.encoders.setup import Setup
-from pathai.encoders.weights import Weights, find, missing, prove, read_record
+from pathai.encoders.weights import Weights, find, here, missing, prove, read_record
 from pathai.errors import PathaiError
 
 
@@ -124,18 +124,6 @@ def check(names: Iterable[str], setup: Setup) -> list[Row]:
     """
     asked = cards_of(names)
     return [_row(card, setup) for card in asked or here(setup.weights)]
-
-
-def here(weights: Path) -> list[Card]:
-    """Cards with a file here, or with a lock that cannot be read."""
-    return [card for card in CARDS.values() if _there(card, weights)]
-
-
-def _there(card: Card, weights: Path) -> bool:
-    try:
-        return find(card, weights) is not None
-    except PathaiError:
-        return True
 
 
 def _row(card: Card, setup: Setup) -> Row:

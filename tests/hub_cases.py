@@ -110,6 +110,18 @@ def hub_server(hub):
         http.server_close()
 
 
+def fitting(card):
+    """A file of seeded weights that fit a card and mean nothing."""
+    import torch
+    from safetensors.torch import save
+
+    from pathai.encoders.build import build
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return save(build(card).state_dict())
+
+
 def point_at(monkeypatch, url, home):
     """What HF_ENDPOINT and HF_HOME do to a process that starts."""
     template = url + "/{repo_id}/resolve/{revision}/{filename}"

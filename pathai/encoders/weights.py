@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pathai.encoders.cards import Card
+from pathai.encoders.cards import CARDS, Card
 from pathai.encoders.setup import Setup
 from pathai.errors import PathaiError
 from pathai.store.manifest import canonical, hash_file, storage_error
@@ -209,6 +209,18 @@ def missing(card: Card, weights: Path) -> PathaiError:
         return PathaiError("E183", message, f"get them from {card.repo} and {put}")
     asked = f"ask for access at {HUB}/{card.repo}, then " if card.gated else ""
     return PathaiError("E183", message, f"{asked}run pathai weights fetch {card.name}, or {put}")
+
+
+def here(weights: Path) -> list[Card]:
+    """Cards with a file here, or with a lock that cannot be read."""
+    return [card for card in CARDS.values() if _there(card, weights)]
+
+
+def _there(card: Card, weights: Path) -> bool:
+    try:
+        return find(card, weights) is not None
+    except PathaiError:
+        return True
 
 
 def digest(path: Path, *, again: bool = False) -> str:

@@ -250,17 +250,17 @@ def test_what_the_hub_has_not_is_named(tmp_path, hub, card, revision, said):
 
 def test_a_hub_that_is_down_or_away(tmp_path, hub, monkeypatch):
     hub.status = 503
-    with pytest.raises(PathaiError, match="E183.*answered 503"):
+    with pytest.raises(PathaiError, match=r"E183.*answered 503"):
         fetch(CARD, tmp_path / "weights")
     point_at(monkeypatch, "http://127.0.0.1:9", tmp_path / "home")
-    with pytest.raises(PathaiError, match="E183.*cannot be reached.*where network is"):
+    with pytest.raises(PathaiError, match=r"E183.*cannot be reached.*where network is"):
         fetch(CARD, tmp_path / "weights")
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(tmp_path, hub, monkeypatch):
     weights = tmp_path / "weights"
     hub.cut = [10_000] + [0] * 5
-    with pytest.raises(PathaiError, match="E183.*cannot be reached.*it goes on"):
+    with pytest.raises(PathaiError, match=r"E183.*cannot be reached.*it goes on"):
         fetch(CARD, weights)
     (part,) = (weights / "tiny").glob("*.part")
     assert part.read_bytes() == BODIES[1][:10_000]
@@ -287,7 +287,7 @@ def test_the_rest_of_another_version_is_not_used(tmp_path, hub):
 
 def test_bytes_that_are_not_those_of_the_hubs_mark_are_refused(tmp_path, hub):
     hub.lies = b"x" * len(BODIES[1])
-    with pytest.raises(PathaiError, match="E182.*the hub says"):
+    with pytest.raises(PathaiError, match=r"E182.*the hub says"):
         fetch(CARD, tmp_path / "weights")
     assert {p.name for p in (tmp_path / "weights" / "tiny").iterdir()} == {".fetch.lock"}
 
@@ -298,7 +298,7 @@ def test_another_file_at_the_same_revision_is_refused_and_the_old_one_stays(tmp_
     kept = (weights / "tiny" / LOCK).read_bytes()
     hub.files["Lab/tiny/tiny.safetensors"] = (b"forged " * 4000, BODIES[1])
     (weights / "tiny" / CARD.file).rename(tmp_path / "aside")
-    with pytest.raises(PathaiError, match="E182.*the lock of the same revision says"):
+    with pytest.raises(PathaiError, match=r"E182.*the lock of the same revision says"):
         fetch(CARD, weights)
     assert (weights / "tiny" / LOCK).read_bytes() == kept
     assert find(CARD, weights) is None
@@ -311,14 +311,14 @@ def test_a_commit_is_the_one_that_was_asked_for(tmp_path, hub):
 
 
 def test_bytes_that_are_not_the_cards_are_refused(tmp_path, hub):
-    with pytest.raises(PathaiError, match="E182.*the card says"):
+    with pytest.raises(PathaiError, match=r"E182.*the card says"):
         fetch(changed(sha256=sha(BODIES[0])), tmp_path / "weights")
 
 
 def test_a_full_disk_is_named_before_the_download(tmp_path, hub, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
-    with pytest.raises(PathaiError, match="E161.*tiny.*are free"):
+    with pytest.raises(PathaiError, match=r"E161.*tiny.*are free"):
         fetch(CARD, tmp_path / "weights")
     assert [method for method, *_ in hub.asked] == ["HEAD"]
 
@@ -328,7 +328,7 @@ def test_a_disk_that_fills_while_it_is_written_is_named(tmp_path, hub, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
-    with pytest.raises(PathaiError, match="E161.*tiny.*No space left"):
+    with pytest.raises(PathaiError, match=r"E161.*tiny.*No space left"):
         fetch(CARD, tmp_path / "weights")
 
 
@@ -337,7 +337,7 @@ def test_a_run_fetches_only_where_the_configuration_says_so(tmp_path, hub, monke
         locate(CARD, Setup(tmp_path / "weights"))
     assert hub.asked == []
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(PathaiError, match="E183.*HF_HUB_OFFLINE"):
+    with pytest.raises(PathaiError, match=r"E183.*HF_HUB_OFFLINE"):
         locate(CARD, Setup(tmp_path / "weights", network=True))
     assert hub.asked == []
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
@@ -364,7 +364,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path, hub, cards, capsys):
 
 
 def test_an_unknown_name_is_refused_before_anything_is_fetched(tmp_path, hub, cards):
-    with pytest.raises(PathaiError, match="E191.*tinny.*try tiny"):
+    with pytest.raises(PathaiError, match=r"E191.*tinny.*try tiny"):
         fetch_all(["tiny", "tinny"], Setup(tmp_path / "weights"))
     assert hub.asked == []
 
