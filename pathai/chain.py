@@ -167,7 +167,11 @@ def encoder_setup(config: Config) -> Setup:
     """Where weights lie and how networks run, by the configuration."""
     weights, features = config.weights, config.features
     return Setup(
-        Path(weights.folder), weights.licence, weights.network, features.precision, features.compile
+        Path(weights.folder).absolute(),
+        weights.licence,
+        weights.network,
+        features.precision,
+        features.compile,
     )
 
 
@@ -190,8 +194,14 @@ def encoder_identity(config: Config, name: str) -> str:
     if file and not Path(file).is_file():
         raise PathaiError("E183", f"encoder file {file} not found")
     if card is not None and not file:
-        return locate(card, setup).sha256
+        return _weights_digest(card.name, setup)
     return digest(Path(file)) if file else ""
+
+
+@cache
+def _weights_digest(name: str, setup: Setup) -> str:
+    """Found and proven once per process, for all slides of a run."""
+    return locate(CARDS[name], setup).sha256
 
 
 def check_encoder(config: Config, name: str) -> None:

@@ -100,9 +100,8 @@ def _fetched(card: Card, made: Weights, setup: Setup) -> str:
     commit = (record.revision if record else None) or "unknown"
     pinned = "" if card.revision else " (now pinned in the lock)"
     size = made.path.stat().st_size / 2**20
-    place = f"{setup.weights.name}/{card.name}/{card.file}"
     return (
-        f"{card.name}: {place}, {size:.0f} MiB, SHA-256 {made.sha256[:12]}, "
+        f"{card.name}: {made.path}, {size:.0f} MiB, SHA-256 {made.sha256[:12]}, "
         f"revision {commit[:12]}{pinned}; licence {card.licence}"
     )
 
@@ -159,19 +158,17 @@ def fits(card: Card, path: Path) -> None:
     PathaiError
         E182 naming the first tensor that is missing, unknown or of another shape.
     """
+    from pathai.encoders import fit
     from pathai.encoders.header import read_header
-    from pathai.encoders.load import read_state
+    from pathai.encoders.load import read_state, unpickled
 
     safe = path.suffix == ".safetensors"
     header = read_header(path) if safe else {}
     if not card.buildable:
+        if not safe:
+            unpickled(path, "meta")
         return
-    from pathai.encoders import fit
-
-    if safe:
-        state = {key: fit.blank(*row) for key, row in header.items()}
-    else:
-        state = read_state(path, "meta")
+    state = {k: fit.blank(*row) for k, row in header.items()} if safe else read_state(path, "meta")
     fit.check(card, state, path.name)
 
 

@@ -26,6 +26,8 @@ class Hub:
     """Sent in place of the content, under its marks."""
     commit: str = ""
     """Said in place of the true commit."""
+    elsewhere: bool = False
+    """Whether content lies at another address, as large files of the true hub do."""
     url: str = ""
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
@@ -50,7 +52,7 @@ def _refusal(hub, path, headers):
 def _answer(hub, request, *, body):
     headers = {key.lower(): value for key, value in request.headers.items()}
     hub.asked.append((request.command, request.path, headers))
-    refused = _refusal(hub, request.path, headers)
+    refused = None if "/moved/" in request.path else _refusal(hub, request.path, headers)
     if refused:
         request.send_response(refused[0])
         if refused[1]:
@@ -58,14 +60,15 @@ def _answer(hub, request, *, body):
         request.send_header("Content-Length", "0")
         request.end_headers()
         return
-    repo, _, rest = request.path.strip("/").partition("/resolve/")
+    moved = request.path.startswith("/moved/")
+    repo, _, rest = request.path.removeprefix("/moved").strip("/").partition("/resolve/")
     revision, _, file = rest.partition("/")
     commit = COMMITS[1] if revision == "main" else revision
     content = hub.files[f"{repo}/{file}"][COMMITS.index(commit)]
     mark, size = sha256(content).hexdigest(), len(content)
     content = hub.lies or content
     start = int(headers.get("range", "bytes=0-").removeprefix("bytes=").split("-")[0])
-    request.send_response(206 if start else 200)
+    request.send_response(302 if hub.elsewhere and not moved else 206 if start else 200)
     request.send_header("X-Repo-Commit", hub.commit or commit)
     request.send_header("X-Linked-Etag", f'"{mark}"')
     request.send_header("X-Linked-Size", str(size))
@@ -73,6 +76,12 @@ def _answer(hub, request, *, body):
     request.send_header("Accept-Ranges", "bytes")
     if start:
         request.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+    if hub.elsewhere and not moved:
+        address = hub.url.replace("127.0.0.1", "localhost")
+        request.send_header("Location", f"{address}/moved{request.path}")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+        return
     request.send_header("Content-Length", str(size - start))
     request.end_headers()
     if body:

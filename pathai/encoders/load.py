@@ -116,7 +116,7 @@ def read_state(path: Path, device: str = "cpu") -> State:
             return load_file(path)
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from None
-    state = _innermost(_unpickled(path, device))
+    state = _innermost(unpickled(path, device))
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise PathaiError("E182", f"{path.name} holds no table of tensors")
     return {str(key): tensor for key, tensor in state.items()}
@@ -133,8 +133,14 @@ def _innermost(content: Any) -> Any:
     return content
 
 
-def _unpickled(path: Path, device: str) -> Any:
-    """Content of a pickle; torch's own reader takes tensors and plain values alone."""
+def unpickled(path: Path, device: str) -> Any:
+    """Content of a pickle, read by torch's own reader: tensors and plain values alone.
+
+    Raises
+    ------
+    PathaiError
+        E182 if it is damaged or holds more.
+    """
     try:
         with warnings.catch_warnings():  # of other kinds of files, which are refused anyway
             warnings.simplefilter("ignore")

@@ -174,7 +174,7 @@ def prove(card: Card, found: Found, weights: Path, *, again: bool = False) -> We
         remedy = f"copy it again, or run pathai weights fetch {card.name}"
         raise _differs(card, actual, "the card", card.sha256, remedy)
     if record and actual != record.sha256:
-        remedy = f"copy it again; if the new file is meant, remove {card.name}/{LOCK}"
+        remedy = f"fetch or copy it again; if the new file is meant, remove {card.name}/{LOCK}"
         raise _differs(card, actual, "the lock", record.sha256, remedy)
     if not known:
         with contextlib.suppress(PathaiError):  # a folder that may not be written: hashed each time

@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -274,6 +275,35 @@ def test_an_interrupted_download_goes_on_where_it_stopped(tmp_path, hub, monkeyp
 def test_a_drop_within_a_download_is_mended_by_itself(tmp_path, hub):
     hub.cut = [10_000, 3_000]
     assert fetch(CARD, tmp_path / "weights").sha256 == sha(BODIES[1])
+
+
+def test_large_files_lie_elsewhere_and_the_login_stays_at_the_hub(tmp_path, hub, monkeypatch):
+    hub.elsewhere = hub.gated = True
+    hub.cut = [10_000] + [0] * 5
+    monkeypatch.setenv("HF_TOKEN", "let-me-in")
+    with pytest.raises(PathaiError, match="E183"):
+        fetch(CARD, tmp_path / "weights")
+    assert fetch(CARD, tmp_path / "weights").sha256 == sha(BODIES[1])
+    moved = [headers for _, path, headers in hub.asked if path.startswith("/moved/")]
+    assert moved[-1]["range"] == "bytes=10000-"
+    assert not [headers for headers in moved if "authorization" in headers]
+
+
+def test_two_that_fetch_the_same_wait_for_one_another(tmp_path, hub):
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: fetch(CARD, tmp_path / "weights"), range(2)))
+    assert made[0] == made[1]
+    assert [method for method, *_ in hub.asked].count("GET") == 1
+
+
+def test_fetching_mends_a_damaged_file(tmp_path, hub):
+    weights = tmp_path / "weights"
+    file = fetch(CARD, weights, COMMITS[0]).path
+    before = file.stat()
+    file.write_bytes(BODIES[0][:-1] + b"!")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert fetch(CARD, weights) == Weights(file, sha(BODIES[0]))
+    assert file.read_bytes() == BODIES[0]
 
 
 def test_the_rest_of_another_version_is_not_used(tmp_path, hub):

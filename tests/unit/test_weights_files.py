@@ -117,8 +117,9 @@ def test_code_in_a_pickle_does_not_run(tmp_path, state, old):
     torch.save(content, path, _use_new_zipfile_serialization=not old)
     with pytest.raises(PathaiError, match=r"E182.*w\.bin holds more than tensors.*safetensors"):
         read_state(path)
-    with pytest.raises(PathaiError, match="E182"):
-        fits(TIMM, path)
+    for card in (TIMM, TIMM.model_copy(update={"source": "package"})):
+        with pytest.raises(PathaiError, match="E182"):
+            fits(card, path)
     assert not marker.exists()
     torch.load(path, weights_only=False)  # the file is what this test says it is
     assert marker.exists()
@@ -150,11 +151,14 @@ def test_changed_bytes_are_an_error_or_other_numbers(tmp_path, state):
 # --- what fits --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["w.safetensors", "w.bin"])
+@pytest.mark.parametrize("name", ["w.safetensors", "w.bin", "old.bin"])
 def test_all_tensors_arrive(tmp_path, state, name):
     path = saved(tmp_path, state, name)
+    if name == "old.bin":
+        torch.save(state, path, _use_new_zipfile_serialization=False)
     assert equal(fit.loaded(TIMM, read_state(path), name), state)
     fits(TIMM, path)
+    fits(TIMM.model_copy(update={"source": "package"}), path)
 
 
 @pytest.mark.parametrize("nest", ["state_dict", "model", "teacher", "model state_dict"])
