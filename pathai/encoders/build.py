@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from pathai.encoders.cards import Card
+from pathai.encoders.conv_stem import ConvStem
 from pathai.encoders.network import Tokens
 from pathai.encoders.torchvision_shim import import_timm
 from pathai.errors import PathaiError
@@ -42,7 +43,7 @@ def build(card: Card, *, meta: bool = False) -> Any:
 def _timm_arguments(card: Card) -> dict[str, Any]:
     """Arguments of a card; layers are named by words there."""
     layers = import_timm().layers
-    named = {"SwiGLUPacked": layers.SwiGLUPacked, "SiLU": torch.nn.SiLU, "GELU": torch.nn.GELU}
+    named = {"SwiGLUPacked": layers.SwiGLUPacked, "SiLU": torch.nn.SiLU, "ConvStem": ConvStem}
     found = {k: named.get(v, v) if isinstance(v, str) else v for k, v in card.arguments.items()}
     return {"num_classes": 0, **found}
 
