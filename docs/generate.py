@@ -233,7 +233,7 @@ def _card(c: Any) -> str:
              f"`{c.name}`: {c.tile_px} px{fit[c.fit]}; {words[c.rule]}; "
              f"{c.published} parameters as published, {counted}; "
              f"`{c.repo}`, {c.paper}."]  # fmt: skip
-    lines += ["", "Not checked: " + "; ".join(c.doubts) + "."] if c.doubts else []
+    lines += ["", "In doubt: " + "; ".join(c.doubts) + "."] if c.doubts else []
     return "\n".join([*lines, "", "Sources: " + ", ".join(c.sources) + ".", ""])
 
 

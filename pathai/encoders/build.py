@@ -1,6 +1,7 @@
 """Networks from cards: the module, and how its tokens become one vector."""
 
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ def build(card: Card, *, meta: bool = False) -> Any:
     Parameters
     ----------
     card : Card
-        Of source ``timm`` or ``transformers``.
+        Of any source but ``package``.
     meta : bool
         Shapes only: no memory, no values. What the proof of a card needs.
 
@@ -37,6 +38,9 @@ def build(card: Card, *, meta: bool = False) -> Any:
             if not timm.is_model(card.architecture):
                 raise PathaiError("E191", f"timm has no network named {card.architecture!r}")
             return timm.create_model(card.architecture, pretrained=False, **_timm_arguments(card))
+        if card.source == "own":
+            module, _, attribute = card.architecture.partition(":")
+            return getattr(import_module(module), attribute)(**card.arguments)
         return _transformers(card)
 
 
@@ -80,7 +84,7 @@ def forward_of(card: Card, network: Any) -> Tokens:
 
 
 def _pooled(card: Card, network: Any) -> Tokens:
-    if card.source == "timm":
+    if card.source != "transformers":
         return network  # type: ignore[no-any-return]
 
     def forward(pixels: torch.Tensor) -> torch.Tensor:

@@ -23,11 +23,11 @@ class Card(BaseModel):
     Parameters
     ----------
     source : str
-        ``timm`` or ``transformers`` build the network here; ``package`` adapts the publisher's
-        own package and is unverified until somebody has run it with the weights.
+        ``timm``, ``transformers`` or ``own`` (a small file here) build the network; ``package``
+        adapts the publisher's own and is unverified until somebody has run it with the weights.
     architecture : str
-        Name in timm, of a configuration class in transformers, or ``module:attribute`` of an
-        adapter.
+        Name in timm, of a configuration class in transformers, or ``module:attribute`` of a
+        network or adapter.
     arguments : dict
         What the architecture is built with.
     rule : str
@@ -39,7 +39,7 @@ class Card(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     title: str
-    source: Literal["timm", "transformers", "package"]
+    source: Literal["timm", "transformers", "own", "package"]
     repo: str = Field(description="Hugging Face id, or where the publisher's package is")
     revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="commit of the repo")
     file: str = Field("model.safetensors", description="weights in the repo")

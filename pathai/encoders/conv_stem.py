@@ -24,7 +24,7 @@ class ConvStem(nn.Module):
 
     def __init__(
         self,
-        img_size: int = 224,
+        img_size: int | tuple[int, int] = 224,
         patch_size: int = 4,
         in_chans: int = 3,
         embed_dim: int = 96,
@@ -34,18 +34,19 @@ class ConvStem(nn.Module):
         super().__init__()
         if patch_size != 4:
             raise ValueError(f"a stem of two strides cuts patches of 4 px, not {patch_size}")
-        self.grid_size = (img_size // patch_size, img_size // patch_size)
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.grid_size = (height // patch_size, width // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         layers: list[nn.Module] = []
-        width, wider = in_chans, embed_dim // 8
+        channels, wider = in_chans, embed_dim // 8
         for _step in range(2):
             layers += [
-                nn.Conv2d(width, wider, kernel_size=3, stride=2, padding=1, bias=False),
+                nn.Conv2d(channels, wider, kernel_size=3, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(wider),
                 nn.ReLU(inplace=True),
             ]
-            width, wider = wider, 2 * wider
-        self.proj = nn.Sequential(*layers, nn.Conv2d(width, embed_dim, kernel_size=1))
+            channels, wider = wider, 2 * wider
+        self.proj = nn.Sequential(*layers, nn.Conv2d(channels, embed_dim, kernel_size=1))
         self.norm = norm_layer(embed_dim) if norm_layer else nn.Identity()
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -131,7 +131,8 @@ def take(network: Any, state: State, file: str, model: str) -> None:
         E182 naming the first tensor that is missing, unknown or of another shape.
     """
     own = network.state_dict()
-    state = _without_heads(network, _renamed(state, own))
+    renamed = getattr(network, "renamed", None)
+    state = renamed(state) if renamed else _without_heads(network, _renamed(state, own))
     for key in sorted(own.keys() | state.keys()):
         if key not in state or key not in own or own[key].shape != state[key].shape:
             why = "lacks" if key not in state else "has unknown or misshaped"
