@@ -233,6 +233,9 @@ def verify(paths: list[Path], *, as_json: bool) -> int:
 
 def list_names(what: str, *, as_json: bool) -> None:
     """Names of a registry, the shipped tasks, or the table of errors."""
+    if what == "encoders":
+        list_encoders(as_json=as_json)
+        return
     rows = _names(what)
     if as_json:
         print_json(dict(rows))
@@ -240,6 +243,24 @@ def list_names(what: str, *, as_json: bool) -> None:
     width = max((len(name) for name, _ in rows), default=0)
     for name, text in rows:
         sys.stdout.write(f"{name:<{width}}  {text}\n".rstrip() + "\n")
+
+
+def list_encoders(*, as_json: bool) -> None:
+    """Encoders: those that need no weights, then the published ones from their cards."""
+    from pathai.encoders import ENCODERS
+    from pathai.encoders.cards import CARDS
+    from pathai.encoders.table import HEAD, row
+
+    if as_json:
+        own = {name: {"target": ENCODERS[name]} for name in ENCODERS.names()}
+        print_json(own | {name: card.model_dump(mode="json") for name, card in CARDS.items()})
+        return
+    rows = [HEAD, *((name, "no weights needed") for name in ENCODERS.names())]
+    rows += [row(card) for card in CARDS.values()]
+    widths = [max(len(r[k]) for r in rows if len(r) == len(HEAD)) for k in range(len(HEAD))]
+    for cells in rows:
+        line = "  ".join(f"{cell:<{w}}" for cell, w in zip(cells, widths, strict=False))
+        sys.stdout.write(line.rstrip() + "\n")
 
 
 def _names(what: str) -> list[tuple[str, str]]:

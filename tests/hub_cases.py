@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from huggingface_hub import constants
 
 COMMITS = ("a" * 40, "b" * 40)
-"""The older and the newer; the newer is what ``main`` names."""
+"""By default: the older and the newer; the newer is what ``main`` names."""
 
 
 @dataclass
@@ -18,6 +18,7 @@ class Hub:
 
     files: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     """By ``repo/file``: content at each commit."""
+    commits: tuple[str, str] = COMMITS
     gated: bool = False
     status: int = 0
     cut: list[int] = field(default_factory=list)
@@ -42,7 +43,7 @@ def _refusal(hub, path, headers):
     revision, _, file = rest.partition("/")
     if not any(name.startswith(f"{repo}/") for name in hub.files):
         return 404, "RepoNotFound"
-    if revision not in ("main", *COMMITS):
+    if revision not in ("main", *hub.commits):
         return 404, "RevisionNotFound"
     if f"{repo}/{file}" not in hub.files:
         return 404, "EntryNotFound"
@@ -63,8 +64,8 @@ def _answer(hub, request, *, body):
     moved = request.path.startswith("/moved/")
     repo, _, rest = request.path.removeprefix("/moved").strip("/").partition("/resolve/")
     revision, _, file = rest.partition("/")
-    commit = COMMITS[1] if revision == "main" else revision
-    content = hub.files[f"{repo}/{file}"][COMMITS.index(commit)]
+    commit = hub.commits[1] if revision == "main" else revision
+    content = hub.files[f"{repo}/{file}"][hub.commits.index(commit)]
     mark, size = sha256(content).hexdigest(), len(content)
     content = hub.lies or content
     start = int(headers.get("range", "bytes=0-").removeprefix("bytes=").split("-")[0])
@@ -119,8 +120,8 @@ def hub_server(hub):
         http.server_close()
 
 
-def fitting(card):
-    """A file of seeded weights that fit a card and mean nothing."""
+def hub_of(card):
+    """A hub that has, at the card's commit, a file of seeded weights: they fit and mean nothing."""
     import torch
     from safetensors.torch import save
 
@@ -128,7 +129,9 @@ def fitting(card):
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return save(build(card).state_dict())
+        body = save(build(card).state_dict())
+    commits = (card.revision or COMMITS[0], COMMITS[1])
+    return Hub(files={f"{card.repo}/{card.file}": (body, body)}, commits=commits)
 
 
 def point_at(monkeypatch, url, home):

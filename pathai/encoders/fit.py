@@ -27,7 +27,7 @@ def loaded(card: Card, state: State, file: str) -> Any:
     Parameters
     ----------
     card : Card
-        Of source ``timm`` or ``transformers``.
+        Of any source but ``package``.
     state : dict of tensors
         From `pathai.encoders.load.read_state`.
     file : str
@@ -90,7 +90,8 @@ def blank(dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
 def matched(network: Any, state: State, file: str, model: str) -> State:
     """The tensors of a file under the network's own names."""
     own = network.state_dict()
-    state = _without_heads(network, _renamed(state, own, file))
+    renamed = getattr(network, "renamed", None)  # a network of our own knows its publisher's names
+    state = renamed(state) if renamed else _without_heads(network, _renamed(state, own, file))
     for key in sorted(own.keys() | state.keys()):
         if key not in state:
             raise _misfit(file, f"lacks {key}", model)
@@ -134,12 +135,13 @@ def _renamed(state: State, own: State, file: str) -> State:
 
 
 def _without_heads(network: Any, state: State) -> State:
-    """Without the classifier or pooler that the publisher trained on top."""
+    """Without a classifier on top, and what the network computes itself."""
     heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     drop = tuple(f"{head}." for head in (*heads, "pooler"))
-    own = network.state_dict()
-    return {k: v for k, v in state.items() if k in own or not k.startswith(drop)}
+    own, computed = network.state_dict(), dict(network.named_buffers())
+    kept = {k: v for k, v in state.items() if k in own or not k.startswith(drop)}
+    return {k: v for k, v in kept.items() if k in own or k not in computed}
 
 
 def _transformers(card: Card, state: State, file: str) -> Any:

@@ -69,6 +69,7 @@ def card_encoder(
         mpp=card.mpp,
         input_px=card.input_px,
         fit=card.fit,
+        interpolation=card.interpolation,
         mean=card.mean,
         std=card.std,
         dim=card.dim,

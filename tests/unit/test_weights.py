@@ -24,6 +24,7 @@ from pathai.weights import fetch as fetch_all
 BODIES = (b"older " * 5000, b"newer " * 5000)
 CARD = CARDS["uni"].model_copy(
     update={"name": "tiny", "repo": "Lab/tiny", "file": "tiny.safetensors", "gated": False}
+    | {"revision": None, "sha256": None}
 )
 
 

@@ -19,7 +19,7 @@ from pathai.weights import check, fits
 
 TIMM = CARDS["resnet50"].model_copy(
     update={"name": "tiny", "architecture": "test_vit.r160_in1k", "rule": "class", "dim": 64}
-    | {"arguments": {}, "tile_px": 160, "input_px": 160}
+    | {"arguments": {}, "tile_px": 160, "input_px": 160, "fit": "none", "revision": None}
 )
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28}
 SMALL |= {"intermediate_size": 64, "patch_size": 14}
@@ -192,6 +192,29 @@ def test_what_does_not_fit_is_named_by_loading_and_by_checking(tmp_path, state, 
         for act in (lambda: fit.loaded(TIMM, read_state(path), name), lambda: fits(TIMM, path)):  # noqa: B023
             with pytest.raises(PathaiError, match=f"E182.*{name} .*{said}.*made for tiny"):
                 act()
+
+
+def test_tables_that_the_network_computes_itself_may_be_in_the_file():
+    """Swin's of older timm, for one; they are no weights."""
+    card = CARDS["ctranspath"]
+    small = {**card.arguments, "embed_dim": 32, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 4, 8)}
+    card = card.model_copy(update={"arguments": small})
+    network = build(card)
+    state = {**network.state_dict(), **dict(network.named_buffers())}
+    assert len(state) > len(network.state_dict())
+    assert equal(fit.loaded(card, state, "w.safetensors"), network.state_dict())
+
+
+def test_a_network_of_our_own_knows_its_publishers_names(state):
+    small = {"embed_dim": 32, "depth": 1, "num_heads": 2, "init_values": 1e-5}
+    card = CARDS["keep"].model_copy(update={"arguments": {"dim": 8, **small}})
+    network = build(card)
+    true = network.state_dict()
+    theirs = {k.replace("ls1.gamma", "ls1.weight"): v for k, v in true.items()}
+    theirs["text.embeddings.weight"] = torch.ones(3)
+    assert equal(fit.loaded(card, theirs, "w.safetensors"), true)
+    with pytest.raises(PathaiError, match=r"E182.*lacks visual\.norm\.bias"):
+        fit.loaded(card, {k: v for k, v in theirs.items() if k != "visual.norm.bias"}, "w")
 
 
 def test_two_networks_in_one_file_are_not_chosen_between(tmp_path, state):

@@ -10,7 +10,7 @@ import sys
 import pytest
 import zarr
 from docs_pages import PAGES, ROOT, blocks
-from hub_cases import Hub, fitting, hub_server
+from hub_cases import hub_of, hub_server
 from workflow.commands import PATHAI
 
 from pathai.encoders.cards import CARDS
@@ -63,9 +63,8 @@ def place(finished_demo, tmp_path_factory):
     started = [sys.executable, *install.split(), str(folder / "site"), str(package)]
     done = subprocess.run(started, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    body = fitting(CARDS["resnet50"])  # the hub that the commands meet is on this machine
-    files = {"timm/resnet50.tv_in1k/model.safetensors": (body, body)}
-    with hub_server(Hub(files=files)) as hub, pytest.MonkeyPatch.context() as environment:
+    local = hub_of(CARDS["resnet50"])  # the hub that the commands meet is on this machine
+    with hub_server(local) as hub, pytest.MonkeyPatch.context() as environment:
         environment.setenv("HF_ENDPOINT", hub.url)
         environment.setenv("HF_HOME", str(folder / "home"))
         yield folder

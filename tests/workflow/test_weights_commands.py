@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hub_cases import COMMITS, Hub, fitting, hub_server
+from hub_cases import hub_of, hub_server
 from workflow.commands import pathai
 
 from pathai.encoders.cards import CARDS
@@ -11,15 +11,13 @@ from pathai.testing.synthetic import Recipe, write_slide
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("weights")]
 PAGE = "https://huggingface.co/MahmoodLab/UNI"
+CARD = CARDS["resnet50"]
 
 
 @pytest.fixture(scope="module")
 def hub():
-    """A hub with fitting, meaningless weights of the open card, and any bytes for the gated one."""
-    body = fitting(CARDS["resnet50"])
-    files = {"timm/resnet50.tv_in1k/model.safetensors": (body, body)}
-    files["MahmoodLab/UNI/pytorch_model.bin"] = (b"x" * 99, b"x" * 99)
-    with hub_server(Hub(files=files)) as found:
+    """A hub with weights of the open card; the gated one it has not."""
+    with hub_server(hub_of(CARD)) as found:
         yield found
 
 
@@ -56,14 +54,14 @@ def config(folder, text):
 def test_fetch_check_and_doctor(call, hub, tmp_path):
     done = call("weights", "fetch", "resnet50")
     assert (done.returncode, done.stdout) == (0, "")
-    assert f"revision {COMMITS[1][:12]} (now pinned in the lock)" in done.stderr
+    assert f"revision {CARD.revision[:12]}; licence {CARD.licence}" in done.stderr
     file = tmp_path / "weights" / "resnet50" / "model.safetensors"
     assert file.is_file()
 
     done = call("weights", "check", "--json")
     assert done.returncode == 0
     (row,) = json.loads(done.stdout)
-    assert (row["name"], row["state"], row["revision"]) == ("resnet50", "present", COMMITS[1])
+    assert (row["name"], row["state"], row["revision"]) == ("resnet50", "present", CARD.revision)
 
     run = config(tmp_path, "features: {encoders: [resnet50, uni]}\n")
     (tmp_path / "slides.tsv").write_text("slide_id\tpath\tcase_id\tpatient_id\na\tb\tc\td\n")
@@ -142,14 +140,14 @@ def test_a_run_says_so_before_the_first_slide(call, slide, section, said):
 def test_the_folder_of_weights_lies_beside_the_configuration(call, slide):
     """Wherever the command is started: another file there is seen, and refused by its lock."""
     folder = slide.parents[2]
-    run = config(folder, "features: {encoders: [uni]}\nweights: {folder: here}\n")
+    run = config(folder, "features: {encoders: [resnet50]}\nweights: {folder: here}\n")
     try:
         done = call("weights", "fetch", "--config", run)
         assert done.returncode == 0, done.stderr
-        file = folder / "here" / "uni" / "pytorch_model.bin"
+        file = folder / "here" / "resnet50" / "model.safetensors"
         file.write_bytes(b"other")
-        done = call("features", slide, "--encoder", "uni")
-        assert "E182: encoder uni: pytorch_model.bin has SHA-256" in done.stderr
+        done = call("features", slide, "--encoder", "resnet50")
+        assert "E182: encoder resnet50: model.safetensors has SHA-256" in done.stderr
         assert done.returncode == 1
     finally:
         run.unlink()
