@@ -178,9 +178,11 @@ def features(
 ) -> None:
     """Describe every tissue tile by one vector."""
     from pathai import chain, verbs
+    from pathai.encoders import check_name
 
     if batch:
         raise typer.Exit(verbs.batch("features", config, batch))
+    check_name(encoder)
     made = [
         chain.features_step(verbs.settings(f.path, config), f, encoder)
         for f in verbs.slide_folders(folders)
