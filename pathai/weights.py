@@ -89,7 +89,7 @@ def fetch(names: Iterable[str], setup: Setup, revision: str = "") -> dict[str, P
             made = download(card, setup.weights, revision)
         except PathaiError as error:
             failed[card.name] = error
-            say(f"{card.name}: {error}")
+            say(str(error))
         else:
             say(_fetched(card, made, setup))
     return failed
