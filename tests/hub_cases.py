@@ -8,8 +8,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from huggingface_hub import constants
 
+from pathai.encoders.cards import CARDS, Card
+
 COMMITS = ("a" * 40, "b" * 40)
 """By default: the older and the newer; the newer is what ``main`` names."""
+
+
+BODIES = (b"older " * 5000, b"newer " * 5000)
+CARD = CARDS["uni"].model_copy(
+    update={"name": "tiny", "repo": "Lab/tiny", "file": "tiny.safetensors", "gated": False}
+    | {"revision": None, "sha256": None}
+)
+
+
+def sha(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def changed(**update: object) -> Card:
+    return CARD.model_copy(update=update)
 
 
 @dataclass
