@@ -53,7 +53,13 @@ def _timm_arguments(card: Card) -> dict[str, Any]:
 
 
 def _transformers(card: Card) -> Any:
-    """A network of transformers, which must be imported after the door to torchvision."""
+    model, settings, extra = transformers_model(card)
+    return model(settings, **extra)
+
+
+def transformers_model(card: Card) -> tuple[Any, Any, dict[str, Any]]:
+    """Class, configuration and further arguments of a network of transformers."""
+    import_timm()  # transformers must be imported after the door to torchvision
     import transformers
 
     settings = getattr(transformers, card.architecture, None)
@@ -61,7 +67,7 @@ def _transformers(card: Card) -> Any:
     if settings is None or model is None:
         raise PathaiError("E191", f"transformers has no {card.architecture}")
     extra = {"add_pooling_layer": False} if card.architecture == "ViTConfig" else {}
-    return model(settings(**card.arguments), **extra)
+    return model, settings(**card.arguments), extra
 
 
 def forward_of(card: Card, network: Any) -> Tokens:
