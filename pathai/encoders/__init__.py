@@ -10,7 +10,7 @@ from pathai.registry import Registry
 if TYPE_CHECKING:
     from pathai.encoders.base import Encoder
 
-ENCODERS = Registry("encoders", {"stain-stats": "pathai.encoders.stain_stats:StainStats"})
+ENCODERS = Registry("encoders", {"morphology": "pathai.encoders.morphology:Morphology"})
 """Encoders by name; ``docs/adding.md`` says how to add one."""
 
 

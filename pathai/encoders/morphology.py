@@ -42,7 +42,7 @@ _NUCLEI = (
 )
 
 
-class StainStats:
+class Morphology:
     """Handcrafted tile descriptor at 0.5 µm/px.
 
     Attributes
@@ -51,7 +51,7 @@ class StainStats:
         See `pathai.encoders.base.Encoder`.
     """
 
-    name = "stain-stats"
+    name = "morphology"
     tile_px = 256
     mpp = 0.5
     names: tuple[str, ...] = (*_STAIN, *_TEXTURE, *_NUCLEI)
