@@ -67,9 +67,7 @@ def synthetic(seeds: range, edge: int = 512) -> list[Source]:
     for seed in seeds:
         look = tuple(TRAIN_LOOKS.values())[seed % 2]
         look = vary(look, np.random.default_rng(seed))
-        picture, truth = synthetic_field(
-            seed, look, width=edge, height=edge, tumor=bool(seed % 3)
-        )
+        picture, truth = synthetic_field(seed, look, width=edge, height=edge, tumor=bool(seed % 3))
         sums = _sums(picture.shape, truth.xy_px0, truth.class_, _outline_areas(truth))
         found.append(Source(picture, sums, 2))
     return found

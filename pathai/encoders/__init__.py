@@ -10,7 +10,13 @@ from pathai.registry import Registry
 if TYPE_CHECKING:
     from pathai.encoders.base import Encoder
 
-ENCODERS = Registry("encoders", {"morphology": "pathai.encoders.morphology:Morphology"})
+ENCODERS = Registry(
+    "encoders",
+    {
+        "morphology": "pathai.encoders.morphology:Morphology",
+        "tissue-small": "pathai.encoders.tissue_small:TissueSmall",
+    },
+)
 """Encoders by name; ``docs/adding.md`` says how to add one."""
 
 

@@ -1,8 +1,9 @@
-"""An encoder without weights: stain densities, texture and nuclear morphometry of a tile.
+"""An encoder without weights: stain, texture and the morphology of nuclei, each with a name.
 
-Every feature has a name and a meaning. Tiles without nuclei get 0 in every nuclear feature;
-``nuclei_per_mm2`` = 0 tells them from tiles whose nuclei are small. The vectors are those of
-hematoxylin and eosin; on H-DAB the brown shows in ``residual`` and ``e``.
+Nuclei are found as by the classical detector, measured one by one and pooled over the tile. A tile
+without nuclei gets 0 in every nuclear feature; ``nuclei_per_mm2`` = 0 tells it from tiles whose
+nuclei are small. The vectors are those of hematoxylin and eosin; on H-DAB the brown shows in
+``residual`` and ``e``. `FEATURES` says what each number is.
 
 References
 ----------
@@ -16,30 +17,17 @@ from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from pathai.encoders.morphology_features import FEATURES, NUCLEI
+from pathai.encoders.morphology_nuclei import Maps, measure
 from pathai.nuclei import DEFAULTS, Nuclei, find_nuclei
-from pathai.stain import F32, U8, densities, optical_density, stain_matrix, white_point
+from pathai.stain import F32, U8, optical_density, stain_matrix, white_point
 from pathai.units import Mpp
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same tile gives another vector."""
-
-_STAIN = (
-    *(f"{s}_{q}" for s in ("h", "e") for q in ("mean", "sd", "q10", "q50", "q90")),
-    *("residual_mean", "residual_sd", "od_mean", "od_sd", "glass_share", "dark_share"),
-)
-_TEXTURE = (
-    *("h_gradient_mean", "h_gradient_sd", "h_gradient_q90"),
-    *("e_gradient_mean", "e_gradient_sd"),
-    *(f"lbp{r}_{k}" for r in (1, 2) for k in (*(f"uniform{n}" for n in range(9)), "other")),
-)
-_NUCLEI = (
-    *("nuclei_per_mm2", "nuclear_share"),
-    *("area_um2_mean", "area_um2_sd", "area_um2_q10", "area_um2_q50", "area_um2_q90"),
-    *("nuclear_h_mean", "nuclear_h_sd", "nuclear_e_mean", "chromatin_sd"),
-    *("eccentricity_mean", "eccentricity_sd", "spacing_um_mean", "spacing_um_sd"),
-)
+LARGEST = 60_000.0
+"""Features are stored in float16, which ends at 65,504."""
 
 
 class Morphology:
@@ -54,7 +42,7 @@ class Morphology:
     name = "morphology"
     tile_px = 256
     mpp = 0.5
-    names: tuple[str, ...] = (*_STAIN, *_TEXTURE, *_NUCLEI)
+    names: tuple[str, ...] = tuple(FEATURES)
     dim = len(names)
 
     @property
@@ -75,17 +63,27 @@ class Morphology:
         white = white_point(tile, floor=220)
         nuclei = find_nuclei(tile, Mpp(self.mpp, self.mpp), "H&E", white)
         h, e = nuclei.density
-        residual = densities(tile, stain_matrix("H&E"), white)[2]
-        od = optical_density(tile, white).mean(axis=-1)
+        od, residual = _unstained(tile, white)
+        codes = tuple(_binary_patterns(od, r) for r in (1, 2))
+        maps = Maps(h, e, od, _saturation(tile), _gradient(h), codes)
         values = [
             *_spread(h),
             *_spread(e),
             *(residual.mean(), residual.std(), od.mean(), od.std()),
+            *(maps.saturation.mean(), maps.saturation.std()),
             *((od < 0.05).mean(), (od > 0.8).mean()),
-            *_texture(h, e, od),
-            *_pooled(nuclei, self.mpp),
+            *_texture(maps),
+            *_nuclear(nuclei, maps, self.mpp),
         ]
-        return np.asarray(values, np.float32)
+        return np.clip(np.asarray(values, np.float32), -LARGEST, LARGEST)
+
+
+def _unstained(tile: U8, white: F32) -> tuple[F32, F32]:
+    """Mean optical density, and the density that neither stain explains, ``float32[h, w]``."""
+    density = optical_density(tile, white)
+    inverse = np.linalg.inv(stain_matrix("H&E").matrix).astype(np.float32)
+    third = np.full(3, 1 / 3, np.float32)
+    return density @ third, density @ inverse[:, 2]
 
 
 def _spread(density: F32) -> list[float]:
@@ -94,25 +92,40 @@ def _spread(density: F32) -> list[float]:
     return [float(density.mean()), float(density.std()), *map(float, quantiles)]
 
 
-def _texture(h: F32, e: F32, od: F32) -> list[float]:
+def _saturation(tile: U8) -> F32:
+    """Saturation ``float32[h, w]``: 1 - least / greatest of the three colors; 0 for black."""
+    red, green, blue = (np.ascontiguousarray(tile[..., c]) for c in range(3))
+    most = np.maximum(np.maximum(red, green), blue)
+    least = np.minimum(np.minimum(red, green), blue)
+    saturation: F32 = np.divide(most - least, np.maximum(most, 1), dtype=np.float32)
+    return saturation
+
+
+def _texture(maps: Maps) -> list[float]:
     """Gradient magnitudes per px, and two histograms of local binary patterns."""
-    gradient_h, gradient_e = _gradient(h), _gradient(e)
-    return [
-        float(gradient_h.mean()),
-        float(gradient_h.std()),
-        float(np.percentile(gradient_h[::2, ::2], 90)),
-        float(gradient_e.mean()),
-        float(gradient_e.std()),
-        *_binary_patterns(od, 1),
-        *_binary_patterns(od, 2),
+    gradient_h, gradient_e = maps.gradient, _gradient(maps.e)
+    values = [
+        gradient_h.mean(),
+        gradient_h.std(),
+        np.percentile(gradient_h[::2, ::2], 90),
+        gradient_e.mean(),
+        gradient_e.std(),
     ]
+    for codes in maps.patterns:
+        values += list(np.bincount(codes.ravel(), minlength=10) / codes.size)
+    return [float(v) for v in values]
 
 
 def _gradient(image: F32) -> F32:
-    """Magnitude of central differences, ``float32[h - 2, w - 2]``."""
-    dx = image[1:-1, 2:] - image[1:-1, :-2]
-    dy = image[2:, 1:-1] - image[:-2, 1:-1]
-    magnitude: F32 = np.sqrt(dx * dx + dy * dy) / 2
+    """Magnitude of central differences, ``float32[h, w]``; the edge is repeated."""
+    edge = np.pad(image, 1, mode="edge")
+    dx = edge[1:-1, 2:] - edge[1:-1, :-2]
+    dy = edge[2:, 1:-1] - edge[:-2, 1:-1]
+    dx *= dx
+    dy *= dy
+    dx += dy
+    magnitude: F32 = np.sqrt(dx, out=dx)
+    magnitude *= np.float32(0.5)
     return magnitude
 
 
@@ -127,43 +140,34 @@ _CLASS_OF = _pattern_classes()
 _RING = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 
 
-def _binary_patterns(od: F32, radius: int, least: float = 0.01) -> list[float]:
-    """Histogram of rotation-invariant uniform patterns of the square ring at ``radius`` px.
+def _binary_patterns(od: F32, radius: int, least: float = 0.01) -> NDArray[np.uint8]:
+    """Rotation-invariant uniform pattern of each pixel's square ring, ``uint8[h, w]``, 0 to 9.
 
     ``least`` is the density by which a neighbor must exceed the center, so that the
     noise of glass and of compression is one pattern and not all of them.
     """
     height, width = od.shape
     r = radius
-    center = od[r : height - r, r : width - r] + np.float32(least)
-    code = np.zeros(center.shape, np.uint8)
+    edge = np.pad(od, r, mode="edge")
+    center = od + np.float32(least)
+    code = np.zeros(od.shape, np.uint8)
     for bit, (dy, dx) in enumerate(_RING):
-        beside = od[r + dy * r : height - r + dy * r, r + dx * r : width - r + dx * r]
+        beside = edge[r + dy * r : r + dy * r + height, r + dx * r : r + dx * r + width]
         code |= (beside > center).view(np.uint8) << np.uint8(bit)
-    per_code = np.bincount(code.ravel(), minlength=256)
-    count = np.bincount(_CLASS_OF, per_code, minlength=10)
-    return [float(v) for v in count / code.size]
+    return _CLASS_OF[code]
 
 
-def _pooled(nuclei: Nuclei, mpp: float) -> list[float]:
+def _nuclear(nuclei: Nuclei, maps: Maps, mpp: float) -> list[float]:
     """Nuclear features of a tile; all 0 without nuclei, spread 0 with one."""
     if len(nuclei) == 0:
-        return [0.0] * len(_NUCLEI)
-    inside = nuclei.labels > 0
-    tile_mm2 = inside.size * mpp**2 / 1e6
-    h = nuclei.density[0]
-    within = h[inside] - nuclei.first_od[nuclei.labels[inside] - 1]
-    spacing = np.zeros(1)
-    if len(nuclei) > 1:
-        spacing = cKDTree(nuclei.centers).query(nuclei.centers, k=2)[0][:, 1] * mpp
-    area = nuclei.area_um2
-    values = [
-        len(nuclei) / tile_mm2,
-        inside.mean(),
-        *(area.mean(), area.std(), *np.percentile(area, [10, 50, 90])),
-        *(nuclei.first_od.mean(), nuclei.first_od.std(), nuclei.second_od.mean()),
-        np.sqrt((within * within).mean()),
-        *(nuclei.eccentricity.mean(), nuclei.eccentricity.std()),
-        *(spacing.mean(), spacing.std()),
-    ]
-    return [float(v) for v in values]
+        return [0.0] * (2 + 5 * len(NUCLEI) + 20)
+    found = measure(nuclei, maps)
+    pooled = np.stack([found[name] for name in NUCLEI])
+    summary = np.empty((len(NUCLEI), 5))
+    summary[:, 0] = pooled.mean(axis=1)
+    summary[:, 1] = pooled.std(axis=1)
+    summary[:, 2:] = np.percentile(pooled, [10, 50, 90], axis=1).T
+    patterns = [found[f"nuclear_lbp{r}_{k}"].mean() for r in (1, 2) for k in range(10)]
+    share = np.count_nonzero(nuclei.labels) / nuclei.labels.size
+    per_mm2 = len(nuclei) / (nuclei.labels.size * mpp**2 / 1e6)
+    return [float(v) for v in (per_mm2, share, *summary.ravel(), *patterns)]
