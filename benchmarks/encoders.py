@@ -33,7 +33,7 @@ import torch
 from machine import machine
 from PIL import Image
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.metrics import balanced_accuracy_score, r2_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -43,7 +43,7 @@ from pathai.encoders.tissue_small import TissueSmall
 from pathai.encoders.tissue_small.network import seeded
 from pathai.nuclei import find_nuclei
 from pathai.resample import area_reduce
-from pathai.stats import bootstrap_interval
+from pathai.stats import auroc, bootstrap_interval
 from pathai.testing.looks import TEST_LOOKS, TRAIN_LOOKS, vary
 from pathai.testing.picture import synthetic_field
 from pathai.units import Mpp
@@ -229,11 +229,6 @@ def interval(groups: np.ndarray, score: Callable[[np.ndarray], float]) -> dict[s
     return {k: round(v, 4) if np.isfinite(v) else None for k, v in values.items()}
 
 
-def area_under(truth: np.ndarray, score: np.ndarray) -> float:
-    """AUROC, or nan where only one class is present."""
-    return float(roc_auc_score(truth, score)) if 0 < truth.sum() < len(truth) else np.nan
-
-
 def class_scores(y: np.ndarray, probability: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
     """Balanced accuracy, and the mean of the AUROC of each class against the rest."""
     classes = np.unique(y)
@@ -244,7 +239,7 @@ def class_scores(y: np.ndarray, probability: np.ndarray, groups: np.ndarray) -> 
         return float(np.mean([(said[rows] == c)[y[rows] == c].mean() for c in np.unique(y[rows])]))
 
     def mean_area(rows: np.ndarray) -> float:
-        each = [area_under(y[rows] == c, probability[rows, k]) for k, c in enumerate(classes)]
+        each = [auroc(y[rows] == c, probability[rows, k]) for k, c in enumerate(classes)]
         return float(np.mean(each))
 
     return {
@@ -257,7 +252,7 @@ def on_nucls(x: np.ndarray, y: np.ndarray, groups: np.ndarray, strength: float) 
     tumor = y == "tumor_any"
     found = class_scores(y, probe(x, y, groups, strength), groups)
     one = probe(x, tumor, groups, strength)[:, 1]
-    found["tumor_auroc"] = interval(groups, lambda rows: area_under(tumor[rows], one[rows]))
+    found["tumor_auroc"] = interval(groups, lambda rows: auroc(tumor[rows], one[rows]))
     return found
 
 
@@ -280,7 +275,7 @@ def on_synthetic(
         if name == "tumor":
             some = truth > 0
             found["tumor_auroc"] = interval(
-                groups, lambda rows, t=some, s=said: area_under(t[rows], s[rows])
+                groups, lambda rows, t=some, s=said: auroc(t[rows], s[rows])
             )
     return found
 
