@@ -33,7 +33,7 @@ from skimage.io import imread
 from tiffslide import TiffSlide
 
 from pathai.detectors.classical import Classical
-from pathai.encoders.stain_stats import StainStats
+from pathai.encoders.morphology import Morphology
 from pathai.nuclei import find_nuclei
 from pathai.resample import area_reduce
 from pathai.testing.looks import TEST_LOOKS, TRAIN_LOOKS
@@ -194,7 +194,7 @@ def speed(tile: np.ndarray) -> dict[str, Any]:
     fine = np.repeat(np.repeat(tile, 2, axis=0), 2, axis=1)
     plain = tile[..., 0].astype(np.float32)
     half, quarter = Mpp(0.5, 0.5), Mpp(0.25, 0.25)
-    encoder, detector = StainStats(), Classical()
+    encoder, detector = Morphology(), Classical()
     return {
         "nuclei_in_tile": len(find_nuclei(tile, half)),
         "reference_gaussian_sigma_8": milliseconds(lambda: gaussian_filter(plain, 8)),
@@ -204,7 +204,7 @@ def speed(tile: np.ndarray) -> dict[str, Any]:
         "reduce_by_two": milliseconds(
             lambda: area_reduce(fine, (2.0, 2.0), (0, 0), (0, 0), (256, 256))
         ),
-        "stain_stats": milliseconds(lambda: encoder.encode(tile[None])),
+        "morphology": milliseconds(lambda: encoder.encode(tile[None])),
     }
 
 

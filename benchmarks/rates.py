@@ -85,7 +85,7 @@ def measured(plan: Plan, slide_id: str, stages: tuple[str, ...]) -> dict[str, An
             for edge in EDGES_UM
         ]
     if "features" in stages:
-        row["tiles"] = folder.read_features("stain-stats").x.shape[0]
+        row["tiles"] = folder.read_features("morphology").x.shape[0]
     return row
 
 
@@ -151,7 +151,7 @@ def write(rows: list[dict[str, Any]], decoded: list[dict[str, Any]], said: str) 
         ingest_s_per_gb=over([gb], [1.0]),
         copied_s_per_mpx=per("tile", "mpx", copied),
         decoded_s_per_mpx=per("tile", "mpx", decoded),
-        features_s_per_tile={load_encoder("stain-stats").name: per("features", "tiles")},
+        features_s_per_tile={load_encoder("morphology").name: per("features", "tiles")},
         cells_s_per_mm2={"classical": per("cells", "mm2")},
     )
     dumped = rounded(rates.model_dump(mode="json"))

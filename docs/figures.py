@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"<!-- (\w+): begin -->\n.*?<!-- \1: end -->", re.DOTALL)
-PAGES = ("README.md", "docs/stages.md")
+PAGES = ("README.md", "docs/stages.md", "docs/encoders-own.md")
 
 
 def read(name: str) -> dict:
@@ -100,7 +100,55 @@ def tiles() -> str:
     return "\n".join(lines)
 
 
-PARTS = {"figures": figures, "tiles": tiles}
+def between(row: dict) -> str:
+    """A figure with its interval."""
+    if row["low"] is None:
+        return f"{row['value']:.2f}"
+    return f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+
+
+def encoders() -> str:
+    """Markdown tables of what linear probes read from each encoder, and of its cost."""
+    found = read("encoders")
+    points, seeds = found["nucls_points"], found["seeds"]
+    lines = [
+        f"NuCLS: {sum(points.values())} labeled nuclei of 10 breast tiles ("
+        + ", ".join(f"{count} {name}" for name, count in points.items())
+        + "), patches of 32 µm. Intervals are over the 10 images.",
+        "",
+        "| encoder | numbers | balanced accuracy, 4 classes | mean AUC, 4 classes | AUC, tumor "
+        "against rest | CPU ms per tile |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in found["nucls"].items():
+        cells = (between(row[k]) for k in ("balanced_accuracy", "mean_auroc", "tumor_auroc"))
+        cost = found["cpu_ms_per_tile"][name]
+        lines.append(f"| {name} | {found['dims'][name]} | {' | '.join(cells)} | {cost:.0f} |")
+    fitted, judged = (
+        4 * (stop - start) for start, stop in (seeds["synthetic probe"], seeds["synthetic test"])
+    )
+    lines += [
+        "",
+        f"Synthetic tiles of 256 px: probes fitted on {fitted} tiles of the training looks, judged "
+        f"on {judged} tiles of the test looks. Intervals are over fields.",
+        "",
+        "| encoder | R² of nuclei per mm² | R² of the tumor's share of nuclei | AUC, any tumor "
+        "nucleus |",
+        "|---|---|---|---|",
+    ]
+    for name, row in found["synthetic"].items():
+        cells = (between(row[k]) for k in ("per_mm2_r2", "tumor_r2", "tumor_auroc"))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"A network trained on ImageNet: {found['imagenet']}. Processor: "
+        f"{found['machine']['processor']}, one thread. From `benchmarks/results/encoders.json`, "
+        "written by `benchmarks/encoders.py`; this block by `docs/figures.py`.",
+    ]
+    return "\n".join(lines)
+
+
+PARTS = {"figures": figures, "tiles": tiles, "encoders": encoders}
 
 
 def renewed(text: str) -> str:

@@ -332,10 +332,27 @@ def tissue() -> str:
     return table(("value", "class", "means"), rows)
 
 
+def morphology() -> str:
+    """Features of the encoder `morphology`; those pooled alike share a row."""
+    from pathai.encoders.morphology_features import FEATURES, NUCLEI, POOLS, TILE
+
+    pooled = {f"{name}_{pool}": name for name in (*TILE, *NUCLEI) for pool in POOLS}
+    rows: dict[str, str] = {}
+    for name, sentence in FEATURES.items():
+        if name in pooled:
+            said = (TILE | NUCLEI)[pooled[name]]
+            rows[f"`{pooled[name]}_*`"] = said[0].upper() + said[1:] + "."
+        elif "lbp" not in name or name.endswith(("_0", "_8", "_9")):
+            rows[f"`{name}`"] = sentence
+        elif name.endswith("_1"):
+            rows[f"`{name}` … `_7`"] = sentence.replace("arc of 1", "arc of 1 … 7")
+    return table(("feature", "what it is"), rows.items())
+
+
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (configuration, task, sheet, stains, verbs, errors, findings, flags, llm, keys,
-                 features, cells, prediction, tissue, encoders, facts)
+                 features, cells, prediction, tissue, encoders, facts, morphology)
 }  # fmt: skip
 """Name of a part to what writes it."""
 

@@ -172,7 +172,7 @@ def tile(
 @app.command()
 def features(
     folders: Folders = None,
-    encoder: Annotated[str, typer.Option(help="see pathai list encoders")] = "stain-stats",
+    encoder: Annotated[str, typer.Option(help="see pathai list encoders")] = "morphology",
     config: ConfigFile = None,
     batch: Batch = "",
 ) -> None:

@@ -90,7 +90,7 @@ class ColorConfig(Section):
 class FeaturesConfig(Section):
     """Encoders, and which tiles they see."""
 
-    encoders: tuple[str, ...] = ("stain-stats",)
+    encoders: tuple[str, ...] = ("morphology",)
     min_tissue: Fraction = Field(0.5, description="tissue share below which a tile is left out")
     max_artefact: Fraction = Field(1.0, description="artefact share above which it is left out")
     stride: float = Field(1.0, gt=0, le=4, description="from tile to tile, in edges of a tile")

@@ -1,4 +1,4 @@
-"""Classical nuclei finding, shared by the classical detector and the stain encoder.
+"""Classical nuclei finding, shared by the classical detector and the encoder `morphology`.
 
 The density of the nuclear stains is searched for blobs at several scales; blobs are the seeds of
 a watershed inside a local threshold, which splits touching nuclei. Every step has bounded

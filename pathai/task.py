@@ -22,7 +22,7 @@ class Task(Section):
     label: str = Field(description="sheet column with the label")
     classes: tuple[str, str] = Field(description="negative first, positive second")
     unit: Literal["patient", "slide"] = "patient"
-    encoder: str = "stain-stats"
+    encoder: str = "morphology"
     head: str = "abmil"
     stains: tuple[str, ...] = ("H&E",)
     limits: tuple[str, ...] = ()

@@ -42,7 +42,7 @@ def answer(**changes: Any) -> PredictionAttrs:
         "ood_percentile": 63.2,
         "out_of_distribution": False,
         "abstained": False,
-        "encoder": "stain-stats",
+        "encoder": "morphology",
         "grid_digest": "0" * 64,
         "model_digest": "cd" * 32,
     }

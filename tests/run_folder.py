@@ -44,7 +44,7 @@ kind: binary
 label: tumor
 classes: ["no", "yes"]
 unit: patient
-encoder: stain-stats
+encoder: morphology
 head: abmil
 stains: ["H&E"]
 limits: [Synthetic slides only.]
@@ -105,7 +105,7 @@ def _write_slide(results: ResultsFolder, slide_id: str, stain: str, recipe: Reci
     cells = _cells(truth, tissue, stain)
     write_cells(folder.cells("classical"), cells)
     features, prediction = _prediction(truth, tissue, info)
-    write_features(folder.features("stain-stats"), features)
+    write_features(folder.features("morphology"), features)
     ok = StageState(state="ok", version="1")
     answers: tuple[PredictionInput, ...] = ()
     if stain == "H&E":
@@ -159,7 +159,7 @@ def _cells(truth, tissue: TissueMap, stain: str) -> Cells:
 def _prediction(truth, tissue: TissueMap, info: SlideInfo) -> tuple[Features, Prediction]:
     tiles = grid(tissue, info, TILE_PX, MPP.x, 0.3)
     attrs = FeaturesAttrs(
-        encoder="stain-stats", encoder_digest="0" * 64, grid_digest=tiles.digest,
+        encoder="morphology", encoder_digest="0" * 64, grid_digest=tiles.digest,
         tile_px=TILE_PX, stride_px=TILE_PX, mpp=MPP.x,
     )  # fmt: skip
     n = len(tiles)
@@ -173,7 +173,7 @@ def _prediction(truth, tissue: TissueMap, info: SlideInfo) -> tuple[Features, Pr
     answer = PredictionAttrs(
         task="tumor", question="Does the slide hold tumor?", classes=("no", "yes"), label="yes",
         prob=(0.06, 0.94), set=("yes",), alpha=0.1, ood_percentile=41.0,
-        out_of_distribution=False, abstained=False, encoder="stain-stats",
+        out_of_distribution=False, abstained=False, encoder="morphology",
         grid_digest=tiles.digest, model_digest="0" * 64,
     )  # fmt: skip
     return features, Prediction((weight / weight.sum()).astype(np.float32), answer)

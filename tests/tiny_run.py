@@ -161,7 +161,7 @@ def _write_slide(folder: SlideFolder, index: int, slide: tuple[str, ...]) -> Non
             out.degrade("E162", "0.1 % of the tissue could not be read")
 
     def features(out: Commit) -> None:
-        write_features(out.part("stain-stats.zarr"), _features(rng))
+        write_features(out.part("morphology.zarr"), _features(rng))
 
     def cells(out: Commit) -> None:
         write_cells(out.part("classical.zarr"), _cells(rng, int(slide[4]), tissue.area_mm2(TISSUE)))
@@ -171,8 +171,8 @@ def _write_slide(folder: SlideFolder, index: int, slide: tuple[str, ...]) -> Non
     outputs = ("tiles.zarr", "tissue.zarr")
     _do(base("tile"), slide_id, "tile", outputs, {"ingest": base("ingest")}, tile)
     above = {"tile": base("tile")}
-    encoder, detector = base("features", "stain-stats"), base("cells", "classical")
-    _do(encoder, slide_id, "features", ("stain-stats.zarr",), above, features)
+    encoder, detector = base("features", "morphology"), base("cells", "classical")
+    _do(encoder, slide_id, "features", ("morphology.zarr",), above, features)
     _do(detector, slide_id, "cells", ("classical.zarr",), above, cells)
 
 
@@ -203,7 +203,7 @@ def _features(rng: np.random.Generator) -> Features:
     xy = np.array([(x, y) for y in range(128, 512, 128) for x in range(128, 768, 128)], np.int32)
     n = len(xy)
     attrs = FeaturesAttrs(
-        encoder="stain-stats",
+        encoder="morphology",
         encoder_digest="e",
         grid_digest="g",
         tile_px=128,
@@ -258,7 +258,7 @@ def _train(plan: Plan) -> None:
         dim=4,
         hidden=4,
         dropout=0.0,
-        encoder="stain-stats",
+        encoder="morphology",
         encoder_digest="e",
         tile_px=128,
         mpp=0.5,
@@ -277,7 +277,7 @@ def _train(plan: Plan) -> None:
     )
     arrays = {"model.weight": np.arange(8, dtype=np.float32)}
     base = plan.model_folder("tumor")
-    parents = {s: plan.results.slide(s).base("features", "stain-stats") for s in TRAINED}
+    parents = {s: plan.results.slide(s).base("features", "morphology") for s in TRAINED}
 
     def train(out: Commit) -> None:
         write_bundle(out.part("tumor"), spec, arrays, {"n": 4}, "# tumor\n")
@@ -302,7 +302,7 @@ def _predict(folder: SlideFolder, index: int, slide: tuple[str, ...]) -> None:
         out_of_distribution=foreign,
         abstained=foreign,
         reason="unlike the slides the model was trained on" if foreign else "",
-        encoder="stain-stats",
+        encoder="morphology",
         grid_digest="g",
         model_digest="m",
     )
@@ -312,7 +312,7 @@ def _predict(folder: SlideFolder, index: int, slide: tuple[str, ...]) -> None:
         attention = np.arange(1, n + 1, dtype=np.float32)
         write_prediction(out.part("tumor.zarr"), Prediction(attention / attention.sum(), attrs))
 
-    parents = {"features": folder.base("features", "stain-stats")}
+    parents = {"features": folder.base("features", "morphology")}
     base = folder.base("predictions", "tumor")
     _do(base, slide_id, "predict", ("tumor.zarr",), parents, predict)
 

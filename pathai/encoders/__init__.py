@@ -17,7 +17,13 @@ from pathai.registry import Registry
 if TYPE_CHECKING:
     from pathai.encoders.base import Encoder
 
-ENCODERS = Registry("encoders", {"stain-stats": "pathai.encoders.stain_stats:StainStats"})
+ENCODERS = Registry(
+    "encoders",
+    {
+        "morphology": "pathai.encoders.morphology:Morphology",
+        "tissue-small": "pathai.encoders.tissue_small:TissueSmall",
+    },
+)
 """Encoders of this package and of outside ones; ``docs/adding.md`` says how to add one."""
 
 

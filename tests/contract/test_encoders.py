@@ -8,7 +8,7 @@ import pytest
 
 from pathai.encoders import ENCODERS, load_encoder
 from pathai.encoders.base import Encoder
-from pathai.encoders.stain_stats import StainStats
+from pathai.encoders.morphology import Morphology
 from pathai.errors import PathaiError
 from pathai.testing.picture import synthetic_field
 
@@ -161,8 +161,8 @@ def test_weights_that_do_not_serve_are_refused(weights: dict[str, Path], tmp_pat
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PathaiError, match=r"E191.*stain-stats"):
-        load_encoder("stain-stat")
+    with pytest.raises(PathaiError, match=r"E191.*morphology"):
+        load_encoder("morpholog")
     with pytest.raises(PathaiError, match=r"E191.*no_such_net"):
         load_encoder("timm:no_such_net@x.safetensors")
     with pytest.raises(PathaiError, match=r"E191.*nowhere\.py"):
@@ -174,8 +174,8 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
         load_encoder(f"{tmp_path / 'own.py'}:Half")
 
 
-def test_stain_stats_mean_what_they_say() -> None:
-    encoder = StainStats()
+def test_morphology_says_what_is_there() -> None:
+    encoder = Morphology()
     tumor = synthetic_field(4, width=256, height=256)[0]
     white = np.full((256, 256, 3), 255, np.uint8)
     half = tumor.copy()

@@ -92,7 +92,7 @@ def test_every_layer_is_in_micrometers_and_the_scale_bar_shows(window):
 def test_a_place_of_the_store_lies_on_the_same_pixel_of_every_layer(window, run_folder):
     viewer, _ = window
     folder = results(run_folder).slide("S01")
-    features = folder.read_features("stain-stats")
+    features = folder.read_features("morphology")
     prediction = folder.read_prediction("tumor")
     attention, nuclei = viewer.layers["attention: tumor"], viewer.layers["nuclei"]
     size = features.size_px0

@@ -123,7 +123,7 @@ def unsuited(root, slide_id):
 
     folder = Plan(root / "config.yaml").results.slide(slide_id)
     key = Key("predict", 2, "stain", ("tumor.zarr",))
-    parents = {"features": folder.base("features", "stain-stats")}
+    parents = {"features": folder.base("features", "morphology")}
     run_stage(folder.base("predictions", "tumor"), slide_id, key, parents, predict)
 
 

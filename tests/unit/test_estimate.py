@@ -41,7 +41,7 @@ def run(plan: Plan, *stages: str, only: str = "") -> None:
 
 
 def tiles(found: Estimate) -> Range:
-    return found.total("tiles", "stain-stats")
+    return found.total("tiles", "morphology")
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_guess_holds_the_truth_and_the_truth_is_true(
     run(plan, "ingest", "tile", "features")
     after = estimate(plan, cores=2)
     assert [s.known for s in after.slides] == ["tiled"] * 3
-    true = [plan.results.slide(i).read_features("stain-stats").x.shape[0] for i in SIZES]
-    assert [s.tiles["stain-stats"] for s in after.slides] == [exactly(n) for n in true]
+    true = [plan.results.slide(i).read_features("morphology").x.shape[0] for i in SIZES]
+    assert [s.tiles["morphology"] for s in after.slides] == [exactly(n) for n in true]
     stored = sum(
         f.stat().st_size
         for i in SIZES
@@ -114,7 +114,7 @@ def test_only_what_is_left_takes_hours(tmp_path: Path, drawn: dict[str, Path]) -
     after = estimate(plan)
     assert after.total("core_hours", "ingest") == after.total("core_hours", "tile") == exactly(0)
     assert after.total("core_hours", "features").value > 0
-    rate = shipped_rates().features_s_per_tile["stain-stats"]
+    rate = shipped_rates().features_s_per_tile["morphology"]
     hours = tiles(after).value * rate.value / 3600
     assert after.total("core_hours", "features").value == pytest.approx(hours)
 
@@ -124,14 +124,14 @@ def test_the_runs_own_timings_come_first(tmp_path: Path, drawn: dict[str, Path])
     run(plan, "ingest", "tile")
     batch = next(iter(plan.slide_batches))
     known = estimate(plan)
-    count = known.slides[0].tiles["stain-stats"].value
+    count = known.slides[0].tiles["morphology"].value
     note = plan.state / "usage" / f"features-{batch}.json"
     note.parent.mkdir(parents=True)
     note.write_text(json.dumps({"cpu_s": 7200.0, "wall_s": 1.0, "stage": "features"}))
     found = estimate(plan)
     assert found.rates["features"] == "this run"
     assert found.rates["cells"] == "pathai's own measurement"
-    expected = [7200 / count * s.tiles["stain-stats"].value / 3600 for s in found.slides]
+    expected = [7200 / count * s.tiles["morphology"].value / 3600 for s in found.slides]
     assert [s.core_hours["features"].value for s in found.slides] == pytest.approx(expected)
     note.write_text(json.dumps({"cpu_s": FEWEST_SECONDS / 2}))
     assert estimate(plan).rates["features"] == "pathai's own measurement"
@@ -196,7 +196,7 @@ def test_the_verb(tmp_path: Path, drawn: dict[str, Path]) -> None:
     assert told.exit_code == 0
     data = json.loads(told.stdout)
     assert data["cores"] == 4
-    total = data["totals"]["tiles stain-stats"]
+    total = data["totals"]["tiles morphology"]
     assert total["low"] < total["value"] < total["high"]
     assert len(data["slides"]) == 3
     said = CliRunner().invoke(app, call)

@@ -83,7 +83,7 @@ def test_geojson_tiles_carry_the_attention(slide, tmp_path):
     features = json.loads(export(slide, "geojson", tmp_path / "x.geojson").read_text())["features"]
     tiles = [f for f in features if f["properties"]["objectType"] == "tile"]
     attention = slide.read_prediction("tumor").attention
-    grid = slide.read_features("stain-stats")
+    grid = slide.read_features("morphology")
     assert [f["properties"]["measurements"]["Attention: tumor"] for f in tiles] == pytest.approx(
         attention.tolist()
     )

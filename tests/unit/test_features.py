@@ -7,7 +7,7 @@ import pytest
 from folder_cases import make_folder
 
 from pathai.config import FeaturesConfig
-from pathai.encoders.stain_stats import StainStats
+from pathai.encoders.morphology import Morphology
 from pathai.errors import PathaiError
 from pathai.features import as_float16, run
 from pathai.store.commit import Commit
@@ -102,7 +102,7 @@ def test_no_tissue_gives_no_rows(tmp_path: Path) -> None:
 def test_grid_is_the_encoders_own(tmp_path: Path) -> None:
     image, _ = synthetic_field(1, width=1100, height=1100, mpp=0.25)
     folder = make_folder(tmp_path / "s", image, Mpp(0.25, 0.25))
-    found = features_of(folder, StainStats(), batch=2)
+    found = features_of(folder, Morphology(), batch=2)
     assert found.size_px0.tolist() == [512, 512]
     assert len(found.x) == 4  # tiles that are mostly outside of the slide are left out
     assert np.isfinite(found.x.astype(np.float32)).all()

@@ -190,7 +190,7 @@ def stored_slide(folder, stain):
         valid=np.ones(5, np.float16),
         tissue=np.ones(5, np.float16),
         attrs=FeaturesAttrs(
-            encoder="stain-stats",
+            encoder="morphology",
             encoder_digest="e",
             grid_digest="0" * 64,
             tile_px=64,
@@ -202,7 +202,7 @@ def stored_slide(folder, stain):
     work = {
         ("tile", ""): ("tissue.zarr", lambda p: write_tissue(
             p, TissueMap(classes, 16.0, Mpp(8.0, 8.0)))),
-        ("features", "stain-stats"): ("stain-stats.zarr", lambda p: write_features(p, features)),
+        ("features", "morphology"): ("morphology.zarr", lambda p: write_features(p, features)),
         ("cells", "classical"): ("classical.zarr", lambda p: write_cells(p, found)),
         ("predictions", "tumor"): ("tumor.zarr", lambda p: write_prediction(
             p, Prediction(attention, answer()))),

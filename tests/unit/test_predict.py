@@ -22,7 +22,7 @@ from pathai.train import train
 
 DIM = 10
 ATTRS = FeaturesAttrs(
-    encoder="stain-stats",
+    encoder="morphology",
     encoder_digest="e" * 64,
     grid_digest="grid",
     tile_px=256,
@@ -147,7 +147,7 @@ def test_no_tile_is_an_abstention(model: predict.Model) -> None:
 )
 def test_other_features_are_refused(model: predict.Model, change: dict[str, object]) -> None:
     given = slide(np.random.default_rng(6), tumor=True)
-    with pytest.raises(PathaiError, match="needs stain-stats") as caught:
+    with pytest.raises(PathaiError, match="needs morphology") as caught:
         model.answer(replace(given, attrs=ATTRS.model_copy(update=change)), SECTION)
     assert caught.value.code == "E181"
 
@@ -228,8 +228,8 @@ def folder_with(path: Path, stain: str) -> SlideFolder:
         stain=stain,
     )
     write_slide_info(folder.slide_json, info)
-    folder.features("stain-stats").parent.mkdir(parents=True)
-    write_features(folder.features("stain-stats"), slide(np.random.default_rng(8), tumor=True))
+    folder.features("morphology").parent.mkdir(parents=True)
+    write_features(folder.features("morphology"), slide(np.random.default_rng(8), tumor=True))
     return folder
 
 

@@ -8,9 +8,9 @@ from pathai.registry import Registry
 
 
 def test_unknown_name_gets_the_nearest_one():
-    registry = Registry("things", {"stain-stats": "math:pi", "mean": "math:e"})
-    with pytest.raises(PathaiError, match="stain-stats") as caught:
-        registry.load("stain-stat")
+    registry = Registry("things", {"morphology": "math:pi", "mean": "math:e"})
+    with pytest.raises(PathaiError, match="morphology") as caught:
+        registry.load("morpholog")
     assert caught.value.code == "E191"
 
 

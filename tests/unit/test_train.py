@@ -39,7 +39,7 @@ TASK = Task(
     limits=("synthetic slides",),
 )
 ATTRS = FeaturesAttrs(
-    encoder="stain-stats",
+    encoder="morphology",
     encoder_digest="e" * 64,
     grid_digest="g",
     tile_px=256,
@@ -242,7 +242,7 @@ def test_bad_data_are_named() -> None:
     refused("E184", "no slide", [])
     wrong = TASK.model_copy(update={"train_on": {"part": "1"}})
     refused("E184", "no column 'part'", rows, wrong)
-    refused("E181", "features of stain-stats", rows, TASK.model_copy(update={"encoder": "x"}))
+    refused("E181", "features of morphology", rows, TASK.model_copy(update={"encoder": "x"}))
     good = store["s02-0"]
     store["s02-0"] = replace(good, attrs=ATTRS.model_copy(update={"encoder_digest": "f" * 64}))
     refused("E181", "s00-0 and s02-0", rows)

@@ -143,7 +143,7 @@ def test_parents_are_compared(tiny_copy):
     manifest = read_manifest(path)
     write_manifest(path, manifest.model_copy(update={"config_digest": "another"}))
     found = {fault.file: fault for fault in verify(root).faults}
-    stale = {f"slides/E1/{name}{SUFFIX}" for name in ("features/stain-stats", "cells/classical")}
+    stale = {f"slides/E1/{name}{SUFFIX}" for name in ("features/morphology", "cells/classical")}
     assert set(found) == stale | {f"cases/C-PE/findings{SUFFIX}"}
     assert all(fault.code == "E166" for fault in found.values())
 

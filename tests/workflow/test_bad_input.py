@@ -197,7 +197,7 @@ def test_real_slides_of_two_readers_through_the_chain(finished_demo, test_data, 
     assert readers == {"CMU": "openslide", "OS1": "tiffslide"}
     for slide_id in readers:
         slide = plan.results.slide(slide_id)
-        assert len(slide.read_features("stain-stats").x) > 0
+        assert len(slide.read_features("morphology").x) > 0
         counts = slide.read_cells_attrs("classical")
         assert counts.count.value > 0
         assert counts.density_per_mm2.low < counts.density_per_mm2.high

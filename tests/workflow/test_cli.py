@@ -27,7 +27,7 @@ def slide(tmp_path_factory):
     out = folder / "results" / "slides" / "S1"
     ok("ingest", folder / "a slide's name; $(x).svs", "-o", out)
     ok("tile", out, "--slide", folder / "a slide's name; $(x).svs")
-    ok("features", out, "--encoder", "stain-stats")
+    ok("features", out, "--encoder", "morphology")
     ok("cells", out, "--detector", "classical")
     return out
 

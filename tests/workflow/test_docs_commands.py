@@ -133,7 +133,7 @@ def test_the_page_on_the_store_lists_what_lies_there(finished_demo):
     sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
     folder = SlideFolder(finished_demo / "results" / "slides" / "S01")
     groups = {
-        "features/&lt;encoder&gt;.zarr": folder.features("stain-stats"),
+        "features/&lt;encoder&gt;.zarr": folder.features("morphology"),
         "cells/&lt;detector&gt;.zarr": folder.cells("classical"),
         "predictions/&lt;task&gt;.zarr": folder.prediction("tumor"),
     }

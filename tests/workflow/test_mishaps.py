@@ -178,7 +178,7 @@ def test_text_of_a_foreign_file_is_not_repeated_in_any_form(tmp_path):
         (["ingest", "slides/S1.svs", "-o", "x/a b"], "unsafe id"),
         (["ingest", "slides/S1.svs", "-o", "x/S1", "--mpp", "nan"], "positive"),
         (["features", "results/slides/S9"], "no slide here"),
-        (["features", "results/slides/S9", "--encoder", "foo"], "stain-stats"),
+        (["features", "results/slides/S9", "--encoder", "foo"], "morphology"),
         (["cells", "results/slides/S9", "--detector", "bar"], "classical"),
         (["init", "x", "--slides", "nowhere"], "not found"),
     ],

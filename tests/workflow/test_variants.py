@@ -111,7 +111,7 @@ def test_a_server_elsewhere_is_refused_and_nothing_is_sent(demo):
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("features: {encoders: [stain-stat]}", "E191"),
+        ("features: {encoders: [morpholog]}", "E191"),
         ("features: {encoders: ['timm:resnet10t@nowhere.safetensors']}", "E183"),
         ("cells: {detector: stardist9}", "E191"),
         ("report: {drafter: openai-compatible}", "E190"),
