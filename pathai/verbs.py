@@ -249,17 +249,17 @@ def list_encoders(*, as_json: bool) -> None:
     """Encoders: those that need no weights, then the published ones from their cards."""
     from pathai.encoders import ENCODERS
     from pathai.encoders.cards import CARDS
-    from pathai.encoders.table import HEAD, row
+    from pathai.encoders.table import HEAD, own_row, row
 
     if as_json:
         own = {name: {"target": ENCODERS[name]} for name in ENCODERS.names()}
         print_json(own | {name: card.model_dump(mode="json") for name, card in CARDS.items()})
         return
-    rows = [HEAD, *((name, "no weights needed") for name in ENCODERS.names())]
-    rows += [row(card) for card in CARDS.values()]
-    widths = [max(len(r[k]) for r in rows if len(r) == len(HEAD)) for k in range(len(HEAD))]
+    own_rows = [own_row(name, ENCODERS.load(name)) for name in ENCODERS.names()]
+    rows = [HEAD, *own_rows, *(row(card) for card in CARDS.values())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for cells in rows:
-        line = "  ".join(f"{cell:<{w}}" for cell, w in zip(cells, widths, strict=False))
+        line = "  ".join(f"{cell:<{w}}" for cell, w in zip(cells, widths, strict=True))
         sys.stdout.write(line.rstrip() + "\n")
 
 

@@ -1,5 +1,7 @@
 """Cards as rows of a table: what ``pathai list encoders`` prints and the documentation shows."""
 
+from typing import Any
+
 from pathai.encoders.cards import Card
 
 HEAD = ("encoder", "tile", "µm/px", "vector", "parameters", "licence", "use", "access", "network")
@@ -20,6 +22,21 @@ def row(card: Card) -> tuple[str, ...]:
         card.terms,
         ACCESS[card.gated],
         NETWORK[card.buildable],
+    )
+
+
+def own_row(name: str, made: Any) -> tuple[str, ...]:
+    """Cells of an encoder without a card: of this package, or of an outside one."""
+    tile, mpp, dim = (getattr(made, part, None) for part in ("tile_px", "mpp", "dim"))
+    inside = str(getattr(made, "__module__", "")).startswith("pathai.")
+    known = ("Apache-2.0", "open", "ships", "built here") if inside else ("", "unknown", "", "")
+    return (
+        name,
+        f"{tile} px" if tile else "",
+        f"{mpp:g}" if mpp else "",
+        str(dim or ""),
+        "",
+        *known,
     )
 
 
