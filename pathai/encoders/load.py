@@ -150,9 +150,13 @@ def _renamed(state: State, own: State) -> State:
 
 
 def _without_heads(network: Any, state: State) -> State:
-    """Without the classifier or pooler that the publisher trained on top."""
+    """Without the classifier or pooler that the publisher trained on top.
+
+    Files of older transformers also hold the numbers 0, 1, 2 ... as ``position_ids``.
+    """
     heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     drop = (*(f"{head}." for head in (*heads, "pooler")), "embeddings.mask_token")
     own = network.state_dict()
+    state = {k: v for k, v in state.items() if k in own or not k.endswith(".position_ids")}
     return {k: v for k, v in state.items() if k in own or not k.startswith(drop)}
