@@ -101,12 +101,16 @@ def place_of(card: Published, place: str, setup: Setup) -> Path:
     return path
 
 
-@cache
 def digest_at(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of a folder; once per process.
 
     What is hidden, and what Python writes on import, does not count.
     """
+    return _digest_at(path.absolute())  # a relative path means another file elsewhere
+
+
+@cache
+def _digest_at(path: Path) -> str:
     if path.is_file():
         return hash_file(path).sha256
     files = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
