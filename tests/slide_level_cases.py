@@ -46,9 +46,7 @@ def make_features(
     size = np.full(2, step, np.float32)
     xy = np.floor(places * step * stride / tile_px + 0.5).astype(np.int32)
     ones = np.ones(len(x), np.float16)
-    return Features(
-        x.astype(np.float16), xy, size, ones if valid is None else valid, ones, attrs
-    )
+    return Features(x.astype(np.float16), xy, size, ones if valid is None else valid, ones, attrs)
 
 
 def put_features(folder: SlideFolder, features: Features) -> SlideFolder:

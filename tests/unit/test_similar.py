@@ -1,4 +1,4 @@
-"""Similar cases: planted neighbors are found, percentiles are true, patients never meet themselves."""
+"""Similar cases: planted neighbors are found, percentiles true, no patient meets itself."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,9 @@ def test_percentiles_of_a_random_slide_are_uniform():
         seen += [n.percentile for n in similar("S0000", table, patient_of, 60).neighbors]
     seen = np.sort(seen) / 100
     apart = np.abs(seen - np.arange(1, len(seen) + 1) / len(seen)).max()
-    assert apart < 1.63 / np.sqrt(20 * 59 / 4)  # 1 % of Kolmogorov's law; a slide's are not independent
+    assert apart < 1.63 / np.sqrt(
+        20 * 59 / 4
+    )  # 1 % of Kolmogorov's law; a slide's are not independent
 
 
 def test_how_unusual_a_slide_is_is_uniform_too():
@@ -150,7 +152,7 @@ def test_features_in_units_of_their_own_weigh_the_same():
 def test_vectors_of_different_making_are_not_compared(other):
     table, patient_of = cohort(5)
     table["S0003"] = vector(np.ones(32), **other)
-    with pytest.raises(PathaiError, match="E181: S0003: .*S0000") as error:
+    with pytest.raises(PathaiError, match=r"E181: S0003: .*S0000") as error:
         similar("S0000", table, patient_of)
     assert "pathai slide-vector" in error.value.remedy
 

@@ -43,7 +43,11 @@ def test_the_mean_is_the_mean_summed_in_double_precision(slide):
     assert found.vector.dtype == np.float32
     np.testing.assert_array_equal(found.vector, x.astype(np.float64).mean(0).astype(np.float32))
     attrs = found.attrs
-    assert (attrs.encoder, attrs.tile_encoder, attrs.tiles) == ("mean:stain-stats", "stain-stats", 50)
+    assert (attrs.encoder, attrs.tile_encoder, attrs.tiles) == (
+        "mean:stain-stats",
+        "stain-stats",
+        50,
+    )
     assert (attrs.grid_digest, attrs.tile_encoder_digest) == ("g" * 64, "e" * 64)
     assert len(attrs.names) == 16
 
@@ -163,7 +167,9 @@ def test_a_run_makes_vectors_only_where_asked(tiny_copy, monkeypatch):
     assert batches == plan.receipts()["features"]
     assert {("slide", batch) for batch in batches} <= set(plan.needs("cohort", "cohort"))
     assert plan.needs("slide", batches[0]) == [("features", batches[0])]
-    made = {s.subject: s.run().status for b in batches for s in chain.steps_of_receipt(plan, "slide", b)}
+    made = {
+        s.subject: s.run().status for b in batches for s in chain.steps_of_receipt(plan, "slide", b)
+    }
     assert made["T1"] == "ok"
     assert (made["E4"], made["F1"], made["N1"]) == ("degraded", "failed", "skipped")
 

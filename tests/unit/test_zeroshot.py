@@ -169,7 +169,7 @@ def test_words_and_tiles_must_come_from_one_file(clip, known, tmp_path, monkeypa
 
 def test_a_tokenizer_that_is_missing_is_named(known, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((known / "model.safetensors").read_bytes())
-    with pytest.raises(PathaiError, match="E183: .*vocab.json"):
+    with pytest.raises(PathaiError, match=r"E183: .*vocab.json"):
         load_text_tower(f"tiny-clip@{tmp_path / 'model.safetensors'}")
 
 
@@ -323,7 +323,7 @@ def test_scores_are_made_again_when_the_words_change_and_only_then(tmp_path, mon
 def test_a_wrong_file_of_prompts_is_refused_by_name_and_key(tmp_path, text, said):
     file = tmp_path / "words.yaml"
     file.write_text(text)
-    with pytest.raises(PathaiError, match="E190: words.yaml") as error:
+    with pytest.raises(PathaiError, match=r"E190: words.yaml") as error:
         load_prompts(file)
     assert said in f"{error.value}"
 
@@ -343,7 +343,7 @@ def test_a_tower_names_the_tiles_of_its_own_space():
     assert features_for("conch") == "conch-joint"
     assert features_for("keep@models/KEEP") == "keep"
     assert features_for("keep@models/KEEP:keep@w.safetensors") == "keep@w.safetensors"
-    with pytest.raises(PathaiError, match="E191.*plop"):
+    with pytest.raises(PathaiError, match=r"E191.*plop"):
         features_for("plop")
 
 
