@@ -190,11 +190,9 @@ def slide_vector(
     batch: Batch = "",
 ) -> None:
     """Describe a slide by one vector, from its tiles' features."""
-    from pathai import slide_verbs, verbs
+    from pathai import slide_verbs
 
-    if batch:
-        raise typer.Exit(verbs.batch("slide", config, batch))
-    raise typer.Exit(slide_verbs.slide_vector(folders, encoder, config))
+    raise typer.Exit(slide_verbs.slide_vector(folders, encoder, config, batch))
 
 
 @app.command()
@@ -366,9 +364,7 @@ def verify(
 
 @app.command("list")
 def list_(
-    what: Annotated[
-        str, typer.Argument(help="encoders, heads, detectors, ...: what there is, an error says")
-    ],
+    what: Annotated[str, typer.Argument(help="encoders, heads, ...: an error names them all")],
     json: Json = False,
 ) -> None:
     """List what can be named in a configuration."""

@@ -15,8 +15,12 @@ from pathai.store.manifest import READABLE, SUFFIX, read_manifest
 from pathai.store.records import SlideVector
 
 
-def slide_vector(folders: list[Path] | None, encoder: str, config: Path | None) -> int:
-    """Vectors of single slides, by the named encoder or those of the configuration."""
+def slide_vector(
+    folders: list[Path] | None, encoder: str, config: Path | None, batch: str = ""
+) -> int:
+    """Vectors of a batch, or of single slides by the named encoder or the configuration's."""
+    if batch:
+        return verbs.batch("slide", config, batch)
     made = []
     for folder in verbs.slide_folders(folders):
         settings = verbs.settings(folder.path, config)

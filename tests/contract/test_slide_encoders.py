@@ -83,7 +83,7 @@ def code_folder(path: Path) -> Path:
     settings = {"model_type": "stand-in", "auto_map": auto, "architectures": ["StandIn"]}
     (path / "config.json").write_text(json.dumps(settings))
     (path / "stand_in.py").write_text(CODE)
-    scale = torch.tensor(float(np.log(25.0)))
+    scale = torch.tensor(float(np.log(25.0)), dtype=torch.float16)
     save_file({"logit_scale": scale}, path / "model.safetensors", {"format": "pt"})
     return path
 
@@ -123,7 +123,9 @@ def test_titan_gets_features_places_and_edge(folder):
     np.testing.assert_allclose(vector, features.x.astype(float).mean(0), atol=1e-5)
     assert vector.dtype == np.float32
     network = encoder._forward.__closure__  # what the stand-in has seen
-    seen = next(c.cell_contents for c in network if hasattr(c.cell_contents, "seen")).seen
+    network = next(c.cell_contents for c in network if hasattr(c.cell_contents, "seen"))
+    assert network.logit_scale.dtype == torch.float32
+    seen = network.seen
     assert seen["x"].shape == (1, 7, 768)
     assert seen["x"].dtype == torch.float32
     assert (seen["xy"].shape, seen["xy"].dtype) == ((1, 7, 2), torch.int64)
@@ -468,7 +470,7 @@ def test_keep_gets_padded_words_from_its_own_folder(folder):
     found = tower.encode(["tumor", "fat"])
     assert found.shape == (2, 768)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-    assert tower.temperature == pytest.approx(1 / 25)
+    assert tower.temperature == pytest.approx(1 / 25, rel=1e-3)
     with pytest.raises(PathaiError, match="E190: keep reads 256 tokens"):
         tower.encode(["fat " * 300])
 

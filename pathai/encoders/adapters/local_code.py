@@ -37,4 +37,4 @@ def from_folder(card: Published, folder: Path) -> Any:
         raise PathaiError("E182", f"{card.name}: {folder.name}: {line}") from None
     for key in sorted(loaded["missing_keys"]):  # else they would be random numbers, unsaid
         raise PathaiError("E182", f"{card.name}: the weights in {folder.name} lack {key}")
-    return network
+    return network.float()  # stored in half precision, it would be built so
