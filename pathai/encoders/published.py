@@ -4,6 +4,7 @@ A name is ``<card>[@<file or folder>][:<tile encoder>]``; the last part names wh
 taken, for those who keep their tile encoder's weights in a file of their own.
 """
 
+import re
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
@@ -15,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pathai.encoders.cards import Terms
 from pathai.encoders.setup import Setup
-from pathai.encoders.weights import locate
 from pathai.errors import PathaiError
 from pathai.store.manifest import canonical, hash_file
 
@@ -92,13 +92,29 @@ def place_of(card: Published, place: str, setup: Setup) -> Path:
         message = f"{card.name} runs code of its publisher, which is never fetched unasked"
         raise PathaiError("E183", message, remedy)
     if not place:
-        found: Any = card  # weights are located by name, repo, revision and file alone
-        return locate(found, setup)
+        return _located(card, setup)
     path = Path(place)
     if not (path.is_file() if card.file else path.is_dir()):
         kind = "file" if card.file else "folder"
         raise PathaiError("E183", f"{card.name}: there is no {kind} {path}", f"give a {kind}")
     return path
+
+
+def _located(card: Published, setup: Setup) -> Path:
+    """Weights in the folder of weights, else in the hub's cache on this machine."""
+    own = setup.weights / card.name / card.file
+    if own.is_file():
+        return own
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", card.repo):
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(card.repo, card.file, revision=card.revision)
+        if isinstance(cached, str):
+            return Path(cached)
+    version = f" at revision {card.revision}" if card.revision else ""
+    gate = " (access has to be asked for)" if card.gated else ""
+    remedy = f"put {card.file} of {card.repo}{version}{gate} into {own.parent}, or name a file"
+    raise PathaiError("E183", f"{card.name} has no weights here", remedy)
 
 
 def digest_at(path: Path) -> str:

@@ -352,6 +352,25 @@ def test_a_package_that_is_missing_is_named_with_its_place(tmp_path):
         assert "git+https://" in error.value.remedy
 
 
+@pytest.mark.parametrize("name", [n for n, c in ALL.items() if c.file])
+def test_weights_that_are_missing_are_named_with_their_place(name, tmp_path):
+    card = ALL[name]
+    load = load_text_tower if name.startswith("text:") else load_slide_encoder
+    with pytest.raises(PathaiError, match=f"E183: {card.name} has no weights") as error:
+        load(card.name, Setup(weights=tmp_path))
+    for part in (card.file, card.repo, str(tmp_path / card.name)):
+        assert part in error.value.remedy
+    with pytest.raises(PathaiError, match=f"E183: {card.name}: there is no file"):
+        load(f"{card.name}@{tmp_path / 'no-such'}", Setup(weights=tmp_path))
+
+
+def test_weights_in_their_folder_are_found(tmp_path):
+    (tmp_path / "chief").mkdir()
+    torch.save(chief_state(), tmp_path / "chief" / "CHIEF_pretraining.pth")
+    encoder = load_slide_encoder("chief", Setup(weights=tmp_path))
+    assert encoder.encode(bag("chief")).shape == (768,)
+
+
 # --- text towers of packages ------------------------------------------------------------------
 
 
