@@ -205,6 +205,38 @@ def _linked(text: str) -> str:
     return re.sub(r"docs/([a-z-]+)\.md", r"[\1](\1.md)", text)
 
 
+def encoders() -> str:
+    """Published encoders, from their cards."""
+    from pathai.encoders.cards import CARDS
+    from pathai.encoders.table import HEAD, row
+
+    return table(HEAD, [(f"`{c.name}`", *row(c)[1:]) for c in CARDS.values()])
+
+
+def facts() -> str:
+    """What each card says beside the table, and where it was read."""
+    from pathai.encoders.cards import CARDS
+
+    return "\n".join(_card(card) for card in CARDS.values())
+
+
+def _card(c: Any) -> str:
+    fit = {
+        "none": "",
+        "resize": f", resized to {c.input_px}",
+        "crop": f", of it the middle {c.input_px}",
+    }
+    words = {"class": "class token", "class+mean": "class token and mean of the patches",
+             "mean": "mean of the patches", "pooled": "pooled by the network"}  # fmt: skip
+    counted = f"{c.parameters:,} {'counted' if c.buildable else 'said'}"
+    lines = [f"### {c.title} {{#{c.name}}}", "",
+             f"`{c.name}`: {c.tile_px} px{fit[c.fit]}; {words[c.rule]}; "
+             f"{c.published} parameters as published, {counted}; "
+             f"`{c.repo}`, {c.paper}."]  # fmt: skip
+    lines += ["", "In doubt: " + "; ".join(c.doubts) + "."] if c.doubts else []
+    return "\n".join([*lines, "", "Sources: " + ", ".join(c.sources) + ".", ""])
+
+
 def findings() -> str:
     """The registry of findings."""
     from pathai.finding import registry
@@ -303,7 +335,7 @@ def tissue() -> str:
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (configuration, task, sheet, stains, verbs, errors, findings, flags, llm, keys,
-                 features, cells, prediction, tissue)
+                 features, cells, prediction, tissue, encoders, facts)
 }  # fmt: skip
 """Name of a part to what writes it."""
 

@@ -14,7 +14,7 @@ from pathai.config import Config, Sheet, SheetRow, TrainConfig
 from pathai.encoders import check_name, weights_file
 from pathai.encoders.cards import CARDS, require_licence
 from pathai.encoders.setup import Setup
-from pathai.encoders.weights import locate
+from pathai.encoders.weights import digest, locate
 from pathai.errors import PathaiError
 from pathai.plan import Model, Plan
 from pathai.slide_level import slide_step
@@ -23,7 +23,7 @@ from pathai.step import Step as Step
 from pathai.step import digest_of
 from pathai.store.commit import Commit, Key, manifest_path
 from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, slug
-from pathai.store.manifest import READABLE, hash_file, read_manifest
+from pathai.store.manifest import READABLE, read_manifest
 from pathai.task import Task
 
 if TYPE_CHECKING:
@@ -128,7 +128,11 @@ def encoder_setup(config: Config) -> Setup:
     """Where weights lie and how networks run, by the configuration."""
     weights, features = config.weights, config.features
     return Setup(
-        Path(weights.folder), weights.licence, weights.network, features.precision, features.compile
+        Path(weights.folder).absolute(),
+        weights.licence,
+        weights.network,
+        features.precision,
+        features.compile,
     )
 
 
@@ -138,8 +142,8 @@ def encoder_identity(config: Config, name: str) -> str:
     Raises
     ------
     PathaiError
-        E183 when the file is missing, E190 for an absolute path, which would enter the results,
-        E185 for a card whose licence is not allowed.
+        E183 when the file is missing, E182 when it is not that of the card or its lock, E190 for
+        an absolute path, which would enter the results, E185 for a forbidden licence.
     """
     setup, file = encoder_setup(config), weights_file(name)
     card = CARDS.get(name.partition("@")[0])
@@ -151,13 +155,14 @@ def encoder_identity(config: Config, name: str) -> str:
     if file and not Path(file).is_file():
         raise PathaiError("E183", f"encoder file {file} not found")
     if card is not None and not file:
-        return _file_digest(locate(card, setup))
-    return _file_digest(Path(file)) if file else ""
+        return _weights_digest(card.name, setup)
+    return digest(Path(file)) if file else ""
 
 
 @cache
-def _file_digest(path: Path) -> str:
-    return hash_file(path).sha256
+def _weights_digest(name: str, setup: Setup) -> str:
+    """Found and proven once per process, for all slides of a run."""
+    return locate(CARDS[name], setup).sha256
 
 
 def check_encoder(config: Config, name: str) -> None:

@@ -22,10 +22,16 @@ app = typer.Typer(
 )
 report_app = typer.Typer(help="Findings and draft reports.", no_args_is_help=True)
 app.add_typer(report_app, name="report")
+weights_app = typer.Typer(help="Weights of published encoders.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="configuration of a run")]
 Batch = Annotated[str, typer.Option("--batch", help="a batch of the run", hidden=True)]
 Folders = Annotated[list[Path] | None, typer.Argument(metavar="DIR", help="slide folders")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="published encoders")]
+WeightsFolder = Annotated[
+    Path | None, typer.Option("--folder", help="folder of weights; default: the configuration's")
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON to stdout")]
 
 
@@ -172,9 +178,11 @@ def features(
 ) -> None:
     """Describe every tissue tile by one vector."""
     from pathai import chain, verbs
+    from pathai.encoders import check_name
 
     if batch:
         raise typer.Exit(verbs.batch("features", config, batch))
+    check_name(encoder)
     made = [
         chain.features_step(verbs.settings(f.path, config), f, encoder)
         for f in verbs.slide_folders(folders)
@@ -300,6 +308,32 @@ def draft(
     if batch:
         raise typer.Exit(verbs.batch("report", config, batch))
     raise typer.Exit(verbs.draft_cases(config, cases or []))
+
+
+@weights_app.command()
+def fetch(
+    names: Names = None,
+    config: ConfigFile = None,
+    folder: WeightsFolder = None,
+    revision: Annotated[str, typer.Option(help="commit, tag or branch of one encoder")] = "",
+) -> None:
+    """Download weights from the Hugging Face hub, check them and pin them."""
+    from pathai import verbs
+
+    raise typer.Exit(verbs.fetch_weights(names or [], config, folder, revision))
+
+
+@weights_app.command("check")
+def check_weights(
+    names: Names = None,
+    config: ConfigFile = None,
+    folder: WeightsFolder = None,
+    json: Json = False,
+) -> None:
+    """Read every byte of the weights that are here; say what is missing or damaged."""
+    from pathai import verbs
+
+    raise typer.Exit(verbs.check_weights(names or [], config, folder, as_json=json))
 
 
 @app.command()

@@ -5,13 +5,18 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from pathai.batch import print_json, say
 from pathai.errors import PathaiError
+
+if TYPE_CHECKING:
+    from pathai.config import Config
 
 FLOORS = {"openslide-bin": (4, 0, 1, 1), "torch": (2, 10), "zarr": (3, 1, 6), "snakemake": (9,)}
 """Oldest versions without a known memory fault, unsafe load or missing feature.
@@ -39,7 +44,7 @@ def check(config: Path | None) -> list[Check]:
     checks += [_optional("napari", "viewer", "pathai review"), _display()]
     checks += [_optional("s3fs", "remote", "slides on a server")]
     checks += [_optional("openai", "llm", "report drafts by a local language model")]
-    return checks + (_configuration(config) if config else [])
+    return checks + (_configuration(config) if config else [_weights()])
 
 
 def _python() -> Check:
@@ -97,18 +102,52 @@ def _display() -> Check:
     return Check(name="display", ok=ok, needed=False, found=found, remedy=remedy)
 
 
+def _weights() -> Check:
+    """How many published encoders have weights here; what a run needs, its configuration says."""
+    from pathai.encoders.cards import CARDS
+    from pathai.encoders.weights import here
+
+    count = len(here(Path("weights")))
+    found = f"of {count} of {len(CARDS)} published encoders, in weights/ or the cache of the hub"
+    return Check(name="weights", ok=True, needed=False, found=found)
+
+
+def _encoder(settings: "Config", name: str) -> str:
+    """Where an encoder's weights are and what they may be used for; no weights are read."""
+    from pathai.chain import check_encoder, encoder_setup
+    from pathai.encoders.cards import CARDS, require_licence
+    from pathai.encoders.weights import find, missing, prove, recorded
+
+    if name not in CARDS:
+        check_encoder(settings, name)
+        return name
+    card, setup = CARDS[name], encoder_setup(settings)
+    require_licence(card, setup.licence)
+    licence = f"licence {card.licence} ({card.terms}), weights.licence: {setup.licence}"
+    found = find(card, setup.weights)
+    if found is None:
+        if setup.network and not card.gated:
+            return f"{name}: no weights here, the run fetches them; {licence}"
+        lacking = missing(card, setup.weights)
+        raise PathaiError(lacking.code, f"{lacking.message}; {licence}", lacking.remedy)
+    sha256 = recorded(card, found, setup.weights)
+    if sha256:
+        prove(card, found, setup.weights)  # as the lock says: nothing is read
+    known = f"SHA-256 {sha256[:12]}" if sha256 else f"not hashed yet: pathai weights check {name}"
+    return f"{name}: {card.file} ({found.place}), {known}; {licence}"
+
+
 def _configuration(config: Path) -> list[Check]:
-    from pathai.chain import check_encoder
     from pathai.detectors import DETECTORS
     from pathai.drafters import DRAFTERS
     from pathai.plan import Plan
 
     checks = []
 
-    def attempt(name: str, act: Callable[[], object], found: str) -> None:
+    def attempt(name: str, act: Callable[[], object], found: str = "") -> None:
         try:
-            act()
-            checks.append(Check(name=name, ok=True, needed=True, found=found))
+            said = act()
+            checks.append(Check(name=name, ok=True, needed=True, found=found or str(said)))
         except PathaiError as error:
             text = f"{error.code}: {error.message}"
             checks.append(Check(name=name, ok=False, needed=True, found=text, remedy=error.remedy))
@@ -122,7 +161,7 @@ def _configuration(config: Path) -> list[Check]:
     attempt("tasks and models", lambda: (plan[0].tasks, plan[0].models), "readable")
     with contextlib.chdir(plan[0].root):
         for name in settings.features.encoders:
-            attempt("encoder", lambda name=name: check_encoder(settings, name), name)  # type: ignore[misc]
+            attempt("encoder", partial(_encoder, settings, name))
     detector, drafter = settings.cells.detector, settings.report.drafter
     attempt("detector", lambda: DETECTORS[detector], detector)
     attempt("drafter", lambda: DRAFTERS[drafter], drafter)

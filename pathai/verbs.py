@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pathai import chain
 from pathai.batch import exit_code, folder_config, print_json, run_batch, run_steps, say
 from pathai.chain import Step
 from pathai.config import Config, check_id, load_config, load_sheet
+from pathai.encoders.setup import Setup
 from pathai.errors import CODES, PathaiError
 from pathai.plan import Plan, check_columns
 from pathai.run import owned
@@ -63,7 +65,15 @@ def check_detector(name: str) -> None:
 def settings(folder: Path, config: Path | None) -> Config:
     """Configuration named, or of the run around the folder, or the defaults."""
     path = config or folder_config(folder)
-    return load_config(path) if path else Config()
+    return _config(path) if path else Config()
+
+
+def _config(path: Path) -> Config:
+    """A configuration with its folder of weights, which is relative to it."""
+    config = load_config(path)
+    folder = str(path.absolute().parent / config.weights.folder)
+    weights = config.weights.model_copy(update={"folder": folder})
+    return config.model_copy(update={"weights": weights})
 
 
 def slide_file(folder: SlideFolder, slide: Path | None, config: Path | None) -> Place:
@@ -138,6 +148,43 @@ def draft_cases(config: Path | None, cases: list[str]) -> int:
     return exit_code(run_steps(plan, made))
 
 
+def fetch_weights(names: list[str], config: Path | None, folder: Path | None, revision: str) -> int:
+    """Download weights; 1 if some were not got."""
+    from pathai.weights import fetch
+
+    names, setup = _weights(names, config, folder)
+    if not names and config is None:
+        raise wrong("give the names of published encoders, or --config")
+    if not names:
+        say("nothing to fetch: the configuration names no published encoder")
+    if revision and len(names) > 1:
+        raise wrong("--revision is of one encoder")
+    return int(bool(fetch(names, setup, revision)))
+
+
+def check_weights(
+    names: list[str], config: Path | None, folder: Path | None, *, as_json: bool
+) -> int:
+    """Read every byte of the weights; 1 if some are missing or damaged."""
+    from pathai.weights import check, show
+
+    names, setup = _weights(names, config, folder)
+    rows = [] if config and not names else check(names, setup)
+    return show(rows, setup.weights, as_json=as_json)
+
+
+def _weights(names: list[str], config: Path | None, folder: Path | None) -> tuple[list[str], Setup]:
+    """Encoders named, or those of the configuration, and where their weights are to lie."""
+    from pathai.weights import configured
+
+    path = config or (Path("config.yaml") if Path("config.yaml").is_file() else None)
+    settings = _config(path) if path else Config()
+    setup = chain.encoder_setup(settings)
+    if folder is not None:
+        setup = replace(setup, weights=folder)
+    return names or (configured(settings.features.encoders) if config else []), setup
+
+
 def review(results: Path, reader: str) -> None:
     """Open the viewer."""
     from pathai.viewer.app import review as open_viewer
@@ -186,6 +233,9 @@ def verify(paths: list[Path], *, as_json: bool) -> int:
 
 def list_names(what: str, *, as_json: bool) -> None:
     """Names of a registry, the shipped tasks, or the table of errors."""
+    if what == "encoders":
+        list_encoders(as_json=as_json)
+        return
     rows = _names(what)
     if as_json:
         print_json(dict(rows))
@@ -193,6 +243,24 @@ def list_names(what: str, *, as_json: bool) -> None:
     width = max((len(name) for name, _ in rows), default=0)
     for name, text in rows:
         sys.stdout.write(f"{name:<{width}}  {text}\n".rstrip() + "\n")
+
+
+def list_encoders(*, as_json: bool) -> None:
+    """Encoders: those that need no weights, then the published ones from their cards."""
+    from pathai.encoders import ENCODERS
+    from pathai.encoders.cards import CARDS
+    from pathai.encoders.table import HEAD, row
+
+    if as_json:
+        own = {name: {"target": ENCODERS[name]} for name in ENCODERS.names()}
+        print_json(own | {name: card.model_dump(mode="json") for name, card in CARDS.items()})
+        return
+    rows = [HEAD, *((name, "no weights needed") for name in ENCODERS.names())]
+    rows += [row(card) for card in CARDS.values()]
+    widths = [max(len(r[k]) for r in rows if len(r) == len(HEAD)) for k in range(len(HEAD))]
+    for cells in rows:
+        line = "  ".join(f"{cell:<{w}}" for cell, w in zip(cells, widths, strict=False))
+        sys.stdout.write(line.rstrip() + "\n")
 
 
 def _names(what: str) -> list[tuple[str, str]]:

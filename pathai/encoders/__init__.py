@@ -44,8 +44,9 @@ def check_name(name: str) -> None:
     plain = name.partition("@")[0]
     if name.startswith("timm:") or ".py:" in name or plain in CARDS or plain in ENCODERS.names():
         return
-    near = get_close_matches(plain, names()) or ["pathai list encoders"]
-    raise PathaiError("E191", f"no encoder named {plain!r}", f"try {', '.join(near)}")
+    near = get_close_matches(plain, names()) or ENCODERS.names()
+    remedy = f"try {', '.join(near)}, or see pathai list encoders"
+    raise PathaiError("E191", f"no encoder named {plain!r}", remedy)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Networks from cards: the module, and how its tokens become one vector."""
 
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 import torch
 
 from pathai.encoders.cards import Card
+from pathai.encoders.conv_stem import ConvStem
 from pathai.encoders.network import Tokens
 from pathai.encoders.torchvision_shim import import_timm
 from pathai.errors import PathaiError
@@ -17,7 +19,7 @@ def build(card: Card, *, meta: bool = False) -> Any:
     Parameters
     ----------
     card : Card
-        Of source ``timm`` or ``transformers``.
+        Of any source but ``package``.
     meta : bool
         Shapes only: no memory, no values. What the proof of a card needs.
 
@@ -36,19 +38,28 @@ def build(card: Card, *, meta: bool = False) -> Any:
             if not timm.is_model(card.architecture):
                 raise PathaiError("E191", f"timm has no network named {card.architecture!r}")
             return timm.create_model(card.architecture, pretrained=False, **_timm_arguments(card))
+        if card.source == "own":
+            module, _, attribute = card.architecture.partition(":")
+            return getattr(import_module(module), attribute)(**card.arguments)
         return _transformers(card)
 
 
 def _timm_arguments(card: Card) -> dict[str, Any]:
     """Arguments of a card; layers are named by words there."""
     layers = import_timm().layers
-    named = {"SwiGLUPacked": layers.SwiGLUPacked, "SiLU": torch.nn.SiLU, "GELU": torch.nn.GELU}
+    named = {"SwiGLUPacked": layers.SwiGLUPacked, "SiLU": torch.nn.SiLU, "ConvStem": ConvStem}
     found = {k: named.get(v, v) if isinstance(v, str) else v for k, v in card.arguments.items()}
     return {"num_classes": 0, **found}
 
 
 def _transformers(card: Card) -> Any:
-    """A network of transformers, which must be imported after the door to torchvision."""
+    model, settings, extra = transformers_model(card)
+    return model(settings, **extra)
+
+
+def transformers_model(card: Card) -> tuple[Any, Any, dict[str, Any]]:
+    """Class, configuration and further arguments of a network of transformers."""
+    import_timm()  # transformers must be imported after the door to torchvision
     import transformers
 
     settings = getattr(transformers, card.architecture, None)
@@ -56,7 +67,7 @@ def _transformers(card: Card) -> Any:
     if settings is None or model is None:
         raise PathaiError("E191", f"transformers has no {card.architecture}")
     extra = {"add_pooling_layer": False} if card.architecture == "ViTConfig" else {}
-    return model(settings(**card.arguments), **extra)
+    return model, settings(**card.arguments), extra
 
 
 def forward_of(card: Card, network: Any) -> Tokens:
@@ -79,7 +90,7 @@ def forward_of(card: Card, network: Any) -> Tokens:
 
 
 def _pooled(card: Card, network: Any) -> Tokens:
-    if card.source == "timm":
+    if card.source != "transformers":
         return network  # type: ignore[no-any-return]
 
     if hasattr(network, "get_image_features"):  # a CLIP: vectors in the space of its words

@@ -23,11 +23,11 @@ class Card(BaseModel):
     Parameters
     ----------
     source : str
-        ``timm`` or ``transformers`` build the network here; ``package`` adapts the publisher's
-        own package and is unverified until somebody has run it with the weights.
+        ``timm``, ``transformers`` or ``own`` (a small file here) build the network; ``package``
+        adapts the publisher's own and is unverified until somebody has run it with the weights.
     architecture : str
-        Name in timm, of a configuration class in transformers, or ``module:attribute`` of an
-        adapter.
+        Name in timm, of a configuration class in transformers, or ``module:attribute`` of a
+        network or adapter.
     arguments : dict
         What the architecture is built with.
     rule : str
@@ -39,7 +39,7 @@ class Card(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     title: str
-    source: Literal["timm", "transformers", "package"]
+    source: Literal["timm", "transformers", "own", "package"]
     repo: str = Field(description="Hugging Face id, or where the publisher's package is")
     revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="commit of the repo")
     file: str = Field("model.safetensors", description="weights in the repo")
@@ -50,6 +50,7 @@ class Card(BaseModel):
     mpp: float = Field(gt=0, description="µm per px of that tile")
     input_px: int = Field(gt=0, description="edge of what enters the network, px")
     fit: Literal["none", "resize", "crop"] = Field("none", description="from tile_px to input_px")
+    interpolation: Literal["bilinear", "bicubic"] = Field("bilinear", description="of resizing")
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     rule: Rule
@@ -70,7 +71,7 @@ class Card(BaseModel):
 
 
 class Cards(Mapping[str, Card]):
-    """Cards by name, with those of outside packages (entry points ``pathai.cards``)."""
+    """Cards by name, read when they are first asked for."""
 
     def __init__(self) -> None:
         self._cards: dict[str, Card] | None = None
@@ -93,8 +94,13 @@ class Cards(Mapping[str, Card]):
 @cache
 def _read() -> dict[str, Card]:
     text = files("pathai.encoders").joinpath("cards.yaml").read_text(encoding="utf-8")
-    rows: dict[str, dict[str, Any]] = yaml.safe_load(text)
-    return {name: Card(name=name, **row) for name, row in rows.items()}
+    table: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    places = table["sources"]
+    cards = {}
+    for name, row in table["encoders"].items():
+        read = [places.get(place, place) for place in row.pop("sources")]
+        cards[name] = Card(name=name, sources=tuple(read), **row)
+    return cards
 
 
 CARDS = Cards()

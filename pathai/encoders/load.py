@@ -1,7 +1,8 @@
 """Encoders from cards and from timm, with the weights of a local file."""
 
 import json
-from hashlib import file_digest, sha256
+import warnings
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,23 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pathai.encoders.build import build, forward_of
+from pathai.encoders.build import forward_of
 from pathai.encoders.cards import Card, require_licence
+from pathai.encoders.fit import State, loaded
+from pathai.encoders.header import read_header
 from pathai.encoders.network import NetworkEncoder
 from pathai.encoders.setup import Setup
-from pathai.encoders.weights import locate
+from pathai.encoders.weights import Weights, digest, locate
 from pathai.errors import PathaiError
 
 VERSION = 1
 """Raise it when the same weights give other vectors."""
-State = dict[str, torch.Tensor]
 _torch: Any = torch
 _UNSAFE = _torch.serialization.pickle.UnpicklingError  # what ``weights_only`` refuses
+_BROKEN = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError,
+           ArithmeticError, AssertionError, MemoryError, ImportError)  # fmt: skip
+"""What torch raises for bytes that are no checkpoint, found by changing bytes of one."""
+_ASK = "ask its publisher for safetensors; such a file can run code"
 
 
 def card_encoder(
@@ -46,26 +52,24 @@ def card_encoder(
         or do not fit, E194 if the publisher's package is not installed.
     """
     require_licence(card, setup.licence)
-    path = file or locate(card, setup)
+    path, proven = Weights(file, digest(file)) if file else locate(card, setup)
     if card.source == "package":
         from pathai.encoders.adapters import adapted
 
         network, forward = adapted(card, path)
     else:
-        network = build(card)
-        take(network, read_state(path), path.name, card.name)
+        network = loaded(card, read_state(path), path.name)
         forward = forward_of(card, network)
-    with path.open("rb") as opened:
-        weights = file_digest(opened, "sha256").hexdigest()
     return NetworkEncoder(
         name or card.name,
         network,
         forward,
-        digest_of(card, weights),
+        digest_of(card, proven),
         tile_px=card.tile_px,
         mpp=card.mpp,
         input_px=card.input_px,
         fit=card.fit,
+        interpolation=card.interpolation,
         mean=card.mean,
         std=card.std,
         dim=card.dim,
@@ -90,8 +94,15 @@ def digest_of(card: Card, weights: str) -> str:
     return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path, device: str = "cpu") -> State:
     """Tensors of a weights file: safetensors, or a pickle of torch read with ``weights_only``.
+
+    Parameters
+    ----------
+    path : Path
+        ``.safetensors``, or a file that `torch.save` wrote.
+    device : str
+        Of a pickle's tensors: ``meta`` reads none of their bytes.
 
     Raises
     ------
@@ -100,63 +111,50 @@ def read_state(path: Path) -> State:
     """
     if not path.is_file():
         raise PathaiError("E183", f"weights {path.name} not found")
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        read_header(path)  # a length beyond all reason is refused before anything is read
+        try:
             return load_file(path)
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNSAFE:
-        remedy = "ask its publisher for safetensors; such a file can run code"
-        raise PathaiError("E182", f"{path.name} holds more than tensors", remedy) from None
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
-        raise PathaiError("E182", f"{path.name} is no file of weights: {_line(error)}") from None
-    for key in ("state_dict", "model", "teacher"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            raise _damaged(path, error) from None
+    state = _innermost(unpickled(path, device))
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise PathaiError("E182", f"{path.name} holds no table of tensors")
-    return state
+    return {str(key): tensor for key, tensor in state.items()}
 
 
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _innermost(content: Any) -> Any:
+    """The table that a program of training put into others; DINO's teacher is what is published."""
+    for _ in range(3):  # a table may hold itself
+        tables = content if isinstance(content, dict) else {}
+        inner = [k for k in ("state_dict", "model", "teacher") if isinstance(tables.get(k), dict)]
+        if not inner:
+            break
+        content = tables[inner[0]]
+    return content
 
 
-def take(network: Any, state: State, file: str, model: str) -> None:
-    """Give a network its weights, all of them and no others.
+def unpickled(path: Path, device: str) -> Any:
+    """Content of a pickle, read by torch's own reader: tensors and plain values alone.
 
     Raises
     ------
     PathaiError
-        E182 naming the first tensor that is missing, unknown or of another shape.
+        E182 if it is damaged or holds more.
     """
-    own = network.state_dict()
-    state = _without_heads(network, _renamed(state, own))
-    for key in sorted(own.keys() | state.keys()):
-        if key not in state or key not in own or own[key].shape != state[key].shape:
-            why = "lacks" if key not in state else "has unknown or misshaped"
-            raise PathaiError("E182", f"{file} {why} {key}", f"give weights made for {model}")
-    network.load_state_dict(state, strict=True)
+    try:
+        with warnings.catch_warnings():  # of other kinds of files, which are refused anyway
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location=device, weights_only=True)
+    except _UNSAFE as error:
+        if "global" in str(error).lower():  # a name of code, of which only torch's own are taken
+            raise PathaiError("E182", f"{path.name} holds more than tensors", _ASK) from None
+        raise _damaged(path, error) from None
+    except _BROKEN as error:
+        raise _damaged(path, error) from None
 
 
-def _renamed(state: State, own: State) -> State:
-    """Without a prefix that all of a publisher's names share (``module.``, ``backbone.`` ...)."""
-    if own.keys() & state.keys():
-        return state
-    for prefix in sorted({key.split(".")[0] + "." for key in state}):
-        inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        if own.keys() <= inner.keys():
-            return inner
-    return state
-
-
-def _without_heads(network: Any, state: State) -> State:
-    """Without the classifier or pooler that the publisher trained on top.
-
-    Files of older transformers also hold the numbers 0, 1, 2 ... as ``position_ids``.
-    """
-    heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
-    heads = (heads,) if isinstance(heads, str) else tuple(heads)
-    drop = (*(f"{head}." for head in (*heads, "pooler")), "embeddings.mask_token")
-    own = network.state_dict()
-    state = {k: v for k, v in state.items() if k in own or not k.endswith(".position_ids")}
-    return {k: v for k, v in state.items() if k in own or not k.startswith(drop)}
+def _damaged(path: Path, error: Exception) -> PathaiError:
+    line = (str(error).splitlines() or [""])[0] or type(error).__name__
+    remedy = "fetch or copy it again"
+    return PathaiError("E182", f"{path.name} is no file of weights: {line[:200]}", remedy)

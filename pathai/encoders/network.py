@@ -30,6 +30,8 @@ class NetworkEncoder:
         Edge that enters the network.
     fit : str
         ``none``, ``resize`` or ``crop``: how a tile becomes that large.
+    interpolation : str
+        ``bilinear`` or ``bicubic``, both with antialiasing.
     mean, std : tuple of float
         Per channel, of pixels in 0..1.
     dim : int
@@ -51,6 +53,7 @@ class NetworkEncoder:
         mpp: float,
         input_px: int,
         fit: str,
+        interpolation: str = "bilinear",
         mean: tuple[float, ...],
         std: tuple[float, ...],
         dim: int,
@@ -60,7 +63,8 @@ class NetworkEncoder:
         self.tile_px, self.mpp, self.dim = tile_px, mpp, dim
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = network.to(self.device).eval().requires_grad_(False)
-        self._forward, self._input_px, self._fit = forward, input_px, fit
+        self._forward, self._input_px = forward, input_px
+        self._fit, self._interpolation = fit, interpolation
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(mean, device=self.device).reshape(shape) * 255
         self._scale = 1 / (torch.tensor(std, device=self.device).reshape(shape) * 255)
@@ -85,6 +89,7 @@ class NetworkEncoder:
             return scaled[..., start : start + edge, start : start + edge]
         if self._fit == "resize":
             resize: Any = torch.nn.functional.interpolate
-            resized: torch.Tensor = resize(scaled, (edge, edge), mode="bicubic", antialias=True)
+            how = self._interpolation
+            resized: torch.Tensor = resize(scaled, (edge, edge), mode=how, antialias=True)
             return resized
         return scaled

@@ -1,16 +1,18 @@
 """Any timm network as an encoder, with weights from a local file."""
 
 import json
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pathai.encoders.load import VERSION, read_state, take
+from pathai.encoders.fit import take
+from pathai.encoders.load import VERSION, read_state
 from pathai.encoders.network import NetworkEncoder
 from pathai.encoders.setup import Setup
 from pathai.encoders.torchvision_shim import import_timm
+from pathai.encoders.weights import digest as digest_of
 from pathai.errors import PathaiError
 
 
@@ -55,8 +57,7 @@ class TimmEncoder(NetworkEncoder):
         if weights is not None:
             take(network, read_state(weights), weights.name, model)
             name = f"{name}@{weights}"
-            with weights.open("rb") as file:
-                source = file_digest(file, "sha256").hexdigest()
+            source = digest_of(weights)
         facts = import_timm().data.resolve_model_data_config(network)
         edge = int(facts["input_size"][-1])
         kept = [VERSION, model, source, edge, mpp, facts["mean"], facts["std"]]

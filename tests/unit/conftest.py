@@ -1,10 +1,15 @@
 """Fixtures of the unit tests."""
 
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from hub_cases import Hub
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +59,25 @@ def raw(svs: Path):
     from deid_cases import take_apart
 
     return lambda: take_apart(svs)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Hub"]:
+    """A hub that has the card's file at two commits; nothing of this machine's own cache."""
+    from hub_cases import BODIES, Hub, hub_server, point_at
+
+    with hub_server(Hub(files={"Lab/tiny/tiny.safetensors": BODIES})) as found:
+        point_at(monkeypatch, found.url, tmp_path / "home")
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
+        yield found
+
+
+@pytest.fixture
+def own(tmp_path: Path, hub: "Hub") -> Path:
+    """A folder of weights with a file that was put there by hand."""
+    from hub_cases import BODIES, CARD
+
+    folder = tmp_path / "weights"
+    (folder / "tiny").mkdir(parents=True)
+    (folder / "tiny" / CARD.file).write_bytes(BODIES[0])
+    return folder

@@ -182,6 +182,7 @@ def test_a_second_run_of_the_same_folder_is_told_who_owns_it(tmp_path, slides):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_real_slides_of_two_readers_through_the_chain(finished_demo, test_data, tmp_path):
     """An Aperio slide by openslide and an OME-TIFF by tiffslide, with the demo's model."""
     model = finished_demo / "models" / "tumor"

@@ -10,8 +10,10 @@ import sys
 import pytest
 import zarr
 from docs_pages import PAGES, ROOT, blocks
+from hub_cases import hub_of, hub_server
 from workflow.commands import PATHAI
 
+from pathai.encoders.cards import CARDS
 from pathai.store.folders import SlideFolder
 from pathai.testing.synthetic import Recipe, write_slide
 
@@ -22,6 +24,7 @@ NOT_RUN = {
     "demo --out larger": "draws 60 slides, which takes minutes",
     "zeroshot": "needs weights that cannot be shipped",
     "slide-vector results/slides/S01 --encoder titan": "needs weights that cannot be shipped",
+    "weights fetch uni": "needs a person's access to gated weights",
 }
 """Beginnings of commands that are only parsed, and why."""
 FIRST = ("README.md", "docs/demo.md", "docs/own-slides.md")
@@ -46,7 +49,7 @@ def skipped(command: str) -> bool:
 
 @pytest.fixture(scope="module")
 def place(finished_demo, tmp_path_factory):
-    """A folder with the demo, a slide of one's own, and every file that a page shows."""
+    """A folder with the demo, a slide of one's own, every file that a page shows; and a hub."""
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(finished_demo, folder / "demo", symlinks=True)
     (folder / "slides").mkdir()
@@ -62,7 +65,11 @@ def place(finished_demo, tmp_path_factory):
     started = [sys.executable, *install.split(), str(folder / "site"), str(package)]
     done = subprocess.run(started, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return folder
+    local = hub_of(CARDS["resnet50"])  # the hub that the commands meet is on this machine
+    with hub_server(local) as hub, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HF_ENDPOINT", hub.url)
+        environment.setenv("HF_HOME", str(folder / "home"))
+        yield folder
 
 
 def start(place, *arguments, cwd=None):

@@ -28,6 +28,7 @@ def write_weights(path, seed):
     save_file(network.state_dict(), path)
 
 
+@pytest.mark.slow
 def test_a_timm_network_with_local_weights_through_the_chain(tmp_path):
     write_slide(tmp_path / "S1.svs", Recipe(seed=2, width=900, height=900, mpp=0.5))
     write_weights(tmp_path / "weights" / "net.safetensors", seed=1)
@@ -71,6 +72,7 @@ def values(plan):
     return {case: json.loads(plan.results.case(case).findings.read_text()) for case in cases}
 
 
+@pytest.mark.slow
 def test_reports_phrased_by_a_server_and_the_same_numbers(demo):
     config = demo / "config.yaml"
     plain = config.read_text()

@@ -7,10 +7,13 @@ unverified until somebody has run them, and ``pathai list encoders`` says so.
 
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pathai.encoders.cards import Card
 from pathai.encoders.network import Tokens
+from pathai.encoders.torchvision_shim import import_torchvision
+from pathai.errors import PathaiError
 
 
 def adapted(card: Card, weights: Path) -> tuple[Any, Tokens]:
@@ -24,3 +27,20 @@ def adapted(card: Card, weights: Path) -> tuple[Any, Tokens]:
     module, _, attribute = card.architecture.partition(":")
     found: tuple[Any, Tokens] = getattr(import_module(module), attribute)(card, weights)
     return found
+
+
+def needed(module: str, card: Card) -> ModuleType:
+    """A publisher's package.
+
+    Raises
+    ------
+    PathaiError
+        E194 if it is not installed.
+    """
+    import_torchvision()
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        remedy = f"install it as {card.repo} says; it is not on this machine"
+        message = f"encoder {card.name} needs the package {error.name}"
+        raise PathaiError("E194", message, remedy) from None

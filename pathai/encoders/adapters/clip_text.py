@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pathai.encoders.build import build, projected
+from pathai.encoders.build import projected
 from pathai.encoders.cards import CARDS
-from pathai.encoders.load import digest_of, read_state, take
+from pathai.encoders.fit import loaded
+from pathai.encoders.load import digest_of, read_state
 from pathai.encoders.published import digest_at
 from pathai.encoders.text_towers import TextCard, Texts, too_long
 from pathai.errors import PathaiError
@@ -31,8 +32,7 @@ def texts(card: TextCard, weights: Path) -> Texts:
         raise PathaiError("E191", f"{card.name}: no encoder named {card.tile_encoder!r}")
     tiles = CARDS[card.tile_encoder]
     tokenizer = _tokenizer(card, weights.parent)
-    network = build(tiles)
-    take(network, read_state(weights), weights.name, card.name)
+    network = loaded(tiles, read_state(weights), weights.name)
     network.eval().requires_grad_(False)
 
     @torch.inference_mode()
