@@ -82,7 +82,8 @@ def place_of(card: Published, place: str, setup: Setup) -> Path:
     Raises
     ------
     PathaiError
-        E183 if it is not there; the remedy says what to put where.
+        E183 if it is not there; the remedy says what to put where. E182 if it passes for the
+        published file and is another; a place that the user names is the user's own.
     """
     if not place and not card.file:
         version = f" at revision {card.revision}" if card.revision else ""
@@ -92,7 +93,7 @@ def place_of(card: Published, place: str, setup: Setup) -> Path:
         message = f"{card.name} runs code of its publisher, which is never fetched unasked"
         raise PathaiError("E183", message, remedy)
     if not place:
-        return _located(card, setup)
+        return _proven(card, _located(card, setup))
     path = Path(place)
     if not (path.is_file() if card.file else path.is_dir()):
         kind = "file" if card.file else "folder"
@@ -115,6 +116,15 @@ def _located(card: Published, setup: Setup) -> Path:
     gate = " (access has to be asked for)" if card.gated else ""
     remedy = f"put {card.file} of {card.repo}{version}{gate} into {own.parent}, or name a file"
     raise PathaiError("E183", f"{card.name} has no weights here", remedy)
+
+
+def _proven(card: Published, path: Path) -> Path:
+    """The file, if it is the published one."""
+    if card.sha256 and digest_at(path) != card.sha256:
+        message = f"{card.name}: {path.name} is not the published file {card.sha256[:12]}"
+        remedy = f"copy it again, or name your own: {card.name}@FILE"
+        raise PathaiError("E182", message, remedy)
+    return path
 
 
 def digest_at(path: Path) -> str:

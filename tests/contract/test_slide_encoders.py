@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from slide_level_cases import make_features
 
 from pathai.encoders.cards import CARDS
-from pathai.encoders.published import Published, need
+from pathai.encoders.published import Published, digest_at, need
 from pathai.encoders.setup import Setup
 from pathai.encoders.slide_encoder import load_slide_encoder, slide_cards
 from pathai.encoders.text_towers import load_text_tower, text_cards
@@ -364,9 +364,14 @@ def test_weights_that_are_missing_are_named_with_their_place(name, tmp_path):
         load(f"{card.name}@{tmp_path / 'no-such'}", Setup(weights=tmp_path))
 
 
-def test_weights_in_their_folder_are_found(tmp_path):
-    (tmp_path / "chief").mkdir()
-    torch.save(chief_state(), tmp_path / "chief" / "CHIEF_pretraining.pth")
+def test_weights_in_their_folder_are_found_and_proven(tmp_path, monkeypatch):
+    place = tmp_path / "chief" / "CHIEF_pretraining.pth"
+    place.parent.mkdir()
+    torch.save(chief_state(), place)
+    with pytest.raises(PathaiError, match=r"E182: chief: .* not the published file"):
+        load_slide_encoder("chief", Setup(weights=tmp_path))
+    card = slide_cards()["chief"].model_copy(update={"sha256": digest_at(place)})
+    monkeypatch.setitem(slide_cards(), "chief", card)
     encoder = load_slide_encoder("chief", Setup(weights=tmp_path))
     assert encoder.encode(bag("chief")).shape == (768,)
 

@@ -1,6 +1,7 @@
 """The mean of a slide's tiles is stored once, checked, and renewed when its tiles change."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -208,6 +209,26 @@ def test_similar_slides_of_a_run(tiny_copy, monkeypatch, capsys):
     assert "T1" in told.err
     with pytest.raises(PathaiError, match="E193: T2"):
         slide_verbs.similar(slides["E3"].path.with_name("T2"), None, "", 10, as_json=False)
+
+
+def test_the_slides_of_another_run_can_be_searched(tiny_copy, tmp_path, monkeypatch, capsys):
+    root = tiny_copy()
+    monkeypatch.chdir(root)
+    other = root.parent / "other" / "results"
+    for name in ("T1", "T2", "T3", "E3"):
+        step(SlideFolder(root / "results" / "slides" / name)).run()
+    for name in ("slides.tsv", "config.yaml", "tumor.yaml"):
+        other.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / name, other.parent / name)
+    for name in ("T1", "T2", "T3"):
+        shutil.copytree(root / "results" / "slides" / name, other / "slides" / name)
+    query = root / "results" / "slides" / "E3"
+    slide_verbs.similar(query, other, "mean:stain-stats", 10, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(n["slide_id"] for n in found["neighbors"]) == ["T1", "T2", "T3"]
+    assert found["slides"] == 4
+    with pytest.raises(PathaiError, match="E193: T1: another slide has this id"):
+        slide_verbs.similar(query.with_name("T1"), other, "", 10, as_json=False)
 
 
 def test_similar_needs_to_know_the_patients(slide):
