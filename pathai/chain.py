@@ -4,24 +4,26 @@ This is the one place that knows the order of stages. A step is cheap to make: t
 (and torch) is imported only when the step has something to do.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathai.config import Config, Section, Sheet, SheetRow, TrainConfig
+from pathai.config import Config, Sheet, SheetRow, TrainConfig
 from pathai.encoders import check_name, weights_file
 from pathai.encoders.cards import CARDS, require_licence
 from pathai.encoders.setup import Setup
 from pathai.encoders.weights import digest, locate
 from pathai.errors import PathaiError
 from pathai.plan import Model, Plan
+from pathai.slide_level import slide_step
 from pathai.source import Place, Remote, identity
-from pathai.store.commit import Commit, Key, current, fail, manifest_path, run_stage
+from pathai.step import Step as Step
+from pathai.step import digest_of
+from pathai.store.commit import Commit, Key, manifest_path
 from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, slug
-from pathai.store.manifest import READABLE, Manifest, canonical, read_manifest
+from pathai.store.manifest import READABLE, read_manifest
 from pathai.task import Task
 
 if TYPE_CHECKING:
@@ -41,49 +43,8 @@ VERSIONS = {
 """Raised when the output of a stage changes, so that old results are made again."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """One stage for one subject, ready to be run or asked whether it is current."""
-
-    base: Path
-    subject: str
-    key: Key
-    parents: dict[str, Path]
-    work: Callable[[Commit], None]
-    tolerant: bool = False
-    file: Place | None = None
-    """The slide's file, for the terminal alone."""
-
-    def run(self) -> Manifest:
-        """Do it unless it is current."""
-        return run_stage(
-            self.base, self.subject, self.key, self.parents, self.work, tolerant=self.tolerant
-        )
-
-    def manifest(self) -> Manifest | None:
-        """The current manifest, or None when there is work to do."""
-        try:
-            digests = {n: read_manifest(manifest_path(p)).digest for n, p in self.parents.items()}
-        except PathaiError:
-            return None
-        return current(self.base, self.key, digests)
-
-    def mark(self, plan: Plan) -> Path:
-        """File that exists while the step runs: what a killed job leaves names its subject."""
-        return plan.state / "running" / self.key.stage / f"{self.subject}--{self.base.name}"
-
-    def fail(self, error: PathaiError) -> None:
-        """Record a job that was killed beyond its retries."""
-        fail(self.base, self.subject, self.key, self.parents, error)
-
-
-def _digest(*parts: Any) -> str:
-    dumped = [p.model_dump(mode="json") if isinstance(p, Section) else p for p in parts]
-    return sha256(canonical(dumped)).hexdigest()
-
-
 def _key(stage: str, outputs: tuple[str, ...], *parts: Any, source: Any = None) -> Key:
-    return Key(stage, VERSIONS[stage], _digest(*parts), outputs, source or {})
+    return Key(stage, VERSIONS[stage], digest_of(*parts), outputs, source or {})
 
 
 def file_identity(path: Place) -> dict[str, int]:
@@ -378,6 +339,8 @@ def slide_steps(plan: Plan, stage: str, slide_id: str) -> list[Step]:
         return [features_step(config, folder, name) for name in config.features.encoders]
     if stage == "cells":
         return [cells_step(config, folder)]
+    if stage == "slide":
+        return [slide_step(folder, name, encoder_setup(config)) for name in config.slide.encoders]
     return [predict_step(config, folder, model) for model in plan.models]
 
 

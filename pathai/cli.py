@@ -190,6 +190,47 @@ def features(
     raise typer.Exit(verbs.steps(made))
 
 
+@app.command("slide-vector")
+def slide_vector(
+    folders: Folders = None,
+    encoder: Annotated[str, typer.Option(help="mean:<tile encoder>, or a slide encoder")] = "",
+    config: ConfigFile = None,
+    batch: Batch = "",
+) -> None:
+    """Describe a slide by one vector, from its tiles' features."""
+    from pathai import slide_verbs
+
+    raise typer.Exit(slide_verbs.slide_vector(folders, encoder, config, batch))
+
+
+@app.command()
+def zeroshot(
+    prompts: Annotated[Path, typer.Option(help="file of classes in words")],
+    folders: Folders = None,
+    encoder: Annotated[str, typer.Option(help="see pathai list text-towers")] = "plip",
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Score tiles and slide for classes in words: not calibrated, for exploration."""
+    from pathai import slide_verbs
+
+    raise typer.Exit(slide_verbs.zeroshot(folders, prompts, encoder, config, as_json=json))
+
+
+@app.command()
+def similar(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a slide's folder")],
+    results: Annotated[Path | None, typer.Option(help="where to search")] = None,
+    encoder: Annotated[str, typer.Option(help="whose vectors, when there are several")] = "",
+    count: Annotated[int, typer.Option("-k", min=1, help="neighbors")] = 10,
+    json: Json = False,
+) -> None:
+    """Find the most similar slides of other patients, and say how unusual that is."""
+    from pathai import slide_verbs
+
+    slide_verbs.similar(folder, results, encoder, count, as_json=json)
+
+
 @app.command()
 def cells(
     folders: Folders = None,
@@ -357,9 +398,7 @@ def verify(
 
 @app.command("list")
 def list_(
-    what: Annotated[
-        str, typer.Argument(help="encoders, heads, detectors, drafters, templates, tasks, errors")
-    ],
+    what: Annotated[str, typer.Argument(help="encoders, heads, ...: an error names them all")],
     json: Json = False,
 ) -> None:
     """List what can be named in a configuration."""

@@ -105,6 +105,14 @@ class FeaturesConfig(Section):
     color: ColorConfig = ColorConfig()
 
 
+class SlideConfig(Section):
+    """Slide encoders: one vector for a slide, from its tiles' features."""
+
+    encoders: tuple[str, ...] = Field(
+        (), description="slide encoders to run, such as `mean:stain-stats`; see slide-level.md"
+    )
+
+
 class WeightsConfig(Section):
     """Weights of published encoders."""
 
@@ -197,6 +205,7 @@ class Config(Section):
     ingest: IngestConfig = IngestConfig()
     tile: TileConfig = TileConfig()
     features: FeaturesConfig = FeaturesConfig()
+    slide: SlideConfig = SlideConfig()
     weights: WeightsConfig = WeightsConfig()
     cells: CellsConfig = CellsConfig()
     train: TrainConfig = TrainConfig()

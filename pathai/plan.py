@@ -165,7 +165,11 @@ class Plan:
             batches = self._slides_of_cases(name)
             return [(before, batch) for before in ("cells", "predict") for batch in batches]
         if stage == "cohort":
-            return [("report", batch) for batch in self.case_batches]
+            slides = self.slide_batches if self.config.slide.encoders else ()
+            reports = [("report", batch) for batch in self.case_batches]
+            return [*reports, *(("slide", batch) for batch in slides)]
+        if stage == "slide":
+            return [("features", name)]
         return [("ingest" if stage == "tile" else "tile", name)]
 
     def _slides_of_cases(self, name: str) -> list[str]:
@@ -184,6 +188,7 @@ class Plan:
         trained = tuple(self.tasks)
         return {
             **dict.fromkeys(SLIDE_STAGES, slides),
+            "slide": slides if self.config.slide.encoders else (),
             "train": trained,
             "predict": slides,
             "report": cases,

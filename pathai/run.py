@@ -20,6 +20,7 @@ from pathai.errors import PathaiError
 from pathai.plan import Plan, check_columns
 from pathai.processes import alive, die_with_parent, elsewhere, end, identity, read
 from pathai.progress import follow
+from pathai.slide_level import check_slide_encoders
 from pathai.source import Remote
 from pathai.store.commit import manifest_path, remove
 from pathai.store.manifest import (
@@ -167,6 +168,7 @@ def check_everything(plan: Plan) -> None:
         check_columns(task, plan.sheet)
     for name in plan.config.features.encoders:
         chain.check_encoder(plan.config, name)
+    check_slide_encoders(plan.config, chain.encoder_setup(plan.config))
     DETECTORS[plan.config.cells.detector]
     DRAFTERS.load(plan.config.report.drafter)(plan.config.report)
 

@@ -31,7 +31,8 @@ class Task(Section):
     @field_validator("name")
     @classmethod
     def _not_a_stage(cls, value: str) -> str:
-        if value in ("ingest", "tile", "features", "cells", "predictions", "findings", "draft"):
+        stages = ("ingest", "tile", "features", "cells", "slide", "zeroshot", "predictions")
+        if value in (*stages, "findings", "draft"):
             raise ValueError(f"{value} is the name of a stage")
         return value
 

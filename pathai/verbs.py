@@ -277,11 +277,27 @@ def _names(what: str) -> list[tuple[str, str]]:
         folder = files("pathai.drafters") / "templates"
         names = sorted(Path(str(file)).stem for file in folder.iterdir())
         return [(name, "sentences of a draft report") for name in names]
+    if what in ("slide-encoders", "text-towers"):
+        return _published(what)
     if what not in ("encoders", "heads", "detectors", "drafters"):
         raise PathaiError(
             "E191",
             f"nothing to list under {what!r}",
-            "try encoders, heads, detectors, drafters, templates, tasks, errors",
+            "try encoders, slide-encoders, text-towers, heads, detectors, drafters, templates, "
+            "tasks, errors",
         )
     registry = getattr(import_module(f"pathai.{what}"), what.upper())
     return [(name, registry[name]) for name in registry.names()]
+
+
+def _published(what: str) -> list[tuple[str, str]]:
+    """Slide encoders or text towers, with the tiles that they need and their licence."""
+    from pathai.encoders.slide_cards import slide_cards
+    from pathai.encoders.text_towers import text_cards
+
+    slides = what == "slide-encoders"
+    rows = [("mean:<tile encoder>", "mean of the tiles")] if slides else []
+    for name, card in (slide_cards() if slides else text_cards()).items():
+        said = f"{card.title}; tiles of {card.tile_encoder} at {card.mpp:g} µm/px; {card.licence}"
+        rows.append((name, said if card.verified else f"{said}; unverified"))
+    return rows

@@ -144,6 +144,8 @@ def _slide_row(plan: Plan, row: SheetRow) -> SlideRow:
     reading.stage("tile", folder.base("tile"))
     for encoder in plan.config.features.encoders:
         reading.stage("features", folder.base("features", encoder))
+    for encoder in plan.config.slide.encoders:
+        reading.stage("slide", folder.base("slide", encoder))
     detector = plan.config.cells.detector
     reading.stage("cells", folder.base("cells", detector))
     answers, not_applicable = {}, set()

@@ -93,11 +93,20 @@ def _pooled(card: Card, network: Any) -> Tokens:
     if card.source != "transformers":
         return network  # type: ignore[no-any-return]
 
+    if hasattr(network, "get_image_features"):  # a CLIP: vectors in the space of its words
+        return lambda pixels: projected(network.get_image_features(pixel_values=pixels))
+
     def forward(pixels: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = network(pixel_values=pixels).pooler_output
         return found
 
     return forward
+
+
+def projected(found: Any) -> torch.Tensor:
+    """Vectors of a CLIP's tower; transformers 5 gives them as one of several outputs."""
+    vectors: torch.Tensor = getattr(found, "pooler_output", found)
+    return vectors
 
 
 def _tokens(card: Card, network: Any, pixels: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ A card is data (``cards.yaml``); nothing here imports torch or opens weights.
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -114,7 +114,26 @@ ALLOWED: dict[str, tuple[Terms, ...]] = {
 """Value of ``weights.licence`` to the terms that it lets pass."""
 
 
-def require_licence(card: Card, wanted: str) -> None:
+class Licensed(Protocol):
+    """What a policy on licences looks at."""
+
+    @property
+    def name(self) -> str:
+        """Name in the configuration."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """As its publisher calls it."""
+        ...
+
+    @property
+    def terms(self) -> Terms:
+        """What it allows, at most."""
+        ...
+
+
+def require_licence(card: Licensed, wanted: str) -> None:
     """Refuse an encoder whose licence the lab's policy does not allow.
 
     Raises

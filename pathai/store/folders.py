@@ -14,7 +14,14 @@ from pathai.store.records import Qc, SlideInfo, TissueMap
 
 if TYPE_CHECKING:
     from pathai.store.pyramid import Pyramid
-    from pathai.store.records import Cells, CellsAttrs, Features, Prediction
+    from pathai.store.records import (
+        Cells,
+        CellsAttrs,
+        Features,
+        Prediction,
+        SlideVector,
+        ZeroShot,
+    )
 
 
 def slug(name: str) -> str:
@@ -72,6 +79,14 @@ class SlideFolder:
         """Answer to one task."""
         return self.path / "predictions" / f"{slug(task)}.zarr"
 
+    def slide_vector(self, encoder: str) -> Path:
+        """Vector of one slide encoder."""
+        return self.path / "slide" / f"{slug(encoder)}.zarr"
+
+    def zeroshot(self, prompts: str, encoder: str) -> Path:
+        """Scores of one prompt set by one encoder; two may score the same words."""
+        return self.path / "zeroshot" / f"{slug(prompts)}.{slug(encoder)}.zarr"
+
     def read_slide(self) -> SlideInfo:
         """Facts of the slide (E164 when ingest has not run)."""
         return read_slide_info(self.slide_json)
@@ -121,6 +136,18 @@ class SlideFolder:
         from pathai.store.groups import read_prediction
 
         return read_prediction(self.prediction(task))
+
+    def read_slide_vector(self, encoder: str) -> "SlideVector":
+        """Vector of one slide encoder."""
+        from pathai.store.groups import read_slide_vector
+
+        return read_slide_vector(self.slide_vector(encoder))
+
+    def read_zeroshot(self, prompts: str, encoder: str) -> "ZeroShot":
+        """Scores of one prompt set by one encoder."""
+        from pathai.store.groups import read_zeroshot
+
+        return read_zeroshot(self.zeroshot(prompts, encoder))
 
 
 def write_slide_info(path: Path, info: SlideInfo) -> None:

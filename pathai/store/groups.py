@@ -18,6 +18,10 @@ from pathai.store.records import (
     FeaturesAttrs,
     Prediction,
     PredictionAttrs,
+    SlideVector,
+    SlideVectorAttrs,
+    ZeroShot,
+    ZeroShotAttrs,
 )
 
 Array = NDArray[Any]
@@ -136,6 +140,31 @@ def read_prediction(path: Path) -> Prediction:
     return Prediction(attention, _attrs(group, PredictionAttrs))
 
 
+def write_slide_vector(path: Path, found: SlideVector) -> None:
+    """Write ``slide/<encoder>.zarr``."""
+    write_group(path, {"vector": found.vector}, found.attrs.model_dump(mode="json"))
+
+
+def read_slide_vector(path: Path) -> SlideVector:
+    """Read and check ``slide/<encoder>.zarr``."""
+    group = _open(path, "run pathai slide-vector")
+    return SlideVector(_array(group, "vector", "float32", 1), _attrs(group, SlideVectorAttrs))
+
+
+def write_zeroshot(path: Path, found: ZeroShot) -> None:
+    """Write ``zeroshot/<prompts>.<encoder>.zarr``."""
+    arrays = {name: getattr(found, name) for name in _ZEROSHOT}
+    write_group(path, arrays, found.attrs.model_dump(mode="json"))
+
+
+def read_zeroshot(path: Path) -> ZeroShot:
+    """Read and check ``zeroshot/<prompts>.<encoder>.zarr``."""
+    group = _open(path, "run pathai zeroshot")
+    arrays = {name: _array(group, name, *kind) for name, kind in _ZEROSHOT.items()}
+    _same_rows({name: len(array) for name, array in arrays.items()})
+    return ZeroShot(**arrays, attrs=_attrs(group, ZeroShotAttrs))
+
+
 _FEATURES = {
     "x": ("float16", 2),
     "xy_px0": ("int32", 2),
@@ -151,3 +180,4 @@ _CELLS = {
     "outline_px0": ("float32", 2),
     "outline_start": ("int64", 1),
 }
+_ZEROSHOT = {"score": ("float16", 2), "softmax": ("float16", 2)}

@@ -298,3 +298,67 @@ class Prediction:
 
     attention: NDArray[np.float32]
     attrs: PredictionAttrs
+
+
+class SlideVectorAttrs(Record):
+    """Attributes of ``slide/<encoder>.zarr``."""
+
+    encoder: str
+    encoder_digest: str = Field(description="SHA-256 of what decides the vector beside the tiles")
+    tile_encoder: str
+    tile_encoder_digest: str
+    grid_digest: str
+    tile_px: int
+    mpp: float
+    tiles: int = Field(gt=0, description="tiles with a readable pixel: those that were used")
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SlideVector:
+    """One vector for a slide.
+
+    Parameters
+    ----------
+    vector : float32[D]
+        Finite.
+    """
+
+    vector: NDArray[np.float32]
+    attrs: SlideVectorAttrs
+
+
+class ZeroShotAttrs(Record):
+    """Scores of a slide for classes that are described by words; not calibrated."""
+
+    prompts: str = Field(description="name of the prompt set")
+    prompts_digest: str
+    classes: tuple[str, ...]
+    slide_score: tuple[float, ...] = Field(description="per class; empty without a tile")
+    share: tuple[Probability, ...] = Field(
+        description="of tiles whose best class this is; empty without a tile"
+    )
+    top_tiles: int = Field(description="tiles that slide_score is the mean of; 0: all")
+    temperature: float = Field(gt=0, description="that softmax was taken at")
+    encoder: str
+    text_digest: str = Field(description="SHA-256 of what decides the words' vectors")
+    tile_encoder_digest: str
+    grid_digest: str
+    calibrated: Literal[False] = False
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """How well each tile fits each class.
+
+    Parameters
+    ----------
+    score : float16[N, C]
+        Cosine of tile and class, -1 to 1; row *i* as in ``Features``.
+    softmax : float16[N, C]
+        Of the scores, over the classes; no probability.
+    """
+
+    score: NDArray[np.float16]
+    softmax: NDArray[np.float16]
+    attrs: ZeroShotAttrs

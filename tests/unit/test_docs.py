@@ -12,12 +12,21 @@ from docs_pages import DOCS, PAGES, ROOT, blocks, script
 from pathai.config import Config, Section
 from pathai.errors import CODES, PathaiError
 from pathai.finding import registry
+from pathai.prompts import PromptSet
 from pathai.store.level import LevelInfo
 from pathai.store.manifest import Manifest
-from pathai.store.records import CellsAttrs, FeaturesAttrs, PredictionAttrs, SlideInfo
+from pathai.store.records import (
+    CellsAttrs,
+    FeaturesAttrs,
+    PredictionAttrs,
+    SlideInfo,
+    SlideVectorAttrs,
+    ZeroShotAttrs,
+)
 from pathai.task import Task
 
-MODELS = (SlideInfo, LevelInfo, FeaturesAttrs, CellsAttrs, PredictionAttrs, Manifest)
+ATTRS = (FeaturesAttrs, CellsAttrs, PredictionAttrs, SlideVectorAttrs, ZeroShotAttrs)
+MODELS = (SlideInfo, LevelInfo, *ATTRS, Manifest)
 RECORDS = {model.__name__: model for model in MODELS}
 MACHINE = re.compile(r"(?<![\w.])/(work|tmp|root|home|Users|mnt|var)/\S+|[A-Z]:\\\\")
 SECTIONS = {
@@ -86,7 +95,8 @@ def test_figures_are_those_that_were_measured():
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_tables_of_fields_are_complete(name):
-    found = re.search(rf"<!-- checked: {name} -->\n\n((?:\|.*\n)+)", text_of("docs/format.md"))
+    text = text_of("docs/format.md") + text_of("docs/slide-level.md")
+    found = re.search(rf"<!-- checked: {name} -->\n\n((?:\|.*\n)+)", text)
     cells = [line.split("|")[1] for line in found[1].splitlines()[2:]]
     documented = [field for cell in cells for field in re.findall(r"`(\w+)`", cell)]
     assert sorted(documented) == sorted(RECORDS[name].model_fields)
@@ -115,7 +125,8 @@ def test_examples_of_configuration_and_tasks_are_valid(page):
     for block in blocks(page):
         if block.language == "yaml":
             data = yaml.safe_load(block.text)
-            (Task if "label" in data else Config).model_validate(data)
+            kind = Task if "label" in data else PromptSet if "classes" in data else Config
+            kind.model_validate({"name": "a-name", **data} if kind is PromptSet else data)
 
 
 def test_the_title_picture_of_each_page_has_words_for_those_who_do_not_see_it():

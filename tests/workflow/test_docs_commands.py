@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("demo")]
 NOT_RUN = {
     "review": "opens a window and waits for a person",
     "demo --out larger": "draws 60 slides, which takes minutes",
+    "zeroshot": "needs weights that cannot be shipped",
+    "slide-vector results/slides/S01 --encoder titan": "needs weights that cannot be shipped",
     "weights fetch uni": "needs a person's access to gated weights",
 }
 """Beginnings of commands that are only parsed, and why."""

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from llm_cases import phrased, send, server
 from workflow.commands import pathai, tree
@@ -35,19 +36,23 @@ def test_a_timm_network_with_local_weights_through_the_chain(tmp_path):
     (tmp_path / "slides.tsv").write_text(header + "S1\tS1.svs\tC1\tP1\n")
     name = f"timm:{NETWORK}@weights/net.safetensors"
     config = tmp_path / "config.yaml"
-    config.write_text(f"features: {{encoders: ['{name}'], min_tissue: 0.1}}\n")
+    slide = f"slide: {{encoders: ['mean:{name}']}}\n"
+    config.write_text(f"features: {{encoders: ['{name}'], min_tissue: 0.1}}\n{slide}")
     done = pathai("run", "--config", config, "--cores", 2)
     assert done.returncode == 0, done.stderr
     folder = Plan(config).results.slide("S1")
     first = folder.read_features(name)
     assert first.x.shape[1] == 512
     assert len(first.x) > 0
+    vector = folder.read_slide_vector(f"mean:{name}").vector
+    np.testing.assert_allclose(vector, first.x.mean(0, np.float64), rtol=1e-6)
     write_weights(tmp_path / "weights" / "net.safetensors", seed=2)
     done = pathai("run", "--config", config, "--cores", 2)
     assert done.returncode == 0, done.stderr
     second = folder.read_features(name)
     assert second.attrs.encoder_digest != first.attrs.encoder_digest
     assert (second.x != first.x).any()
+    assert (folder.read_slide_vector(f"mean:{name}").vector != vector).any()
     config.write_text(config.read_text().replace("weights/", f"{tmp_path}/weights/"))
     refused = pathai("run", "--config", config)
     assert refused.returncode == 2

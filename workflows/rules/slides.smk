@@ -71,6 +71,24 @@ rule cells:
         "pathai cells --config {params.config:q} --batch {wildcards.batch:q} 2>> {log:q}"
 
 
+rule slide:
+    input:
+        needs("slide"),
+    output:
+        touch(".pathai/receipts/slide/{batch}"),
+    log:
+        "logs/slide/{batch}.log",
+    conda:
+        "../../envs/pathai.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        config=CONFIG,
+    shell:
+        "pathai slide-vector --config {params.config:q} --batch {wildcards.batch:q} 2>> {log:q}"
+
+
 rule predict:
     input:
         needs("predict"),
