@@ -69,7 +69,7 @@ def card_encoder(
         mean=card.mean,
         std=card.std,
         dim=card.dim,
-        device=setup.device,
+        setup=setup,
     )
 
 
