@@ -6,8 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 SHARERS = 64
 """Jobs on one device beyond which no more is counted."""
 _held: list[IO[bytes]] = []
@@ -21,6 +19,8 @@ def device() -> str:
     Only devices that the process may see are counted. A scheduler that gives a job one device
     (``CUDA_VISIBLE_DEVICES``, or SLURM's control groups) has chosen by that.
     """
+    import torch
+
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count < 2:
         return f"cuda:{count - 1}" if count else "cpu"

@@ -81,6 +81,8 @@ class NetworkEncoder:
         self.digest = digest if self.precision == "fp32" else _with(digest, self.precision)
         if self.runs_on == "cpu":
             torch.set_num_threads(threads())
+        elif self.precision == "fp32":  # by default, cuDNN rounds convolutions to 10 bits
+            torch.backends.cudnn.allow_tf32 = False
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.network.eval().requires_grad_(False)
         self._forward: Tokens = torch.compile(forward) if setup.compile else forward

@@ -1,0 +1,288 @@
+"""What a slide costs beside its network: feed, engine and memory of the features stage.
+
+    python benchmarks/features.py [--edge 6000] [--rounds 3] [--work DIR]
+    python benchmarks/features.py --device cuda --precision bf16 \\
+        --models vit_large_patch16_224,vit_giant_patch14_dinov2
+
+prints the figures and writes benchmarks/results/features.json (features_cuda.json on a GPU). The
+networks have random weights from a seed: speed does not depend on their values. Every comparison
+is made in interleaved rounds of one run and given as a median of ratios.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from big_slide import MPP, BigSlide, write
+from machine import machine
+from tiles_process import peak_mib
+
+from pathai.config import FeaturesConfig
+from pathai.encoders.setup import Setup
+from pathai.encoders.timm_encoder import TimmEncoder
+from pathai.features import run
+from pathai.feed import batches
+from pathai.grid import Grid, grid
+from pathai.store.commit import Commit
+from pathai.store.folders import SlideFolder, slug
+
+ROOT = Path(__file__).resolve().parents[1]
+SEED, EDGE_PX = 1, 224
+CHEAP = '''
+import numpy as np
+class Cheap:
+    """A thousand numbers without any work: what remains is the engine."""
+    tile_px, mpp, dim, names, digest = 224, 0.25, 1024, (), "c" * 64
+    def encode(self, tiles):
+        return 1 + tiles.reshape(len(tiles), -1)[:, :1024].astype(np.float32)
+'''
+MEMORY = """
+import sys
+from pathlib import Path
+from pathai.config import FeaturesConfig
+from pathai.encoders import load_encoder
+from pathai.encoders.setup import Setup
+from pathai.features import run
+from pathai.store.commit import Commit
+from pathai.store.folders import SlideFolder, slug
+folder, name, batch, device, precision = SlideFolder(Path(sys.argv[1])), *sys.argv[2:]
+encoder = load_encoder(name, Setup(device=device, precision=precision))
+out = Commit(folder.path / "measured" / slug(name), (f"{slug(name)}.zarr",))
+run(folder, FeaturesConfig(batch=int(batch)), out, encoder)
+out.abandon()
+"""
+
+
+def slide_folder(work: Path, edge: int) -> SlideFolder:
+    """A slide with known tissue after ingest and tile."""
+    folder = SlideFolder(work / f"slide-{edge}")
+    if not folder.tiles.exists():
+        slide = write(work / f"slide-{edge}.svs", BigSlide(edge=edge))
+        pathai = [sys.executable, "-m", "pathai"]
+        for verb in (["ingest", slide, "-o", folder.path], ["tile", folder.path, "--slide", slide]):
+            subprocess.run([*pathai, *map(str, verb)], check=True, capture_output=True)
+        slide.unlink()
+    return folder
+
+
+def network(work: Path, model: str, setup: Setup) -> TimmEncoder:
+    """A network that reads its weights from a file, as a lab's does."""
+    from safetensors.torch import save_file
+
+    file = work / f"{model}.safetensors"
+    if not file.exists():
+        state = TimmEncoder(model, seeded=SEED, setup=Setup(device="cpu")).network.state_dict()
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
+    return TimmEncoder(model, file, mpp=MPP, setup=setup)
+
+
+def tiles_of(folder: SlideFolder, edge: int) -> Grid:
+    """The grid that the features stage lays."""
+    return grid(folder.read_tissue(), folder.read_slide(), edge, MPP, FeaturesConfig().min_tissue)
+
+
+def medians(actions: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each action in interleaved rounds, after one that does not count."""
+    seen: dict[str, list[float]] = {name: [] for name in actions}
+    for number in range(rounds + 1):
+        for name, action in actions.items():
+            seconds = action()
+            if number:
+                seen[name].append(seconds)
+    return seen
+
+
+def ratio(above: list[float], below: list[float]) -> dict[str, float]:
+    """Median over the rounds of one figure over another, with the extremes."""
+    values = [a / b for a, b in zip(above, below, strict=True)]
+    return {
+        "median": round(statistics.median(values), 4),
+        "least": round(min(values), 4),
+        "most": round(max(values), 4),
+    }
+
+
+def cpu(action: Callable[[], Any]) -> float:
+    """Processor seconds."""
+    start = time.process_time()
+    action()
+    return time.process_time() - start
+
+
+def wall(action: Callable[[], Any]) -> float:
+    """Seconds."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def feeding(folder: SlideFolder, encoder: TimmEncoder, batch: int, rounds: int) -> dict[str, Any]:
+    """Processor time of the feed against decoding its chunks, and against the network."""
+    tiles, pyramid = tiles_of(folder, encoder.tile_px), folder.open_tiles()
+    level = pyramid.levels[0]
+    edge = level.chunk.width
+    needed: set[tuple[int, int]] = set()
+    for x, y in tiles.xy_px0.tolist():
+        right = min(x + encoder.tile_px, level.size.width) - 1
+        bottom = min(y + encoder.tile_px, level.size.height) - 1
+        rows, columns = range(y // edge, bottom // edge + 1), range(x // edge, right // edge + 1)
+        needed |= {(row, column) for row in rows for column in columns}
+    packed = [level.packed(*place) or b"" for place in sorted(needed & set(level.stored()))]
+    buffer = np.empty((edge, edge, 3), np.uint8)
+    some = next(batches(pyramid, tiles, batch))[0].copy()
+
+    def decode() -> None:
+        for data in packed:
+            imagecodecs.jpeg8_decode(data, out=buffer)
+
+    seconds = medians(
+        {
+            "decode": lambda: cpu(decode),
+            "feed": lambda: cpu(lambda: [len(p) for p, _ in batches(pyramid, tiles, batch)]),
+            "forward": lambda: wall(lambda: encoder.encode(some)),
+        },
+        rounds,
+    )
+    per_tile = [s / len(tiles) for s in seconds["feed"]]
+    forward = [s / len(some) for s in seconds["forward"]]
+    return {
+        "tiles": len(tiles),
+        "chunks": len(packed),
+        "decodes": ratio(seconds["feed"], seconds["decode"]),
+        "share_of_forward": ratio(per_tile, forward),
+        "ms_per_tile": round(statistics.median(per_tile) * 1000, 3),
+    }
+
+
+def whole(folder: SlideFolder, encoder: TimmEncoder, batch: int, rounds: int) -> dict[str, Any]:
+    """Tiles per second of the stage over those of the network on tiles that lie in memory."""
+    tiles = tiles_of(folder, encoder.tile_px)
+    # a handful of batches, used again: memory to memory, as fast as the network can be fed
+    feed = batches(folder.open_tiles(), tiles, batch)
+    held = [pixels.copy() for pixels, _ in (next(feed) for _ in range(min(4, len(tiles) // batch)))]
+    feed.close()
+    name = f"{slug(encoder.name)}.zarr"
+
+    def stage() -> None:
+        out = Commit(folder.path / "measured" / slug(encoder.name), (name,))
+        run(folder, FeaturesConfig(batch=batch), out, encoder)
+        out.abandon()
+
+    def pure() -> None:
+        fetch = None
+        for start in range(0, len(tiles), batch):
+            some = held[start // batch % len(held)][: len(tiles) - start]
+            begun = encoder.start(some)
+            if fetch is not None:
+                fetch()
+            fetch = begun
+        if fetch is not None:
+            fetch()
+
+    seconds = medians({"stage": lambda: wall(stage), "pure": lambda: wall(pure)}, rounds)
+    return {
+        "tiles": len(tiles),
+        "tiles_per_s": round(len(tiles) / statistics.median(seconds["stage"]), 2),
+        "forward_tiles_per_s": round(len(tiles) / statistics.median(seconds["pure"]), 2),
+        "share_of_forward_speed": ratio(seconds["pure"], seconds["stage"]),
+    }
+
+
+def memory(work: Path, folder: SlideFolder, name: str, setup: Setup, batch: int) -> float:
+    """Peak of a process of its own, MiB."""
+    device, precision = setup.device, setup.precision
+    command = [sys.executable, "-c", MEMORY, folder.path, name, batch, device, precision]
+    os.chdir(work)
+    return peak_mib([str(part) for part in command])
+
+
+def peaks(work: Path, edge: int, encoder: TimmEncoder, setup: Setup, batch: int) -> dict[str, Any]:
+    """Peak memory with the network, and with hardly any at one and at four times the tiles."""
+    (work / "cheap.py").write_text(CHEAP)
+    small, large = slide_folder(work, edge), slide_folder(work, edge * 2)
+    weights = sum(p.numel() * p.element_size() for p in encoder.network.parameters()) / 2**20
+    found: dict[str, Any] = {"model_mib": round(weights), "batch": batch}
+    # the few tiles of a small slide: the peak of a network does not depend on their number
+    few = slide_folder(work, edge // 3)
+    found["network_mib"] = round(memory(work, few, encoder.name, setup, batch))
+    for key, folder in (("1x", small), ("4x", large)):
+        found[f"cheap_{key}_tiles"] = len(tiles_of(folder, EDGE_PX))
+        found[f"cheap_{key}_mib"] = round(memory(work, folder, "cheap.py:Cheap", setup, batch))
+    found["network_beyond_model_mib"] = found["network_mib"] - found["model_mib"]
+    found["4x_over_1x"] = round(found["cheap_4x_mib"] / found["cheap_1x_mib"], 3)
+    return found
+
+
+def device_peak_mib() -> float:
+    """Peak of the GPU's memory in this process, MiB."""
+    import torch
+
+    return round(torch.cuda.max_memory_allocated() / 2**20)
+
+
+def measure(work: Path, model: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Everything about one network."""
+    setup = Setup(device=options.device, precision=options.precision, compile=options.compile)
+    encoder = network(work, model, setup)
+    folder = slide_folder(work, options.edge)
+    found = {
+        "model": model,
+        "precision": encoder.precision,
+        "feed": feeding(folder, encoder, options.batch, options.rounds),
+        "end_to_end": whole(folder, encoder, options.batch, options.rounds),
+        "memory": peaks(work, options.edge, encoder, setup, options.batch),
+    }
+    if encoder.runs_on == "cuda":
+        found["device_mib"] = device_peak_mib()
+    print(json.dumps(found, indent=1), flush=True)
+    return found
+
+
+def device_name(kind: str) -> str:
+    """The GPU, where there is one."""
+    import torch
+
+    return torch.cuda.get_device_name() if kind == "cuda" else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--edge", type=int, default=6000, help="of the slide, px")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--models", default="vit_small_patch16_224")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--work", type=Path, default=None, help="scratch folder to keep")
+    options = parser.parse_args()
+    began = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        work = (options.work or Path(scratch)).absolute()
+        work.mkdir(parents=True, exist_ok=True)
+        result = {
+            "device": options.device,
+            "gpu": device_name(options.device),
+            "batch": options.batch,
+            "slide_px": options.edge,
+            "machine": machine(),
+            "busy": round(began, 2),
+            "models": [measure(work, model, options) for model in options.models.split(",")],
+        }
+    name = "features.json" if options.device == "cpu" else "features_cuda.json"
+    out = ROOT / "benchmarks" / "results" / name
+    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
