@@ -23,44 +23,37 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import torch
 from big_slide import MPP, BigSlide, write
 from machine import machine
+from safetensors.torch import save_file
 from tiles_process import peak_mib
 
 from pathai.config import FeaturesConfig
+from pathai.encoders.load import read_state, take
+from pathai.encoders.network import NetworkEncoder
 from pathai.encoders.setup import Setup
-from pathai.encoders.timm_encoder import TimmEncoder
+from pathai.encoders.torchvision_shim import import_timm
 from pathai.features import run
 from pathai.feed import batches
 from pathai.grid import Grid, grid
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
+from pathai.store.manifest import hash_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED, EDGE_PX = 1, 224
-CHEAP = '''
-import numpy as np
+CHEAP = "cheap"
+Made = NetworkEncoder | Any
+
+
 class Cheap:
-    """A thousand numbers without any work: what remains is the engine."""
-    tile_px, mpp, dim, names, digest = 224, 0.25, 1024, (), "c" * 64
-    def encode(self, tiles):
-        return 1 + tiles.reshape(len(tiles), -1)[:, :1024].astype(np.float32)
-'''
-MEMORY = """
-import sys
-from pathlib import Path
-from pathai.config import FeaturesConfig
-from pathai.encoders import load_encoder
-from pathai.encoders.setup import Setup
-from pathai.features import run
-from pathai.store.commit import Commit
-from pathai.store.folders import SlideFolder, slug
-folder, name, batch, device, precision = SlideFolder(Path(sys.argv[1])), *sys.argv[2:]
-encoder = load_encoder(name, Setup(device=device, precision=precision))
-out = Commit(folder.path / "measured" / slug(name), (f"{slug(name)}.zarr",))
-run(folder, FeaturesConfig(batch=int(batch)), out, encoder)
-out.abandon()
-"""
+    """Some numbers of many small tiles without any work: what remains is the engine."""
+
+    name, tile_px, mpp, dim, names, digest = CHEAP, EDGE_PX // 8, MPP, 256, (), "c" * 64
+
+    def encode(self, tiles: np.ndarray) -> np.ndarray:
+        return 1 + tiles.reshape(len(tiles), -1)[:, :256].astype(np.float32)
 
 
 def slide_folder(work: Path, edge: int) -> SlideFolder:
@@ -68,22 +61,37 @@ def slide_folder(work: Path, edge: int) -> SlideFolder:
     folder = SlideFolder(work / f"slide-{edge}")
     if not folder.tiles.exists():
         slide = write(work / f"slide-{edge}.svs", BigSlide(edge=edge))
-        pathai = [sys.executable, "-m", "pathai"]
+        pathai = [str(Path(sys.executable).with_name("pathai"))]
         for verb in (["ingest", slide, "-o", folder.path], ["tile", folder.path, "--slide", slide]):
             subprocess.run([*pathai, *map(str, verb)], check=True, capture_output=True)
         slide.unlink()
     return folder
 
 
-def network(work: Path, model: str, setup: Setup) -> TimmEncoder:
-    """A network that reads its weights from a file, as a lab's does."""
-    from safetensors.torch import save_file
-
+def network(work: Path, model: str, setup: Setup) -> NetworkEncoder:
+    """A network of timm at 224 px that reads its weights from a file, as a lab's does."""
+    timm = import_timm()
+    sizes = {"img_size": EDGE_PX} if model.startswith(("vit", "eva")) else {}
     file = work / f"{model}.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        made = timm.create_model(model, pretrained=False, num_classes=0, **sizes)
     if not file.exists():
-        state = TimmEncoder(model, seeded=SEED, setup=Setup(device="cpu")).network.state_dict()
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
-    return TimmEncoder(model, file, mpp=MPP, setup=setup)
+        save_file(made.state_dict(), file)
+    take(made, read_state(file), file.name, model)
+    facts = timm.data.resolve_model_data_config(made)
+    return NetworkEncoder(
+        model, made, made, hash_file(file).sha256, tile_px=EDGE_PX, mpp=MPP, input_px=EDGE_PX,
+        fit="none", mean=facts["mean"], std=facts["std"], dim=int(made.num_features), setup=setup,
+    )  # fmt: skip
+
+
+def stage(folder: SlideFolder, encoder: Made, batch: int) -> None:
+    """The features of a slide, from the store to the store; the result is thrown away."""
+    name = f"{slug(encoder.name)}.zarr"
+    out = Commit(folder.path / "measured" / slug(encoder.name), (name,))
+    run(folder, FeaturesConfig(batch=batch), out, encoder)
+    out.abandon()
 
 
 def tiles_of(folder: SlideFolder, edge: int) -> Grid:
@@ -91,7 +99,7 @@ def tiles_of(folder: SlideFolder, edge: int) -> Grid:
     return grid(folder.read_tissue(), folder.read_slide(), edge, MPP, FeaturesConfig().min_tissue)
 
 
-def medians(actions: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def rounds_of(actions: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each action in interleaved rounds, after one that does not count."""
     seen: dict[str, list[float]] = {name: [] for name in actions}
     for number in range(rounds + 1):
@@ -126,7 +134,9 @@ def wall(action: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def feeding(folder: SlideFolder, encoder: TimmEncoder, batch: int, rounds: int) -> dict[str, Any]:
+def feeding(
+    folder: SlideFolder, encoder: NetworkEncoder, batch: int, rounds: int
+) -> dict[str, Any]:
     """Processor time of the feed against decoding its chunks, and against the network."""
     tiles, pyramid = tiles_of(folder, encoder.tile_px), folder.open_tiles()
     level = pyramid.levels[0]
@@ -145,7 +155,7 @@ def feeding(folder: SlideFolder, encoder: TimmEncoder, batch: int, rounds: int) 
         for data in packed:
             imagecodecs.jpeg8_decode(data, out=buffer)
 
-    seconds = medians(
+    seconds = rounds_of(
         {
             "decode": lambda: cpu(decode),
             "feed": lambda: cpu(lambda: [len(p) for p, _ in batches(pyramid, tiles, batch)]),
@@ -164,19 +174,13 @@ def feeding(folder: SlideFolder, encoder: TimmEncoder, batch: int, rounds: int) 
     }
 
 
-def whole(folder: SlideFolder, encoder: TimmEncoder, batch: int, rounds: int) -> dict[str, Any]:
+def whole(folder: SlideFolder, encoder: NetworkEncoder, batch: int, rounds: int) -> dict[str, Any]:
     """Tiles per second of the stage over those of the network on tiles that lie in memory."""
     tiles = tiles_of(folder, encoder.tile_px)
     # a handful of batches, used again: memory to memory, as fast as the network can be fed
     feed = batches(folder.open_tiles(), tiles, batch)
     held = [pixels.copy() for pixels, _ in (next(feed) for _ in range(min(4, len(tiles) // batch)))]
     feed.close()
-    name = f"{slug(encoder.name)}.zarr"
-
-    def stage() -> None:
-        out = Commit(folder.path / "measured" / slug(encoder.name), (name,))
-        run(folder, FeaturesConfig(batch=batch), out, encoder)
-        out.abandon()
 
     def pure() -> None:
         fetch = None
@@ -189,8 +193,22 @@ def whole(folder: SlideFolder, encoder: TimmEncoder, batch: int, rounds: int) ->
         if fetch is not None:
             fetch()
 
-    seconds = medians({"stage": lambda: wall(stage), "pure": lambda: wall(pure)}, rounds)
+    processor: dict[str, list[float]] = {"stage": [], "pure": []}
+
+    def timed(name: str, action: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        processor[name].append(cpu(action))
+        return time.perf_counter() - start
+
+    seconds = rounds_of(
+        {
+            "stage": lambda: timed("stage", lambda: stage(folder, encoder, batch)),
+            "pure": lambda: timed("pure", pure),
+        },
+        rounds,
+    )
     return {
+        "processor_time_over_forward": ratio(processor["stage"][1:], processor["pure"][1:]),
         "tiles": len(tiles),
         "tiles_per_s": round(len(tiles) / statistics.median(seconds["stage"]), 2),
         "forward_tiles_per_s": round(len(tiles) / statistics.median(seconds["pure"]), 2),
@@ -198,49 +216,58 @@ def whole(folder: SlideFolder, encoder: TimmEncoder, batch: int, rounds: int) ->
     }
 
 
-def memory(work: Path, folder: SlideFolder, name: str, setup: Setup, batch: int) -> float:
-    """Peak of a process of its own, MiB."""
-    device, precision = setup.device, setup.precision
-    command = [sys.executable, "-c", MEMORY, folder.path, name, batch, device, precision]
-    os.chdir(work)
-    return peak_mib([str(part) for part in command])
+def peaks(work: Path, encoder: NetworkEncoder, options: argparse.Namespace) -> dict[str, Any]:
+    """Peak memory with the network, and with hardly any at one and at four times the tiles.
 
+    Each is of a process of its own.
+    """
 
-def peaks(work: Path, edge: int, encoder: TimmEncoder, setup: Setup, batch: int) -> dict[str, Any]:
-    """Peak memory with the network, and with hardly any at one and at four times the tiles."""
-    (work / "cheap.py").write_text(CHEAP)
-    small, large = slide_folder(work, edge), slide_folder(work, edge * 2)
+    def peak(folder: SlideFolder, model: str) -> int:
+        command = [sys.executable, __file__, "--work", work, "--peak-of", folder.path]
+        command += ["--models", model, "--device", options.device, "--batch", options.batch]
+        command += ["--precision", options.precision, *["--compile"] * options.compile]
+        return round(peak_mib([str(part) for part in command]))
+
+    # large enough that the feed's own buffer is full on the smaller one
+    small, large = (slide_folder(work, round(options.edge * k)) for k in (1.5, 3))
+    few = slide_folder(work, 1536)  # a network's peak is that of one batch
     weights = sum(p.numel() * p.element_size() for p in encoder.network.parameters()) / 2**20
-    found: dict[str, Any] = {"model_mib": round(weights), "batch": batch}
-    # the few tiles of a small slide: the peak of a network does not depend on their number
-    few = slide_folder(work, edge // 3)
-    found["network_mib"] = round(memory(work, few, encoder.name, setup, batch))
+    found: dict[str, Any] = {"model_mib": round(weights), "network_mib": peak(few, encoder.name)}
     for key, folder in (("1x", small), ("4x", large)):
-        found[f"cheap_{key}_tiles"] = len(tiles_of(folder, EDGE_PX))
-        found[f"cheap_{key}_mib"] = round(memory(work, folder, "cheap.py:Cheap", setup, batch))
+        found[f"cheap_{key}_tiles"] = len(tiles_of(folder, Cheap.tile_px))
+        found[f"cheap_{key}_mib"] = peak(folder, CHEAP)
     found["network_beyond_model_mib"] = found["network_mib"] - found["model_mib"]
     found["4x_over_1x"] = round(found["cheap_4x_mib"] / found["cheap_1x_mib"], 3)
     return found
 
 
+def peak_of(work: Path, folder: SlideFolder, options: argparse.Namespace) -> None:
+    """What a process of its own does while its memory is watched."""
+    cheap = options.models == CHEAP
+    encoder = Cheap() if cheap else network(work, options.models, setup_of(options))
+    stage(folder, encoder, options.batch)
+
+
+def setup_of(options: argparse.Namespace) -> Setup:
+    """How the network is to run."""
+    return Setup(device=options.device, precision=options.precision, compile=options.compile)
+
+
 def device_peak_mib() -> float:
     """Peak of the GPU's memory in this process, MiB."""
-    import torch
-
     return round(torch.cuda.max_memory_allocated() / 2**20)
 
 
 def measure(work: Path, model: str, options: argparse.Namespace) -> dict[str, Any]:
     """Everything about one network."""
-    setup = Setup(device=options.device, precision=options.precision, compile=options.compile)
-    encoder = network(work, model, setup)
+    encoder = network(work, model, setup_of(options))
     folder = slide_folder(work, options.edge)
     found = {
         "model": model,
         "precision": encoder.precision,
         "feed": feeding(folder, encoder, options.batch, options.rounds),
         "end_to_end": whole(folder, encoder, options.batch, options.rounds),
-        "memory": peaks(work, options.edge, encoder, setup, options.batch),
+        "memory": peaks(work, encoder, options),
     }
     if encoder.runs_on == "cuda":
         found["device_mib"] = device_peak_mib()
@@ -250,8 +277,6 @@ def measure(work: Path, model: str, options: argparse.Namespace) -> dict[str, An
 
 def device_name(kind: str) -> str:
     """The GPU, where there is one."""
-    import torch
-
     return torch.cuda.get_device_name() if kind == "cuda" else ""
 
 
@@ -265,7 +290,11 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--work", type=Path, default=None, help="scratch folder to keep")
+    parser.add_argument("--peak-of", type=Path, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.peak_of is not None:
+        peak_of(options.work, SlideFolder(options.peak_of), options)
+        return
     began = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         work = (options.work or Path(scratch)).absolute()
