@@ -75,14 +75,11 @@ class NetworkEncoder:
     ) -> None:
         self.name = name
         self.tile_px, self.mpp, self.dim = tile_px, mpp, dim
-        self.device = torch.device(setup.device or own_device())
+        self.device = torch.device(own_device() if setup.device in ("", "cuda") else setup.device)
         self.runs_on = self.device.type
         self.precision = precision_on(setup.precision, self.runs_on)
         self.digest = digest if self.precision == "fp32" else _with(digest, self.precision)
-        if self.runs_on == "cpu":
-            torch.set_num_threads(threads())
-        elif self.precision == "fp32":  # by default, cuDNN rounds convolutions to 10 bits
-            torch.backends.cudnn.allow_tf32 = False
+        self._settle()
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.network.eval().requires_grad_(False)
         self._forward: Tokens = torch.compile(forward) if setup.compile else forward
@@ -148,6 +145,15 @@ class NetworkEncoder:
         pixels = pixels.permute(0, 3, 1, 2)  # a view: the memory stays channels-last
         with self._casting():
             return self._forward(self.prepare(pixels)).float()
+
+    def _settle(self) -> None:
+        """Settings that torch keeps for the whole process."""
+        if self.runs_on == "cpu":
+            torch.set_num_threads(min(threads(), torch.get_num_threads()))
+        elif self.runs_on == "cuda":
+            torch.cuda.set_device(self.device)  # streams, events and pinned memory follow it
+            if self.precision == "fp32":  # by default, cuDNN rounds convolutions to 10 bits
+                torch.backends.cudnn.allow_tf32 = False
 
     def _casting(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":

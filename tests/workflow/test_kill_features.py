@@ -18,11 +18,16 @@ import time
 from pathlib import Path
 import numpy as np
 class Slow:
+    def __init__(self):
+        with Path("loaded").open("a") as file:
+            file.write("once ")
     tile_px, mpp, dim, names, digest = 32, 0.5, 96, (), "5" * 64
     def encode(self, tiles):
         time.sleep(0.02)
         with Path("encoded").open("a") as file:
             file.write(f"{len(tiles)}\\n")
+        if Path("broken").exists() and len(Path("encoded").read_text().split()) in (80, 81):
+            return np.full((len(tiles), 96), np.nan, np.float32)
         flat = tiles.reshape(len(tiles), -1).astype(np.float32)
         return 1 + flat.reshape(len(tiles), 96, -1).mean(axis=2) / 7
 """
@@ -52,6 +57,7 @@ def encoded(folder: Path) -> int:
     noted = folder / "encoded"
     count = sum(map(int, noted.read_text().split())) if noted.exists() else 0
     noted.unlink(missing_ok=True)
+    (folder / "loaded").unlink(missing_ok=True)
     return count
 
 
@@ -115,6 +121,28 @@ def test_a_killed_job_goes_on_inside_the_slide(slide, golden, tmp_path):
     assert tiles / 3 < after < tiles * 2 / 3
     assert before + after <= tiles + 2 * BATCH
     assert contents(folder / "S1") == expected
+
+
+def test_a_slide_that_fails_leaves_its_neighbors_alone(slide, golden, tmp_path):
+    """Three slides of one job: the network is loaded once, each is committed on its own."""
+    expected, tiles, _ = golden
+    folder = tmp_path / "run"
+    shutil.copytree(slide, folder)
+    for name in ("S2", "S3"):
+        shutil.copytree(folder / "S1", folder / name)
+    (folder / "broken").write_bytes(b"")
+    assert tiles / BATCH < 80 < 2 * tiles / BATCH, "the second slide breaks"
+    names = ("S1", "S2", "S3")
+    options = ("--encoder", "slow.py:Slow", "--config", "config.yaml")
+    done = pathai("features", *names, *options, cwd=folder)
+    assert done.returncode == 1
+    assert "E180: S2: tile at x" in done.stderr
+    assert (folder / "loaded").read_text() == "once "
+    stores = [{n: v for n, v in contents(folder / name).items() if ".zarr/" in n} for name in names]
+    wanted = {n: v for n, v in expected.items() if ".zarr/" in n}
+    assert stores[0] == stores[2] == wanted
+    assert not [n for n in stores[1] if n.startswith("features/")]
+    assert not list(folder.rglob("*.part"))
 
 
 @pytest.mark.slow
