@@ -1,5 +1,6 @@
 """One finite vector per tissue tile, in the grid's order."""
 
+import resource
 import shutil
 import threading
 from pathlib import Path
@@ -326,3 +327,18 @@ def test_pace_tells_speed_and_time_left(
         "S1: goes on after 200 of 1000 tiles",
         "S1: 300 of 1000 tiles, 10 tiles/s, 0:01:10 left",
     ]
+
+
+def test_a_full_disk_is_e161_and_leaves_nothing(
+    painted: tuple[SlideFolder, np.ndarray], tmp_path: Path
+) -> None:
+    """A limit on the size of a file stands for the disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
+    try:
+        with pytest.raises(PathaiError, match="E161"):
+            step(painted[0], Counting(), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert files(tmp_path) == {}
+    assert step(painted[0], Counting(), tmp_path).status == "ok"
