@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.color import feed_color, seen_by
-from pathai.config import FeaturesConfig
+from pathai.config import ColorConfig, FeaturesConfig
 from pathai.encoders.base import Encoder
 from pathai.encoders.memory import Halving, TileError
 from pathai.errors import PathaiError
@@ -29,7 +29,7 @@ from pathai.store.folders import SlideFolder, slug
 from pathai.store.groups import Streamed, write_streamed_features
 from pathai.store.journal import RowJournal
 from pathai.store.manifest import canonical
-from pathai.store.records import FeaturesAttrs
+from pathai.store.records import ColorAttrs, FeaturesAttrs, SlideInfo, TissueMap
 
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
@@ -68,16 +68,7 @@ def run(
         fits into memory; the tile is named.
     """
     info, tissue, pyramid = folder.read_slide(), folder.read_tissue(), folder.open_tiles()
-    tiles = grid(
-        tissue,
-        info,
-        encoder.tile_px,
-        encoder.mpp,
-        section.min_tissue,
-        stride_px=max(round(section.stride * encoder.tile_px), 1),
-        max_artefact=section.max_artefact,
-        tolerance=section.mpp_tolerance,
-    )
+    tiles = _grid(tissue, info, section, encoder)
     color = feed_color(
         section.color,
         has_icc=info.icc is not None,
@@ -85,18 +76,7 @@ def run(
         stain=info.stain,
         sample=lambda: sample(pyramid, tissue, pyramid.level_for(encoder.mpp / info.mpp.mean)),
     )
-    attrs = FeaturesAttrs(
-        encoder=encoder.name,
-        encoder_digest=seen_by(encoder.digest, section.color),
-        grid_digest=tiles.digest,
-        tile_px=encoder.tile_px,
-        mpp=encoder.mpp,
-        stride_px=tiles.stride_px,
-        names=encoder.names,
-        color=color.attrs,
-        precision=getattr(encoder, "precision", "fp32"),
-        device=getattr(encoder, "runs_on", "cpu"),
-    )
+    attrs = _attrs(encoder, tiles, section.color, color.attrs)
     known = readable(pyramid, tiles)
     name, batch = f"{slug(encoder.name)}.zarr", section.batch
     with RowJournal(out.journal(name), _key(out, attrs, encoder, batch), encoder.dim) as journal:
@@ -112,6 +92,36 @@ def run(
             message = f"{lost} of {len(tiles)} tiles hold pixels that turned out to be undecodable"
             out.degrade("E121", message, "copy or scan the slide again; those tiles are marked")
         _store(out.part(name), journal, tiles, attrs)
+
+
+def _grid(tissue: TissueMap, info: SlideInfo, section: FeaturesConfig, encoder: Encoder) -> Grid:
+    """The tiles that the encoder is to see."""
+    return grid(
+        tissue,
+        info,
+        encoder.tile_px,
+        encoder.mpp,
+        section.min_tissue,
+        stride_px=max(round(section.stride * encoder.tile_px), 1),
+        max_artefact=section.max_artefact,
+        tolerance=section.mpp_tolerance,
+    )
+
+
+def _attrs(encoder: Encoder, tiles: Grid, asked: ColorConfig, done: ColorAttrs) -> FeaturesAttrs:
+    """What is known before the first tile is encoded."""
+    return FeaturesAttrs(
+        encoder=encoder.name,
+        encoder_digest=seen_by(encoder.digest, asked),
+        grid_digest=tiles.digest,
+        tile_px=encoder.tile_px,
+        mpp=encoder.mpp,
+        stride_px=tiles.stride_px,
+        names=encoder.names,
+        color=done,
+        precision=getattr(encoder, "precision", "fp32"),
+        device=getattr(encoder, "runs_on", "cpu"),
+    )
 
 
 def _key(out: Commit, attrs: FeaturesAttrs, encoder: Encoder, batch: int) -> str:
