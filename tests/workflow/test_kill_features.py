@@ -2,10 +2,12 @@
 
 import random
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from workflow.commands import PATHAI, contents, pathai
 
@@ -120,6 +122,31 @@ def test_a_killed_job_goes_on_inside_the_slide(slide, golden, tmp_path):
     before, after = encoded(folder), finish(folder)
     assert tiles / 3 < after < tiles * 2 / 3
     assert before + after <= tiles + 2 * BATCH
+    assert contents(folder / "S1") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_ended_job_ends_at_once_with_its_readers(slide, golden, tmp_path, stop):
+    """Ctrl-C and a scheduler's end, with two processes that read tiles."""
+    expected, tiles, _ = golden
+    folder = tmp_path / "run"
+    shutil.copytree(slide, folder)
+    with (folder / "config.yaml").open("a") as config:
+        config.write("run: {readers: 2}\n")
+    process, noted = start(folder), folder / "encoded"
+    while not (noted.exists() and len(noted.read_text().split()) > 10):
+        assert process.poll() is None
+        time.sleep(0.01)
+    readers = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(stop)
+    process.communicate(timeout=10)
+    assert process.returncode != 0
+    assert len(readers) >= 2
+    alive = psutil.wait_procs(readers, timeout=10)[1]
+    assert not alive
+    encoded(folder)
+    assert finish(folder) < tiles
     assert contents(folder / "S1") == expected
 
 
