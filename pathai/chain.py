@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 VERSIONS = {
     "ingest": 2,
     "tile": 2,
-    "features": 2,
+    "features": 3,
     "cells": 1,
     "train": 1,
     "predict": 1,

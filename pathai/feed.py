@@ -6,7 +6,7 @@ yielded does not depend on how many they are.
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -32,8 +32,14 @@ SECONDS = 600.0
 
 
 def batches(
-    pyramid: Levels, tiles: Grid, batch: int, *, workers: int = 1, change: Change | None = None
-) -> Iterator[tuple[Pixels, NDArray[np.float16]]]:
+    pyramid: Levels,
+    tiles: Grid,
+    batch: int,
+    *,
+    workers: int = 1,
+    change: Change | None = None,
+    first: int = 0,
+) -> Generator[tuple[Pixels, NDArray[np.float16]]]:
     """Pixels of a grid's tiles, in its order.
 
     Parameters
@@ -48,6 +54,8 @@ def batches(
         Processes that decode; 1 is this one.
     change : callable, optional
         Picklable; applied to every batch.
+    first : int
+        Tile to begin with. At a multiple of the batch, batches are those of the whole grid.
 
     Yields
     ------
@@ -61,6 +69,7 @@ def batches(
     PathaiError
         E164 if the pixels are damaged: run ``pathai verify``; E172 if a worker died.
     """
+    tiles = tiles.rest(first) if first else tiles
     if workers > 1 and len(tiles) > batch and isinstance(pyramid, Pyramid):
         yield from _shared(pyramid, tiles, batch, workers, change)
         return
@@ -82,7 +91,7 @@ def readable(pyramid: Levels, tiles: Grid) -> NDArray[np.float16]:
 
 def _shared(
     pyramid: Pyramid, tiles: Grid, batch: int, workers: int, change: Change | None
-) -> Iterator[tuple[Pixels, NDArray[np.float16]]]:
+) -> Generator[tuple[Pixels, NDArray[np.float16]]]:
     """Batches filled by several processes, each of which reads some columns of the slide."""
     length = ring_length(pyramid, tiles, batch)
     shape = (length, tiles.tile_px, tiles.tile_px, 3)

@@ -6,7 +6,7 @@ of view when the slide's mpp is odd or differs between x and y.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
@@ -49,6 +49,10 @@ class Grid:
 
     def __len__(self) -> int:
         return len(self.xy_px0)
+
+    def rest(self, first: int) -> "Grid":
+        """Its tiles from number ``first`` on; the digest stays that of the whole."""
+        return replace(self, xy_px0=self.xy_px0[first:], tissue=self.tissue[first:])
 
     def box(self, index: int) -> Box:
         """Place of one tile, level-0 px."""

@@ -1,4 +1,4 @@
-"""Progress of a run as plain lines on stderr: what is finished, of how many."""
+"""Progress of a run, and of a slide, as plain lines on stderr: what is done, of how many."""
 
 import subprocess
 import sys
@@ -7,6 +7,8 @@ import time
 from pathai.plan import Plan
 
 POLL_S = 0.3
+SAY_S = 5.0
+"""Least time between two lines about one slide."""
 
 
 def finished(plan: Plan) -> dict[str, tuple[int, int, str]]:
@@ -41,3 +43,39 @@ def follow(plan: Plan, process: "subprocess.Popen[bytes]") -> int:
         if ended is not None:
             return ended
         time.sleep(POLL_S)
+
+
+class Pace:
+    """Tells, every few seconds, how far the tiles of a slide are and how long the rest takes.
+
+    Parameters
+    ----------
+    slide_id : str
+        Named in each line.
+    total : int
+        Tiles of the slide.
+    before : int
+        Tiles of an earlier job, which say nothing about the speed of this one.
+    """
+
+    def __init__(self, slide_id: str, total: int, before: int = 0) -> None:
+        self._slide_id, self._total, self._before = slide_id, total, before
+        self._start = self._said = time.monotonic()
+        if before:
+            self._say(f"goes on after {before} of {total} tiles")
+
+    def note(self, done: int) -> None:
+        """Say how far it is, if the last line is long enough ago."""
+        now = time.monotonic()
+        if now - self._said < SAY_S or done == self._before:
+            return
+        self._said = now
+        speed = (done - self._before) / (now - self._start)
+        minutes, seconds = divmod(round((self._total - done) / speed), 60)
+        hours, minutes = divmod(minutes, 60)
+        left = f"{hours}:{minutes:02d}:{seconds:02d}"
+        self._say(f"{done} of {self._total} tiles, {speed:.3g} tiles/s, {left} left")
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"{self._slide_id}: {text}\n")
+        sys.stderr.flush()

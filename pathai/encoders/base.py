@@ -13,6 +13,10 @@ from pathai.errors import PathaiError
 class Encoder(Protocol):
     """An encoder is a function of a tile: neighbors and order do not matter.
 
+    One that runs on a device of its own may also have what `pathai.encoders.network` has:
+    ``start`` and ``room``, so that reading, copying and computing overlap, and ``precision`` and
+    ``runs_on``, which are recorded.
+
     Attributes
     ----------
     name : str

@@ -73,23 +73,14 @@ def card_encoder(
         mean=card.mean,
         std=card.std,
         dim=card.dim,
-        device=setup.device,
+        setup=setup,
     )
 
 
 def digest_of(card: Card, weights: str) -> str:
     """SHA-256 of what decides the vectors: facts of the card, and the weights' own SHA-256."""
-    shown = {
-        "architecture",
-        "arguments",
-        "tile_px",
-        "mpp",
-        "input_px",
-        "fit",
-        "mean",
-        "std",
-        "rule",
-    }
+    shown = {"architecture", "arguments", "tile_px", "mpp", "input_px", "fit", "interpolation"}
+    shown |= {"mean", "std", "rule"}
     facts = [VERSION, weights, card.model_dump(mode="json", include=shown)]
     return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

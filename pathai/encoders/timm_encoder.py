@@ -29,8 +29,8 @@ class TimmEncoder(NetworkEncoder):
         Random weights from this seed instead of a file. For tests: such features mean nothing.
     mpp : float
         µm per px at which the network expects its tiles.
-    device : str
-        Where it runs; by default CUDA if there is one.
+    setup : Setup, optional
+        Device, precision and whether to compile.
 
     Raises
     ------
@@ -46,7 +46,7 @@ class TimmEncoder(NetworkEncoder):
         *,
         seeded: int | None = None,
         mpp: float = 0.5,
-        device: str = "",
+        setup: Setup | None = None,
     ) -> None:
         if weights is None and seeded is None:
             raise PathaiError(
@@ -64,14 +64,15 @@ class TimmEncoder(NetworkEncoder):
         digest = sha256(json.dumps(kept).encode()).hexdigest()
         super().__init__(
             name, network, network, digest, tile_px=edge, mpp=mpp, input_px=edge, fit="none",
-            mean=facts["mean"], std=facts["std"], dim=int(network.num_features), device=device,
+            mean=facts["mean"], std=facts["std"], dim=int(network.num_features),
+            setup=setup or Setup(),
         )  # fmt: skip
 
     @classmethod
     def from_name(cls, name: str, setup: Setup) -> "TimmEncoder":
         """``timm:<model>@<file>``; without a file E183 is raised."""
         model, _, file = name.removeprefix("timm:").partition("@")
-        return cls(model, Path(file) if file else None, device=setup.device)
+        return cls(model, Path(file) if file else None, setup=setup)
 
 
 def _build(model: str, seed: int | None) -> Any:

@@ -1,12 +1,14 @@
 """Committing a stage: parts first, then renamed, the manifest last.
 
-A killed stage leaves ``*.part`` or outputs without a manifest; both are cleared and redone. A
-stage that fails *as a slide* leaves a ``failed`` manifest and no output.
+A killed stage leaves ``*.part`` or outputs without a manifest; both are cleared and redone. Only a
+journal, which says itself how far it can be trusted, is left for the stage to go on from. A stage
+that fails *as a slide* leaves a ``failed`` manifest and no output.
 """
 
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from pathai import __version__
@@ -17,6 +19,7 @@ from pathai.store.manifest import (
     Manifest,
     Problem,
     Status,
+    canonical,
     complete,
     list_files,
     read_manifest,
@@ -53,15 +56,30 @@ class Key:
     outputs: tuple[str, ...]
     source: dict[str, int] = field(default_factory=dict)
 
+    def made_from(self, parents: dict[str, str]) -> str:
+        """SHA-256 over all that decides the result, the parents' digests among it."""
+        whole = [self.stage, self.version, self.config_digest, self.source, parents]
+        return sha256(canonical(whole)).hexdigest()
+
 
 class Commit:
     """Where a running stage writes, and what it has to say.
 
     ``part("tiles.zarr")`` gives the path to write; the final name is given at the end.
+
+    Parameters
+    ----------
+    base : Path
+        Folder and name of the result.
+    outputs : tuple of str
+        Names that may be written.
+    made_from : str
+        Digest of the key and the parents: what a journal must name to be gone on with.
     """
 
-    def __init__(self, base: Path, outputs: tuple[str, ...]) -> None:
+    def __init__(self, base: Path, outputs: tuple[str, ...], made_from: str = "") -> None:
         self.folder = base.parent
+        self.made_from = made_from
         self._outputs = outputs
         self._parts: dict[str, Path] = {}
         self._records: dict[str, Path] = {}
@@ -74,6 +92,14 @@ class Commit:
     def record(self, name: str) -> Path:
         """Like ``part``, for times and machine figures that stay outside the digest."""
         return self._claim(self._records, name)
+
+    def journal(self, name: str) -> Path:
+        """File for the rows of the output ``name`` so far; it outlives a kill, not the commit."""
+        part = self.folder / f"{name}.rows.part"
+        if name not in self._outputs:
+            raise ValueError(f"{name} is not among the stage's outputs {self._outputs}")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        return part
 
     def _claim(self, kind: dict[str, Path], name: str) -> Path:
         if name not in self._outputs:
@@ -91,10 +117,13 @@ class Commit:
     def finish(self) -> tuple[list[Path], list[Path]]:
         """Give every part its final name; return outputs and records."""
         try:
-            return tuple(  # type: ignore[return-value]
+            renamed = tuple(
                 [self._rename(name, part) for name, part in sorted(kind.items())]
                 for kind in (self._parts, self._records)
             )
+            for name in self._outputs:
+                remove(self.journal(name))
+            return renamed  # type: ignore[return-value]
         except OSError as error:
             raise storage_error(error) from None
 
@@ -104,9 +133,11 @@ class Commit:
         return part.rename(final)
 
     def abandon(self) -> None:
-        """Remove every part."""
+        """Remove every part and journal."""
         for part in [*self._parts.values(), *self._records.values()]:
             remove(part)
+        for name in self._outputs:
+            remove(self.journal(name))
 
 
 def remove(path: Path) -> None:
@@ -173,9 +204,9 @@ def run_stage(
     found = current(base, key, digests)
     if found is not None:
         return found
-    _clear(base, key)
-    out = Commit(base, key.outputs)
     bad = [m for m in manifests.values() if m.status not in READABLE]
+    _clear(base, key, journals=bool(bad) and not tolerant)
+    out = Commit(base, key.outputs, key.made_from(digests))
     if bad and not tolerant:
         return _seal(base, subject, key, digests, bad[0].status, bad[0].problems, out)
     failure = _attempt(work, out, subject, key)
@@ -248,18 +279,20 @@ def _seal(
     return manifest
 
 
-def _clear(base: Path, key: Key) -> None:
+def _clear(base: Path, key: Key, *, journals: bool) -> None:
     """Remove what an earlier, stale or killed run of this stage left."""
     base.parent.mkdir(parents=True, exist_ok=True)
     manifest_path(base).unlink(missing_ok=True)
     for name in key.outputs:
         remove(base.parent / name)
         remove(base.parent / f"{name}.part")
+        if journals:
+            remove(base.parent / f"{name}.rows.part")
 
 
 def fail(base: Path, subject: str, key: Key, parents: dict[str, Path], error: PathaiError) -> None:
     """Write a ``failed`` manifest for a job that was killed beyond its retries."""
-    _clear(base, key)
+    _clear(base, key, journals=True)
     problem = _problem(error.about(subject), key)
     paths = {name: manifest_path(path) for name, path in parents.items()}
     digests = {name: read_manifest(path).digest for name, path in paths.items() if path.exists()}

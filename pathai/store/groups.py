@@ -1,6 +1,8 @@
 """Zarr groups of arrays: written whole, checksummed, read with their types checked."""
 
 import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,23 +32,50 @@ CODECS = (ZstdCodec(level=3), Crc32cCodec())
 CHUNK_BYTES = 2**22
 
 
-def _chunks(array: Array) -> tuple[int, ...]:
-    row = max(int(array.itemsize * np.prod(array.shape[1:], dtype=np.int64)), 1)
+@dataclass(frozen=True)
+class Streamed:
+    """An array that is never in memory as a whole.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the whole.
+    dtype : dtype
+    pieces : callable
+        Number of rows to the rows in order, so many at a time.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    pieces: Callable[[int], Iterator[Array]]
+
+
+def _chunks(array: Array | Streamed) -> tuple[int, ...]:
+    row = max(int(array.dtype.itemsize * np.prod(array.shape[1:], dtype=np.int64)), 1)
     rows = max(CHUNK_BYTES // row, 1)
     return (max(min(rows, array.shape[0]), 1), *(max(n, 1) for n in array.shape[1:]))
 
 
-def write_group(path: Path, arrays: dict[str, Array], attrs: dict[str, Any]) -> None:
+def write_group(path: Path, arrays: dict[str, Array | Streamed], attrs: dict[str, Any]) -> None:
     """Write arrays and attributes as one Zarr v3 group; every chunk carries a CRC-32C."""
     group = zarr.create_group(path, zarr_format=3, attributes=attrs, overwrite=True)
     for name, array in sorted(arrays.items()):
-        group.create_array(
+        chunks = _chunks(array)
+        made = group.create_array(
             name,
-            data=np.ascontiguousarray(array),
-            chunks=_chunks(array),
+            shape=array.shape,
+            dtype=array.dtype,
+            chunks=chunks,
             compressors=CODECS,
             config={"write_empty_chunks": True},
         )
+        if not isinstance(array, Streamed):
+            made[...] = np.ascontiguousarray(array)
+            continue
+        start = 0
+        for piece in array.pieces(chunks[0]):
+            made[start : start + len(piece)] = piece
+            start += len(piece)
 
 
 def _open(path: Path, remedy: str) -> zarr.Group:
@@ -89,6 +118,25 @@ def write_features(path: Path, features: Features) -> None:
     """Write ``features/<encoder>.zarr``."""
     arrays = {name: getattr(features, name) for name in _FEATURES}
     write_group(path, arrays, features.attrs.model_dump(mode="json"))
+
+
+def write_streamed_features(
+    path: Path, x: Streamed, others: dict[str, Array], attrs: FeaturesAttrs
+) -> None:
+    """Write ``features/<encoder>.zarr`` whose rows ``x`` come piece by piece.
+
+    Parameters
+    ----------
+    path : Path
+        Of the group.
+    x : Streamed
+        float16[N, D].
+    others : dict
+        The other arrays of `Features`.
+    attrs : FeaturesAttrs
+        Attributes.
+    """
+    write_group(path, {"x": x, **others}, attrs.model_dump(mode="json"))
 
 
 def read_features(path: Path) -> Features:

@@ -178,6 +178,10 @@ class FeaturesAttrs(Record):
     stride_px: int
     names: tuple[str, ...] = ()
     color: ColorAttrs = ColorAttrs()
+    precision: str = Field("fp32", description="in which a network computed: fp32, bf16 or fp16")
+    device: str = Field("cpu", description="kind of device: cpu or cuda")
+    rounding: float = Field(0.0, ge=0, description="largest error of storing values as float16")
+    largest: float = Field(0.0, ge=0, description="largest value, to compare the rounding with")
 
 
 @dataclass(frozen=True)

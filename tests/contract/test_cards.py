@@ -12,6 +12,7 @@ from PIL import Image
 from pathai.encoders.build import build, forward_of, prefix_tokens
 from pathai.encoders.cards import ALLOWED, CARDS, Card, require_licence
 from pathai.encoders.network import NetworkEncoder
+from pathai.encoders.setup import Setup
 from pathai.errors import PathaiError
 
 BUILDABLE = [name for name, card in CARDS.items() if card.buildable]
@@ -83,7 +84,7 @@ def test_a_small_one_computes_what_is_written_out_by_hand(name: str) -> None:
     encoder = NetworkEncoder(
         name, network, forward_of(card, network), "0" * 64, tile_px=card.tile_px, mpp=card.mpp,
         input_px=card.input_px, fit=card.fit, interpolation=card.interpolation, mean=card.mean,
-        std=card.std, dim=dim, device="cpu",
+        std=card.std, dim=dim, setup=Setup(device="cpu"),
     )  # fmt: skip
     pixels = torch.stack([by_hand(card, t) for t in tile])
     eps = 1e-12 if card.architecture == "ViTConfig" else 1e-6

@@ -180,3 +180,52 @@ except Exception as error:
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert printed.startswith("E161"), printed
     assert names(tmp_path) == set()
+
+
+def test_a_journal_outlives_a_kill_and_nothing_else(tmp_path):
+    """It is there for the next attempt; what ends the attempt takes it away."""
+    journal = tmp_path / "a.txt.rows.part"
+
+    def begin(out: Commit) -> None:
+        out.journal("a.txt").write_bytes(b"rows")
+        out.part("a.txt").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    def go_on(out: Commit) -> None:
+        assert out.journal("a.txt").read_bytes() == b"rows"
+        assert not (tmp_path / "a.txt.part").exists()
+        out.part("a.txt").write_bytes(b"whole")
+
+    def break_off(out: Commit) -> None:
+        raise PathaiError("E180", "not finite")
+
+    def begun() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(tmp_path / "r", "S1", key(), {}, begin)
+        assert journal.exists()
+
+    begun()
+    assert run_stage(tmp_path / "r", "S1", key(), {}, go_on).status == "ok"
+    assert names(tmp_path) == {"a.txt", "r.manifest.json"}
+    manifest_path(tmp_path / "r").unlink()
+    begun()
+    assert run_stage(tmp_path / "r", "S1", key(), {}, break_off).status == "failed"
+    assert names(tmp_path) == {"r.manifest.json"}
+    manifest_path(tmp_path / "r").unlink()
+    begun()
+    fail(tmp_path / "r", "S1", key(), {}, PathaiError("E173", "killed"))
+    assert names(tmp_path) == {"r.manifest.json"}
+
+
+def test_a_journal_is_of_one_key_and_its_parents(tmp_path):
+    seen = set()
+
+    def note(out: Commit) -> None:
+        seen.add(out.made_from)
+        out.part("c.txt").write_bytes(b"")
+
+    run_stage(tmp_path / "p", "S1", key(), {}, write_both)
+    for config, parents in (("c", {}), ("d", {}), ("d", {"p": tmp_path / "p"})):
+        run_stage(tmp_path / "c", "S1", Key("child", 1, config, ("c.txt",)), parents, note)
+    assert len(seen) == 3
+    assert all(len(digest) == 64 for digest in seen)

@@ -206,6 +206,25 @@ def test_several_processes_give_the_same_batches(pyramid: Pyramid, workers: int)
     assert (one[0][0] == 0).any()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("tile_px", "mpp"), [(224, 0.5), (150, 0.81)])
+def test_a_feed_may_begin_anywhere(
+    pyramid: Pyramid, workers: int, tile_px: int, mpp: float
+) -> None:
+    """At a multiple of the batch the batches are the same, elsewhere the tiles are."""
+    info = slide(2300, 1500, Mpp(0.5, 0.5))
+    tiles = grid(tissue_of(info, 16.0), info, tile_px, mpp, 0.0)
+    whole = [(p.copy(), v) for p, v in batches(pyramid, tiles, 7)]
+    for first in (14, 35, len(tiles) - 1, len(tiles)):
+        rest = [(p.copy(), v) for p, v in batches(pyramid, tiles, 7, workers=workers, first=first)]
+        for i in (0, 1):
+            wanted = np.concatenate([b[i] for b in whole])[first:]
+            found = np.concatenate([wanted[:0], *(b[i] for b in rest)])
+            assert np.array_equal(found, wanted)
+        if first % 7 == 0:
+            assert [len(p) for p, _ in rest] == [len(p) for p, _ in whole[first // 7 :]]
+
+
 def inverted(pixels: np.ndarray) -> np.ndarray:
     return 255 - pixels
 
