@@ -109,7 +109,7 @@ class SlideConfig(Section):
     """Slide encoders: one vector for a slide, from its tiles' features."""
 
     encoders: tuple[str, ...] = Field(
-        (), description="slide encoders to run, such as `mean:stain-stats`; see slide-level.md"
+        (), description="slide encoders to run, such as `mean:morphology`; see slide-level.md"
     )
 
 

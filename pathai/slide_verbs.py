@@ -26,7 +26,7 @@ def slide_vector(
         settings = verbs.settings(folder.path, config)
         names = (encoder,) if encoder else settings.slide.encoders
         if not names:
-            raise verbs.wrong("slide-vector needs --encoder, such as mean:stain-stats")
+            raise verbs.wrong("slide-vector needs --encoder, such as mean:morphology")
         setup = chain.encoder_setup(settings)
         made += [slide_step(folder, name, setup) for name in names]
     return verbs.steps(made)

@@ -31,22 +31,22 @@ RNG = np.random.default_rng(0)
 def slide(tmp_path):
     x = RNG.normal(size=(50, 16))
     folder = SlideFolder(tmp_path / "results" / "slides" / "S1")
-    return put_features(folder, make_features(x, "stain-stats", names=tuple(map(str, range(16)))))
+    return put_features(folder, make_features(x, "morphology", names=tuple(map(str, range(16)))))
 
 
-def step(folder, name="mean:stain-stats"):
+def step(folder, name="mean:morphology"):
     return slide_step(folder, name, Setup())
 
 
 def test_the_mean_is_the_mean_summed_in_double_precision(slide):
     assert step(slide).run().status == "ok"
-    found, x = slide.read_slide_vector("mean:stain-stats"), slide.read_features("stain-stats").x
+    found, x = slide.read_slide_vector("mean:morphology"), slide.read_features("morphology").x
     assert found.vector.dtype == np.float32
     np.testing.assert_array_equal(found.vector, x.astype(np.float64).mean(0).astype(np.float32))
     attrs = found.attrs
     assert (attrs.encoder, attrs.tile_encoder, attrs.tiles) == (
-        "mean:stain-stats",
-        "stain-stats",
+        "mean:morphology",
+        "morphology",
         50,
     )
     assert (attrs.grid_digest, attrs.tile_encoder_digest) == ("g" * 64, "e" * 64)
@@ -100,25 +100,25 @@ def test_features_that_lie_where_others_should_are_refused(tmp_path):
 
 def test_a_vector_is_made_once_and_again_when_its_tiles_change(slide):
     step(slide).run()
-    path = slide.slide_vector("mean:stain-stats") / "zarr.json"
+    path = slide.slide_vector("mean:morphology") / "zarr.json"
     before = path.stat().st_mtime_ns
     assert step(slide).run().status == "ok"
     assert path.stat().st_mtime_ns == before
-    base = slide.base("features", "stain-stats")
+    base = slide.base("features", "morphology")
     base.with_name(base.name + ".manifest.json").unlink()
-    put_features(slide, make_features(RNG.normal(size=(50, 16)), "stain-stats"))
+    put_features(slide, make_features(RNG.normal(size=(50, 16)), "morphology"))
     assert step(slide).manifest() is None
     step(slide).run()
-    x = slide.read_features("stain-stats").x
+    x = slide.read_features("morphology").x
     np.testing.assert_allclose(
-        slide.read_slide_vector("mean:stain-stats").vector, x.mean(0), atol=1e-3
+        slide.read_slide_vector("mean:morphology").vector, x.mean(0), atol=1e-3
     )
 
 
 def test_without_features_it_says_what_to_run_first(tmp_path):
     folder = put_features(SlideFolder(tmp_path / "S1"), make_features(RNG.normal(size=(5, 4))))
     with pytest.raises(PathaiError, match="E164: S1: no result of features"):
-        step(folder, "mean:stain-stats").run()
+        step(folder, "mean:morphology").run()
 
 
 def test_verify_knows_the_files_and_finds_a_changed_byte(slide):
@@ -126,7 +126,7 @@ def test_verify_knows_the_files_and_finds_a_changed_byte(slide):
     results = slide.path.parents[1]
     faults = [f for f in verify(results).faults if "/slide/" in f.file]
     assert faults == []
-    chunk = next((slide.slide_vector("mean:stain-stats") / "vector").rglob("c/0"))
+    chunk = next((slide.slide_vector("mean:morphology") / "vector").rglob("c/0"))
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"\0")
     (fault,) = [f for f in verify(results).faults if "/slide/" in f.file]
     assert fault.file.endswith("vector/c/0")
@@ -161,7 +161,7 @@ def test_a_run_makes_vectors_only_where_asked(tiny_copy, monkeypatch):
     assert plan.receipts()["slide"] == ()
     assert all(stage != "slide" for stage, _ in plan.needs("cohort", "cohort"))
     text = (root / "config.yaml").read_text()
-    (root / "config.yaml").write_text(text + "slide: {encoders: [mean:stain-stats]}\n")
+    (root / "config.yaml").write_text(text + "slide: {encoders: [mean:morphology]}\n")
     plan = Plan(root / "config.yaml")
     check_everything(plan)
     batches = plan.receipts()["slide"]
@@ -223,7 +223,7 @@ def test_the_slides_of_another_run_can_be_searched(tiny_copy, tmp_path, monkeypa
     for name in ("T1", "T2", "T3"):
         shutil.copytree(root / "results" / "slides" / name, other / "slides" / name)
     query = root / "results" / "slides" / "E3"
-    slide_verbs.similar(query, other, "mean:stain-stats", 10, as_json=True)
+    slide_verbs.similar(query, other, "mean:morphology", 10, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert sorted(n["slide_id"] for n in found["neighbors"]) == ["T1", "T2", "T3"]
     assert found["slides"] == 4
