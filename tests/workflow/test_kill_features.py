@@ -117,8 +117,8 @@ def test_a_killed_job_goes_on_inside_the_slide(slide, golden, tmp_path):
         if noted.exists() and BATCH * len(noted.read_text().split()) > tiles / 2:
             process.kill()
         time.sleep(0.01)
-    process.communicate()
-    assert process.returncode == -9
+    _, said = process.communicate()
+    assert process.returncode == -9, said
     before, after = encoded(folder), finish(folder)
     assert tiles / 3 < after < tiles * 2 / 3
     assert before + after <= tiles + 2 * BATCH
