@@ -6,8 +6,9 @@ weights of your own), ``timm:<model>@<file>`` or ``path/to/file.py:Class``.
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pathai.encoders.cards import CARDS
 from pathai.encoders.setup import Setup
@@ -119,5 +120,7 @@ def load_encoder(name: str, setup: Setup | None = None) -> "Encoder":
         from pathai.encoders.load import card_encoder
 
         return card_encoder(CARDS[plain], setup, name=name, file=Path(file) if file else None)
-    made: Encoder = ENCODERS.load(plain)()
+    kind = ENCODERS.load(plain)
+    ours: dict[str, Any] = {"setup": setup} if "setup" in signature(kind).parameters else {}
+    made: Encoder = kind(**ours)
     return made

@@ -145,7 +145,8 @@ class NetworkEncoder:
     @torch.inference_mode()
     def _vectors(self, tiles: Pixels) -> torch.Tensor:
         """Vectors of tiles, ``float32[B, D]``, on the device."""
-        pixels = torch.from_numpy(np.ascontiguousarray(tiles)).to(self.device, non_blocking=True)
+        pixels = torch.from_numpy(np.require(tiles, requirements=["C", "W"]))
+        pixels = pixels.to(self.device, non_blocking=True)
         pixels = pixels.permute(0, 3, 1, 2)  # a view: the memory stays channels-last
         with self._casting():
             return self._forward(self.prepare(pixels)).float()

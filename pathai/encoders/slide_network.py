@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pathai.encoders.device import device as own_device
 from pathai.encoders.slide_cards import SlideCard
 from pathai.encoders.slide_encoder import check_grid, check_tiles, places
 from pathai.errors import PathaiError
@@ -49,7 +50,7 @@ class NetworkSlideEncoder:
     ) -> None:
         self.name, self.card, self.digest = name, card, digest
         self.tile_encoder = tile_encoder
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device or own_device())
         network.to(self.device).eval().requires_grad_(False)
         self._forward = forward
 

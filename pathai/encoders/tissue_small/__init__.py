@@ -9,11 +9,10 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from safetensors.torch import load
 
+from pathai.encoders.network import NetworkEncoder
+from pathai.encoders.setup import Setup
 from pathai.encoders.tissue_small.network import DIM, TissueNetwork
 from pathai.errors import PathaiError
 
@@ -27,15 +26,15 @@ def card() -> dict[str, Any]:
     return found
 
 
-class TissueSmall:
+class TissueSmall(NetworkEncoder):
     """Residual network over optical density, trained on free data only.
 
     Parameters
     ----------
     network : TissueNetwork, optional
         Another network of the same architecture, for comparisons; by default the trained one.
-    device : str
-        Where it runs; by default CUDA if there is one.
+    setup : Setup, optional
+        Device and precision.
 
     Attributes
     ----------
@@ -53,27 +52,18 @@ class TissueSmall:
     tile_px = 256
     mpp = 0.5
     dim = DIM
-    names: tuple[str, ...] = ()
 
-    def __init__(self, network: TissueNetwork | None = None, device: str = "") -> None:
+    def __init__(self, network: TissueNetwork | None = None, setup: Setup | None = None) -> None:
         source = "given"
         if network is None:
             network, source = _trained()
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.network = network.to(self.device).eval().requires_grad_(False)
-        self.digest = sha256(
-            json.dumps([VERSION, source, self.tile_px, self.mpp]).encode()
-        ).hexdigest()
-
-    @torch.inference_mode()
-    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Vectors ``float32[B, 320]`` of tiles ``uint8[B, H, W, 3]``."""
-        if len(tiles) == 0:
-            return np.empty((0, self.dim), np.float32)
-        pixels = torch.from_numpy(np.array(tiles)).to(self.device)
-        vectors = self.network(pixels.permute(0, 3, 1, 2))  # a view: memory stays channels-last
-        out: NDArray[np.float32] = vectors.float().cpu().numpy()
-        return out
+        kept = json.dumps([VERSION, source, self.tile_px, self.mpp])
+        digest = sha256(kept.encode()).hexdigest()
+        plain: Any = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
+        super().__init__(
+            self.name, network, network, digest, tile_px=self.tile_px, mpp=self.mpp,
+            input_px=self.tile_px, fit="none", dim=self.dim, setup=setup or Setup(), **plain,
+        )  # fmt: skip
 
 
 def _trained() -> tuple[TissueNetwork, str]:
