@@ -50,7 +50,7 @@ class TissueNetwork(nn.Module):
         self.trunk = nn.Sequential(*layers)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Red, green, blue (0 to 255) ``[B, 3, h, w]``, h and w even, >= 64, to vectors ``[B, D]``."""
+        """Red, green, blue in 0..255 ``[B, 3, h, w]``, h and w even, >= 64, to ``float[B, D]``."""
         density = -torch.log10((pixels.float() + 1) / 256)
         cells = self.trunk((density - DENSITY_MEAN) / DENSITY_SD)
         spread = torch.sqrt(cells.var(dim=(2, 3), correction=0) + 1e-5)
