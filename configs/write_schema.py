@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from pathai.config import json_schema, sheet_schema
+from pathai.config import json_schema
+from pathai.sheet import sheet_schema
 
 if __name__ == "__main__":
     for name, schema in {"config": json_schema(), "slides": sheet_schema()}.items():

@@ -152,7 +152,7 @@ def task() -> str:
 
 def sheet() -> str:
     """Columns of the sheet."""
-    from pathai.config import COLUMNS, REQUIRED, SheetRow
+    from pathai.sheet import COLUMNS, REQUIRED, SheetRow
 
     rows = []
     for name in COLUMNS:

@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.config import FindingsConfig, SheetRow
+from pathai.config import FindingsConfig
 from pathai.finding import Frozen
+from pathai.sheet import SheetRow
 from pathai.store.commit import manifest_path
 from pathai.store.folders import SlideFolder
 from pathai.store.manifest import read_manifest

@@ -10,13 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathai.config import Config, Sheet, SheetRow, TrainConfig
+from pathai.config import Config, TrainConfig
 from pathai.encoders import check_name, weights_file
 from pathai.encoders.cards import CARDS, require_licence
 from pathai.encoders.setup import Setup
 from pathai.encoders.weights import digest, locate
 from pathai.errors import PathaiError
 from pathai.plan import Model, Plan
+from pathai.sheet import Sheet, SheetRow
 from pathai.slide_level import slide_step
 from pathai.source import Place, Remote, identity
 from pathai.step import Step as Step

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pathai import stats
 from pathai.case import PredictionInput, SlideInput, StageState, slide_input
-from pathai.config import FindingsConfig, SheetRow
+from pathai.config import FindingsConfig
 from pathai.errors import PathaiError
 from pathai.finding import (
     CaseFindings,
@@ -25,6 +25,7 @@ from pathai.finding import (
     plain,
     registry,
 )
+from pathai.sheet import SheetRow
 from pathai.store.commit import Commit
 from pathai.store.folders import CaseFolder, SlideFolder
 from pathai.store.manifest import canonical

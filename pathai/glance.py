@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pathai.chain import slide_steps
-from pathai.config import IngestConfig, SheetRow
+from pathai.config import IngestConfig
 from pathai.errors import PathaiError
 from pathai.plan import Plan
+from pathai.sheet import SheetRow
 from pathai.source import Place
 from pathai.store.manifest import READABLE
 from pathai.units import Mpp, Size

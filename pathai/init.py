@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from pathai.batch import say
-from pathai.config import COLUMNS
 from pathai.errors import PathaiError
 from pathai.run import shipped
+from pathai.sheet import COLUMNS
 from pathai.store.manifest import storage_error, write_atomic
 
 SUFFIXES = frozenset(

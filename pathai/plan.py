@@ -11,8 +11,9 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from pathai.config import Config, Sheet, load_config, load_sheet
+from pathai.config import Config, load_config
 from pathai.errors import PathaiError
+from pathai.sheet import Sheet, load_sheet
 from pathai.source import Place, place
 from pathai.store.folders import ResultsFolder
 from pathai.task import Task, load_task

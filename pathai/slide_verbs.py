@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pathai import chain, verbs
 from pathai.batch import folder_config, print_json, say
-from pathai.config import Config, Sheet, load_config, load_sheet
+from pathai.config import Config, load_config
 from pathai.errors import PathaiError
+from pathai.sheet import Sheet, load_sheet
 from pathai.similar import Similar
 from pathai.slide_level import slide_step, zeroshot_step
 from pathai.store.commit import manifest_path

@@ -10,11 +10,12 @@ from pathlib import Path
 from pathai import chain
 from pathai.batch import exit_code, folder_config, print_json, run_batch, run_steps, say
 from pathai.chain import Step
-from pathai.config import Config, check_id, load_config, load_sheet
+from pathai.config import Config, load_config
 from pathai.encoders.setup import Setup
 from pathai.errors import CODES, PathaiError
 from pathai.plan import Plan, check_columns
 from pathai.run import owned
+from pathai.sheet import check_id, load_sheet
 from pathai.source import Place
 from pathai.store.commit import manifest_path
 from pathai.store.folders import ResultsFolder, SlideFolder

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pathai.config import SheetRow
 from pathai.errors import CODES, PathaiError
 from pathai.plan import Plan
+from pathai.sheet import SheetRow
 from pathai.store.commit import manifest_path
 from pathai.store.folders import CaseFolder, SlideFolder
 from pathai.store.manifest import Problem, Status, read_manifest

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from pathai.calibration import Reference, brier, fit_reference, fit_temperature
-from pathai.config import SheetRow, TrainConfig
+from pathai.config import TrainConfig
 from pathai.heads.base import Ensemble
 from pathai.modelcard import model_card
+from pathai.sheet import SheetRow
 from pathai.stats import auroc, binary_metrics
 from pathai.store.bundle import ModelSpec, ReferenceSpec, write_bundle
 from pathai.task import Task

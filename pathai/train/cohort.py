@@ -9,8 +9,8 @@ from hashlib import sha256
 import numpy as np
 import torch
 
-from pathai.config import SheetRow
 from pathai.errors import PathaiError
+from pathai.sheet import SheetRow
 from pathai.store.bundle import TrainingData, hash_id
 from pathai.store.records import Features, FeaturesAttrs
 from pathai.task import Task

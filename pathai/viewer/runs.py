@@ -6,11 +6,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pathai import review
-from pathai.config import SheetRow
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, Evidence, load_findings
 from pathai.plan import Plan
 from pathai.report.records import Draft
+from pathai.sheet import SheetRow
 from pathai.store.folders import CaseFolder, SlideFolder
 
 CONFIG = "config.yaml"

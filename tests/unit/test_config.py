@@ -4,16 +4,10 @@ import time
 import pytest
 from jsonschema import Draft202012Validator
 
-from pathai.config import (
-    Config,
-    json_schema,
-    load_config,
-    load_sheet,
-    read_yaml,
-    sheet_schema,
-)
+from pathai.config import Config, json_schema, load_config, read_yaml
 from pathai.errors import PathaiError
 from pathai.run import shipped
+from pathai.sheet import load_sheet, sheet_schema
 from pathai.task import load_task
 
 HEADER = "slide_id\tpath\tcase_id\tpatient_id\tstain\tmpp\ttumor\n"

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pathai.case import PredictionInput, StageState, slide_input
-from pathai.config import FindingsConfig, SheetRow
+from pathai.config import FindingsConfig
 from pathai.errors import PathaiError
 from pathai.finding import Prediction as PredictionValue
 from pathai.finding import Quantity, load_findings
 from pathai.findings import answer_key, findings_of_case, run
+from pathai.sheet import SheetRow
 from pathai.store.commit import Key, run_stage
 from pathai.store.folders import CaseFolder, SlideFolder
 from pathai.store.groups import write_cells, write_features, write_prediction

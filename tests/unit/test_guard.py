@@ -60,7 +60,7 @@ def test_pathai_errors_arrive_intact(guard: Guard) -> None:
     assert guard.call("os:getpid", seconds=30) != pid
     with pytest.raises(PathaiError) as caught:
         guard.call(
-            "pathai.config:check_id", "../x", "slides.tsv, row 2, column slide_id", seconds=30
+            "pathai.sheet:check_id", "../x", "slides.tsv, row 2, column slide_id", seconds=30
         )
     assert caught.value.code == "E151"
     assert "slides.tsv, row 2, column slide_id" in caught.value.message

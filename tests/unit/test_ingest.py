@@ -257,7 +257,8 @@ def test_a_known_checksum_is_held_against_the_file(tmp_path: Path) -> None:
 
 def test_the_sheet_s_checksum_reaches_ingest(tmp_path: Path) -> None:
     from pathai import chain
-    from pathai.config import Config, load_sheet
+    from pathai.config import Config
+    from pathai.sheet import load_sheet
 
     path = svs(tmp_path / "known.svs")
     row = "a\tknown.svs\tc\tp\t" + "0" * 64

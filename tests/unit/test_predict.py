@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pathai import predict
-from pathai.config import PredictConfig, SheetRow, TrainConfig
+from pathai.config import PredictConfig, TrainConfig
 from pathai.errors import PathaiError
+from pathai.sheet import SheetRow
 from pathai.store.bundle import WEIGHTS, check_bundle, read_bundle, read_weights
 from pathai.store.commit import Commit, Skipped
 from pathai.store.folders import SlideFolder, write_slide_info

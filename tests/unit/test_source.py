@@ -11,11 +11,12 @@ from remote_cases import S3_ENVIRONMENT, Shelf, config, fresh, http_server
 from pathai import source
 from pathai.batch import complain, describe
 from pathai.chain import slide_steps
-from pathai.config import Config, IngestConfig, load_config, load_sheet
+from pathai.config import Config, IngestConfig, load_config
 from pathai.errors import PathaiError
 from pathai.guard import shared
 from pathai.plan import Plan
 from pathai.run import check_everything
+from pathai.sheet import load_sheet
 from pathai.source import Remote, identity, place, stamp
 from pathai.store.manifest import Manifest
 from pathai.testing.synthetic import Recipe, write_slide

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from pathai.config import SheetRow, TrainConfig
+from pathai.config import TrainConfig
 from pathai.errors import PathaiError
+from pathai.sheet import SheetRow
 from pathai.stats import auroc, auroc_interval, binary_metrics
 from pathai.store.bundle import METRICS, WEIGHTS, read_bundle
 from pathai.store.records import Features, FeaturesAttrs
