@@ -85,6 +85,11 @@ def collate(bags: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return x, torch.arange(x.shape[1])[None, :] < sizes[:, None]
 
 
+def collate_places(places: Sequence[Tensor]) -> Tensor | None:
+    """Pad places int64[N_i, 2] like the bags that they belong to; None for none."""
+    return pad_sequence(list(places), batch_first=True) if places else None
+
+
 class Ensemble(nn.Module):
     """Heads from several seeds behind the standardization they were trained with.
 

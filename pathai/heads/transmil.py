@@ -95,7 +95,8 @@ class _Attention(nn.Module):
         mixed = nn.functional.scaled_dot_product_attention(
             q, k, v, attn_mask=seen[:, None, None, :]
         )
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        found: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return found
 
     def of_token(self, h: Tensor, seen: Tensor) -> Tensor:
         """Attention float[B, N] of the class token to the tiles, mean over heads."""
