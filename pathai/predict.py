@@ -97,7 +97,8 @@ class Model:
         if len(features.x) == 0:
             return self._prediction(features, section, np.zeros(0, np.float32), reason=NO_TISSUE)
         x = torch.from_numpy(features.x.astype(np.float32))
-        logits, attention = self.network(*collate([x]))
+        place = torch.from_numpy(features.places)[None]
+        logits, attention = self.network(*collate([x]), place)
         weight = _sums_to_one(attention[0].double().numpy())
         percentile = self.reference.percentile(self.network.summary(x).double().numpy())
         prob = calibrate(logits[0].double().numpy(), self.spec.temperature, self.spec.log_prior)

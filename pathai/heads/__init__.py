@@ -6,7 +6,12 @@ HEADS = Registry(
     "heads",
     {
         "abmil": "pathai.heads.abmil:AbMil",
+        "additive": "pathai.heads.additive:AdditiveMil",
+        "clam-sb": "pathai.heads.clam:ClamSb",
+        "dsmil": "pathai.heads.dsmil:DsMil",
+        "max": "pathai.heads.maxpool:MaxPool",
         "mean": "pathai.heads.mean:MeanPool",
+        "transmil": "pathai.heads.transmil:TransMil",
     },
 )
 """Multiple-instance heads; ``docs/adding.md`` says how to add one."""

@@ -34,10 +34,15 @@ class AbMil(Head):
         self.weight = nn.Linear(hidden, 1, bias=False)
         self.classify = nn.Linear(hidden, n_classes)
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, mask: Tensor, place: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """X float[B, N, D], mask bool[B, N] -> logits[B, C], attention[B, N]."""
+        return self.answer(self.embed(x), mask)
+
+    def answer(self, h: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and attention of embedded tiles ``float[B, N, H]``."""
         require_tiles(mask)
-        h = self.embed(x)  # [B, N, H]
         score = self.weight(torch.tanh(self.content(h)) * torch.sigmoid(self.gate(h)))
         attention = attend(score[..., 0], mask)  # [B, N]
         pooled = torch.bmm(attention[:, None, :], h)[:, 0]  # [B, H]

@@ -34,7 +34,14 @@ class Head(nn.Module):
     def __init__(self, dim: int, n_classes: int, hidden: int, dropout: float) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, x: Tensor, mask: Tensor, target: Tensor, place: Tensor | None = None) -> Tensor:
+        """Cross-entropy float[B] of bags with classes ``target`` int[B]; a head may add to it."""
+        logits, _ = self(x, mask, place)
+        return nn.functional.cross_entropy(logits, target, reduction="none")
+
+    def forward(
+        self, x: Tensor, mask: Tensor, place: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Answer for each bag.
 
         Parameters
@@ -43,6 +50,8 @@ class Head(nn.Module):
             Features of the tiles, padded to the longest bag; padding may hold anything finite.
         mask : bool[B, N]
             True for a real tile, False for padding.
+        place : int[B, N, 2], optional
+            Row and column of each tile on the slide; most heads do not look at it.
 
         Returns
         -------
@@ -74,6 +83,11 @@ def collate(bags: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     sizes = torch.tensor([len(bag) for bag in bags])
     x = pad_sequence(list(bags), batch_first=True)
     return x, torch.arange(x.shape[1])[None, :] < sizes[:, None]
+
+
+def collate_places(places: Sequence[Tensor]) -> Tensor | None:
+    """Pad places int64[N_i, 2] like the bags that they belong to; None for none."""
+    return pad_sequence(list(places), batch_first=True) if places else None
 
 
 class Ensemble(nn.Module):
@@ -113,9 +127,11 @@ class Ensemble(nn.Module):
         """Mean standardized tile, float[N, D] -> float[D]: tells whether a slide is foreign."""
         return self.standardize(x).mean(dim=0)
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, mask: Tensor, place: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Standardize, ask every head, average; see ``Head.forward``."""
         z = self.standardize(x)
-        answers = [head(z, mask) for head in self.heads]
+        answers = [head(z, mask, place) for head in self.heads]
         logits = torch.stack([logits for logits, _ in answers]).mean(dim=0)
         return logits, torch.stack([attention for _, attention in answers]).mean(dim=0)

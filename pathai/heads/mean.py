@@ -18,7 +18,9 @@ class MeanPool(Head):
         super().__init__(dim, n_classes, hidden, dropout)
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, n_classes))
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, mask: Tensor, place: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """X float[B, N, D], mask bool[B, N] -> logits[B, C], attention[B, N]."""
         require_tiles(mask)
         attention = mask.to(x.dtype) / mask.sum(dim=1, keepdim=True)  # [B, N]

@@ -209,6 +209,12 @@ class Features:
     tissue: NDArray[np.float16]
     attrs: FeaturesAttrs
 
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Row and column of each tile in the slide's grid, int64[N, 2]."""
+        step = self.size_px0 * (self.attrs.stride_px / self.attrs.tile_px)
+        return np.rint(self.xy_px0[:, ::-1] / step[::-1]).astype(np.int64)
+
 
 class Interval(Record):
     """A value with its interval."""

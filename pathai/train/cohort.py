@@ -81,6 +81,7 @@ def gather(
         np.array([label for _, label, _ in found], np.intp),
         [row.patient_id for row, _, _ in found],
         np.array([area_mm2(f) for _, _, f in found]),
+        [torch.from_numpy(f.places) for _, _, f in found],
     )
     return Gathered(cohort, attrs, _fingerprint(task, found, content, seed), left_out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from pathai.calibration import calibrate, fit_temperature
 from pathai.config import TrainConfig
 from pathai.errors import PathaiError
 from pathai.heads import HEADS
-from pathai.heads.base import Ensemble, Head, collate
+from pathai.heads.base import Ensemble, Head, collate, collate_places
 from pathai.stats import grouped_folds
 
 MEMBERS = 3
@@ -44,12 +44,15 @@ class Cohort:
         Patient of each slide.
     area_mm2 : float64[n]
         Tissue area of each slide's tiles, for the baseline.
+    places : list of int64[N_i, 2]
+        Row and column of each tile; empty where they are not known.
     """
 
     bags: list[Tensor]
     labels: Ints
     patients: list[str]
     area_mm2: Floats
+    places: list[Tensor] = field(default_factory=list)
 
     def take(self, rows: Ints) -> Cohort:
         """Part of the cohort."""
@@ -58,6 +61,7 @@ class Cohort:
             self.labels[rows],
             [self.patients[i] for i in rows],
             self.area_mm2[rows],
+            [self.places[i] for i in rows] if self.places else [],
         )
 
 
@@ -138,6 +142,7 @@ def batch_size(n: int) -> int:
 def train_epoch(
     head: Head,
     bags: Sequence[Tensor],
+    places: Sequence[Tensor],
     labels: Tensor,
     weights: Tensor,
     optimizer: torch.optim.Optimizer,
@@ -147,8 +152,9 @@ def train_epoch(
     head.train()
     total = 0.0
     for rows in torch.split(torch.randperm(len(bags)), batch_size(len(bags))):
-        logits, _ = head(*collate([bags[i] for i in rows.tolist()]))
-        each = torch.nn.functional.cross_entropy(logits, labels[rows], reduction="none")
+        x, mask = collate([bags[i] for i in rows.tolist()])
+        place = collate_places([places[i] for i in rows.tolist()] if places else [])
+        each = head.loss(x, mask, labels[rows], place)
         loss = (each * weights[rows]).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -159,10 +165,14 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def evaluate(model: Ensemble, bags: Sequence[Tensor]) -> Floats:
-    """Logits float64[n, C] of bags, one at a time, without dropout or gradients."""
+def evaluate(model: Ensemble, cohort: Cohort) -> Floats:
+    """Logits float64[n, C] of a cohort's bags, one at a time, without dropout or gradients."""
     model.eval()
-    return np.stack([model(*collate([bag]))[0][0].double().numpy() for bag in bags])
+    answers = []
+    for i, bag in enumerate(cohort.bags):
+        logits, _ = model(*collate([bag]), collate_places(cohort.places[i : i + 1]))
+        answers.append(logits[0].double().numpy())
+    return np.stack(answers)
 
 
 def fit(
@@ -177,13 +187,18 @@ def fit(
             network: Head = HEADS.load(head)(
                 bags[0].shape[1], n_classes, section.hidden, section.dropout
             )
-            fit_head(network, bags, labels, weights, section)
+            fit_head(network, bags, cohort.places, labels, weights, section)
         model.heads.append(network)
     return model.eval()
 
 
 def fit_head(
-    head: Head, bags: Sequence[Tensor], labels: Tensor, weights: Tensor, section: TrainConfig
+    head: Head,
+    bags: Sequence[Tensor],
+    places: Sequence[Tensor],
+    labels: Tensor,
+    weights: Tensor,
+    section: TrainConfig,
 ) -> None:
     """AdamW with a short warm-up and a cosine decay; the last epoch is the result."""
     optimizer = torch.optim.AdamW(
@@ -194,7 +209,7 @@ def fit_head(
         optimizer, lambda step: min(1.0, (step + 1) / (0.1 * steps)) * _cosine(step / steps)
     )
     for _ in range(section.epochs):
-        train_epoch(head, bags, labels, weights, optimizer, schedule)
+        train_epoch(head, bags, places, labels, weights, optimizer, schedule)
 
 
 def _cosine(done: float) -> float:
@@ -224,7 +239,7 @@ def cross_validate(
         if len(np.unique(part.labels)) < n_classes:
             raise PathaiError("E184", "a training part of the cross-validation lacks a class")
         model = fit(part, head, n_classes, section, members)
-        logits[test] = evaluate(model, cohort.take(test).bags)
+        logits[test] = evaluate(model, cohort.take(test))
         offset[test] = class_shares(part, n_classes)
     prob = np.empty_like(logits)
     for f in range(k):

@@ -137,7 +137,7 @@ def test_test_patients_do_not_touch_their_model() -> None:
     found = cross_validate(given, "mean", 2, QUICK)
     train, test = np.flatnonzero(found.fold != 0), np.flatnonzero(found.fold == 0)
     alone = fit(given.take(train), "mean", 2, QUICK)
-    np.testing.assert_array_equal(evaluate(alone, given.take(test).bags), found.logits[test])
+    np.testing.assert_array_equal(evaluate(alone, given.take(test)), found.logits[test])
 
 
 def test_every_slide_weighs_the_same_in_the_standardization() -> None:
