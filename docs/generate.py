@@ -332,6 +332,22 @@ def tissue() -> str:
     return table(("value", "class", "means"), rows)
 
 
+def heads() -> str:
+    """Heads, each with its first sentence and its paper."""
+    import sys
+
+    from pathai.heads import HEADS
+
+    rows = []
+    for name in HEADS.names():
+        kind = HEADS.load(name)
+        said = (sys.modules[kind.__module__].__doc__ or "").split("\n\n")[0]
+        paper = re.search(r"\[1\] (.*)", kind.__doc__ or "", re.DOTALL)
+        where = " ".join(paper[1].split()) if paper else ""
+        rows.append((f"`{name}`", said.partition(": ")[2] or said, where))
+    return table(("head", "idea", "paper"), rows)
+
+
 def morphology() -> str:
     """Features of the encoder `morphology`; those pooled alike share a row."""
     from pathai.encoders.morphology_features import FEATURES, NUCLEI, POOLS, TILE
@@ -352,7 +368,7 @@ def morphology() -> str:
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (configuration, task, sheet, stains, verbs, errors, findings, flags, llm, keys,
-                 features, cells, prediction, tissue, encoders, facts, morphology)
+                 features, cells, prediction, tissue, encoders, facts, morphology, heads)
 }  # fmt: skip
 """Name of a part to what writes it."""
 
