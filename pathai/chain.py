@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathai.config import Config, TrainConfig
-from pathai.encoders import check_name, weights_file
+from pathai.encoders import check_name, check_ready, weights_file
 from pathai.encoders.cards import CARDS, require_licence
 from pathai.encoders.setup import Setup
 from pathai.encoders.weights import digest, locate
@@ -170,6 +170,7 @@ def check_encoder(config: Config, name: str) -> None:
     """Refuse an unknown encoder (E191), a missing file (E183), a forbidden licence (E185)."""
     check_name(name)
     encoder_identity(config, name)
+    check_ready(name)
 
 
 @cache

@@ -137,6 +137,15 @@ def _encoder(settings: "Config", name: str) -> str:
     return f"{name}: {card.file} ({found.place}), {known}; {licence}"
 
 
+def _slide_encoders(settings: "Config") -> str:
+    """The slide encoders of a configuration, if all of them can be used."""
+    from pathai.chain import encoder_setup
+    from pathai.slide_level import check_slide_encoders
+
+    check_slide_encoders(settings, encoder_setup(settings))
+    return ", ".join(settings.slide.encoders)
+
+
 def _configuration(config: Path) -> list[Check]:
     from pathai.detectors import DETECTORS
     from pathai.drafters import DRAFTERS
@@ -162,6 +171,8 @@ def _configuration(config: Path) -> list[Check]:
     with contextlib.chdir(plan[0].root):
         for name in settings.features.encoders:
             attempt("encoder", partial(_encoder, settings, name))
+        if settings.slide.encoders:
+            attempt("slide encoders", partial(_slide_encoders, settings))
     detector, drafter = settings.cells.detector, settings.report.drafter
     attempt("detector", lambda: DETECTORS[detector], detector)
     attempt("drafter", lambda: DRAFTERS[drafter], drafter)

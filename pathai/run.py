@@ -143,18 +143,16 @@ def run(
         for _ in range(MAX_ROUNDS):
             end_orphans(plan)
             returned = _start(plan, command, quiet=not (dry or arguments))
-            if returned == 0 or dry:
+            if returned == 0:
                 break
             if returned < 0:
                 end_orphans(plan)
                 raise PathaiError("E176", f"Snakemake was killed (signal {-returned})", "run again")
             raise_machine_error(plan)
-            if not record_killed(plan):
+            if dry or not record_killed(plan):
                 log = "logs/ and .snakemake/log"
                 raise PathaiError("E176", f"Snakemake ended with {returned}; see {log}")
-        if dry:
-            return Outcome((), up_to_date)
-        return Outcome(tuple(problems(plan)), up_to_date)
+        return Outcome(() if dry else tuple(problems(plan)), up_to_date)
 
 
 def check_everything(plan: Plan) -> None:

@@ -107,11 +107,11 @@ def similar(
     for name in ids:
         _check_same_kind(query, vectors[query], name, vectors[name])
     named = bool(vectors[query].attrs.names)
-    unit = _unit(np.stack([vectors[name].vector for name in ids]), ids, standardize=named)
     patients, who = np.unique([patient_of[name] for name in ids], return_inverse=True)
     if len(patients) < 2:
         message = f"no slide of another patient than that of {query} has such a vector"
         raise PathaiError("E193", message, "run pathai slide-vector on more slides")
+    unit = _unit(np.stack([vectors[name].vector for name in ids]), ids, standardize=named)
     own = distances(unit[at : at + 1], unit)[0]
     order = [i for i in np.argsort(own, kind="stable") if who[i] != who[at]][:count]
     below, pairs, nearest = _reference(unit, who, own[order])

@@ -1,5 +1,6 @@
 """A hub of weights on loopback, honest or not; shared by several tests."""
 
+import json
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,14 @@ COMMITS = ("a" * 40, "b" * 40)
 """By default: the older and the newer; the newer is what ``main`` names."""
 
 
-BODIES = (b"older " * 5000, b"newer " * 5000)
+def tensor(data: bytes) -> bytes:
+    """A file of safetensors with one tensor of bytes."""
+    entry = {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}
+    head = json.dumps({"t": entry}).encode()
+    return len(head).to_bytes(8, "little") + head + data
+
+
+BODIES = (tensor(b"older " * 5000), tensor(b"newer " * 5000))
 CARD = CARDS["uni"].model_copy(
     update={"name": "tiny", "repo": "Lab/tiny", "file": "tiny.safetensors", "gated": False}
     | {"revision": None, "sha256": None}

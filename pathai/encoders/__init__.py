@@ -48,12 +48,39 @@ def check_name(name: str) -> None:
     PathaiError
         E191; the nearest names are given.
     """
-    plain = name.partition("@")[0]
-    if name.startswith("timm:") or ".py:" in name or plain in CARDS or plain in ENCODERS.names():
+    plain, at, file = name.partition("@")
+    if name.startswith("timm:") or ".py:" in name:
+        return
+    if at and (plain in ENCODERS.names() or not file):
+        why = "takes no weights" if file else "names no file"
+        raise PathaiError("E191", f"encoder {name!r} {why}", f"write {plain}")
+    if plain in CARDS or plain in ENCODERS.names():
         return
     near = get_close_matches(plain, names()) or ENCODERS.names()
     remedy = f"try {', '.join(near)}, or see pathai list encoders"
     raise PathaiError("E191", f"no encoder named {plain!r}", remedy)
+
+
+def check_ready(name: str) -> None:
+    """Refuse before the first slide what would fail at each: a file that cannot be loaded.
+
+    Raises
+    ------
+    PathaiError
+        E191 for a class or network that is none, E183 for a missing file, E182 for a damaged one.
+    """
+    if ".py:" in name:
+        from pathai.encoders.foreign import from_file
+
+        from_file(name)
+    elif name.startswith("timm:"):
+        from pathai.encoders.timm_encoder import check
+
+        check(name)
+    elif weights_file(name).endswith(".safetensors"):
+        from pathai.encoders.header import read_header
+
+        read_header(Path(weights_file(name)))
 
 
 @dataclass(frozen=True)
@@ -108,7 +135,7 @@ def load_encoder(name: str, setup: Setup | None = None) -> "Encoder":
     setup = setup or Setup()
     check_name(name)
     if ".py:" in name:
-        from pathai.encoders.base import from_file
+        from pathai.encoders.foreign import from_file
 
         return from_file(name)
     if name.startswith("timm:"):

@@ -1,13 +1,9 @@
-"""What an encoder promises, and how one is loaded from a person's own file. No torch here."""
+"""What an encoder promises. No torch here."""
 
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pathai.errors import PathaiError
 
 
 class Encoder(Protocol):
@@ -66,34 +62,3 @@ class Encoder(Protocol):
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Vectors ``float32[B, D]`` of tiles ``uint8[B, H, W, 3]``; B may be 0."""
         ...
-
-
-def from_file(name: str) -> Encoder:
-    """Load an encoder class from a file of the user: ``path/to/file.py:Class``.
-
-    Raises
-    ------
-    PathaiError
-        E191 if the file or class does not exist or lacks a part of `Encoder`.
-    """
-    place, _, attribute = name.rpartition(":")
-    path = Path(place)
-    if not path.is_file():
-        raise PathaiError("E191", f"encoder file {path.name} not found", "give an existing file")
-    spec = spec_from_file_location(f"pathai_user_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise PathaiError("E191", f"{path.name} is not a Python file", "give file.py:Class")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, attribute):
-        raise PathaiError("E191", f"{path.name} has no class {attribute!r}", "give file.py:Class")
-    made: Any = getattr(module, attribute)()
-    made.name = name
-    needed = ("tile_px", "mpp", "dim", "names", "digest", "encode")
-    missing = [part for part in needed if not hasattr(made, part)]
-    if missing:
-        raise PathaiError(
-            "E191", f"{path.name}:{attribute} lacks {', '.join(missing)}", "see docs/adding.md"
-        )
-    found: Encoder = made
-    return found

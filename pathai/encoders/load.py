@@ -140,7 +140,9 @@ def unpickled(path: Path, device: str) -> Any:
     except _UNSAFE as error:
         if "global" in str(error).lower():  # a name of code, of which only torch's own are taken
             raise PathaiError("E182", f"{path.name} holds more than tensors", _ASK) from None
-        raise _damaged(path, error) from None
+        # torch's own words advise to read it unsafely
+        message = f"{path.name} is damaged or no file of weights"
+        raise PathaiError("E182", message, "fetch or copy it again") from None
     except _BROKEN as error:
         raise _damaged(path, error) from None
 

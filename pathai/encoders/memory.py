@@ -82,7 +82,7 @@ class Halving(Generic[Made]):
 _REMEDY = "use a device with more memory, or a smaller network"
 
 
-def out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory did not suffice, of the processor or of a device."""
     said = type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
     return said or any(words in str(error) for words in _SAID_BY_TORCH)

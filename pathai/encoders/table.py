@@ -6,8 +6,8 @@ from pathai.encoders.cards import Card
 
 HEAD = ("encoder", "tile", "µm/px", "vector", "parameters", "licence", "use", "access", "network")
 ACCESS = {True: "ask", False: "free"}
-NETWORK = {True: "built here", False: "publisher's"}
-"""Whether architecture and number of parameters are proven, or left to the publisher's package."""
+NETWORK = {True: "built here", False: "unverified"}
+"""Whether architecture and number of parameters are proven, or left to the publisher's code."""
 
 
 def row(card: Card) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pathai.encoders.fit import take
+from pathai.encoders.header import read_header
 from pathai.encoders.load import VERSION, read_state
 from pathai.encoders.network import NetworkEncoder
 from pathai.encoders.setup import Setup
@@ -75,14 +76,35 @@ class TimmEncoder(NetworkEncoder):
         return cls(model, Path(file) if file else None, setup=setup)
 
 
-def _build(model: str, seed: int | None) -> Any:
-    """Network without classifier; its random start is drawn from ``seed`` and leaves no trace."""
+def check(name: str) -> None:
+    """Refuse ``timm:<model>@<file>`` if there is no such network or no such file of weights.
+
+    Raises
+    ------
+    PathaiError
+        E191 for the network, E183 for a missing file, E182 for a damaged one.
+    """
+    model, _, file = name.removeprefix("timm:").partition("@")
+    _known(model)
+    path = Path(file)
+    if not file or not path.is_file():
+        message = f"{name} has no weights" if not file else f"{name}: {path.name} not found"
+        raise PathaiError("E183", message, f"write timm:{model}@weights.safetensors")
+    if path.suffix == ".safetensors":
+        read_header(path)
+
+
+def _known(model: str) -> None:
     timm = import_timm()
     if not timm.is_model(model):
         near = timm.list_models(f"*{model.split('.')[0]}*")[:3]
-        raise PathaiError(
-            "E191", f"timm has no network named {model!r}", f"try {', '.join(near) or 'resnet18'}"
-        )
+        remedy = f"try {', '.join(near) or 'resnet18'}"
+        raise PathaiError("E191", f"timm has no network named {model!r}", remedy)
+
+
+def _build(model: str, seed: int | None) -> Any:
+    """Network without classifier; its random start is drawn from ``seed`` and leaves no trace."""
+    _known(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
-        return timm.create_model(model, pretrained=False, num_classes=0)
+        return import_timm().create_model(model, pretrained=False, num_classes=0)

@@ -19,6 +19,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pathai.encoders.cards import CARDS, Card
+from pathai.encoders.header import read_header
 from pathai.encoders.setup import Setup
 from pathai.errors import PathaiError
 from pathai.store.manifest import canonical, hash_file, storage_error
@@ -177,6 +178,8 @@ def prove(card: Card, found: Found, weights: Path, *, again: bool = False) -> We
         remedy = f"fetch or copy it again; if the new file is meant, remove {card.name}/{LOCK}"
         raise _differs(card, actual, "the lock", record.sha256, remedy)
     if not known:
+        if found.path.suffix == ".safetensors":
+            read_header(found.path)  # a truncated file must not become the one that is meant
         with contextlib.suppress(PathaiError):  # a folder that may not be written: hashed each time
             write_record(card, weights, record_of(card, found.path, actual, found.revision))
     return Weights(found.path, actual)

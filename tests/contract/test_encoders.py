@@ -165,7 +165,7 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
         load_encoder("morpholog")
     with pytest.raises(PathaiError, match=r"E191.*no_such_net"):
         load_encoder("timm:no_such_net@x.safetensors")
-    with pytest.raises(PathaiError, match=r"E191.*nowhere\.py"):
+    with pytest.raises(PathaiError, match=r"E183.*nowhere\.py"):
         load_encoder("nowhere.py:Mean")
     (tmp_path / "own.py").write_text(OWN)
     with pytest.raises(PathaiError, match=r"E191.*no class 'Median'"):

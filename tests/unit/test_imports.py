@@ -55,8 +55,8 @@ def test_no_pickle_and_no_shell_anywhere():
                 assert file.name == "load.py", file
 
 
-def test_broad_excepts_stand_in_two_places_only():
-    allowed = {"cli.py", "readers/base.py"}
+def test_broad_excepts_stand_at_the_boundaries_only():
+    allowed = {"cli.py", "readers/base.py", "encoders/foreign.py"}
     found = set()
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

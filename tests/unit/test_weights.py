@@ -24,6 +24,18 @@ def no_read(monkeypatch):
     monkeypatch.setattr(module, "hash_file", refuse)
 
 
+def test_a_truncated_file_is_not_recorded_as_the_one_that_is_meant(own):
+    """Else the whole file would be refused when it comes."""
+    file = own / "tiny" / CARD.file
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    with pytest.raises(PathaiError, match=r"E182.*tiny\.safetensors.*its header says"):
+        locate(CARD, Setup(own))
+    assert not (own / "tiny" / LOCK).exists()
+    file.write_bytes(whole)
+    assert locate(CARD, Setup(own)).sha256 == sha(whole)
+
+
 # --- the lock ---------------------------------------------------------------------------------
 
 

@@ -116,6 +116,15 @@ def test_init_lists_every_slide_and_the_run_folder_is_valid(tmp_path, slide):
     assert "E193" in again.stderr
 
 
+def test_the_configuration_that_is_named_is_the_one_that_runs(tmp_path, slide):
+    """Not the ``config.yaml`` beside it."""
+    ok("init", tmp_path / "run", "--slides", slide.parents[2])
+    beside = tmp_path / "run" / "config.yaml"
+    beside.rename(tmp_path / "run" / "other.yaml")
+    beside.write_text("features: {encoders: [no-such-encoder]}\nno_such_key: 1\n")
+    ok("run", "--config", tmp_path / "run" / "other.yaml", "-n")
+
+
 @pytest.mark.real
 def test_init_takes_a_dicom_series_as_one_slide(tmp_path, test_data):
     ok("init", tmp_path / "run", "--slides", test_data / "slides" / "dicom-cmu-jpeg")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pathai.plan import Plan
 
-# relative to the run folder, so that a run may be moved without being redone
-CONFIG = os.path.relpath(workflow.configfiles[-1])
+# relative to the run folder, so that a run may be moved without being redone; the first is the
+# one that the command line names, if it names one
+CONFIG = os.path.relpath(workflow.configfiles[0])
 PLAN = Plan(Path(CONFIG))
 
 

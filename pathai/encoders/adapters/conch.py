@@ -17,6 +17,7 @@ import torch
 from pathai.encoders.adapters import needed
 from pathai.encoders.cards import Card
 from pathai.encoders.network import Tokens
+from pathai.errors import PathaiError
 
 
 def conch(card: Card, weights: Path) -> tuple[Any, Tokens]:
@@ -34,7 +35,16 @@ def conch(card: Card, weights: Path) -> tuple[Any, Tokens]:
 
 
 def conch_v1_5(card: Card, weights: Path) -> tuple[Any, Tokens]:
-    """Image tower of CONCH v1.5, out of TITAN's repository."""
+    """Image tower of CONCH v1.5, out of TITAN's repository.
+
+    Raises
+    ------
+    PathaiError
+        E183 where the weights lie in a cache: code is run only from where a person has put it.
+    """
+    if any(part.startswith("models--") for part in weights.parts):
+        remedy = f"put all files of {card.repo} into weights/{card.name}"
+        raise PathaiError("E183", f"{card.name} runs its publisher's code", remedy)
     transformers: Any = needed("transformers", card)
     titan = transformers.AutoModel.from_pretrained(
         str(weights.parent), trust_remote_code=True, local_files_only=True
