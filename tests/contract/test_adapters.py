@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_cases import tensor
 
 from pathai.encoders.cards import CARDS
 from pathai.encoders.setup import Setup
@@ -20,7 +21,7 @@ class Model(torch.nn.Module):
 def create_model_from_pretrained(model_cfg, checkpoint_path=None, device="cpu", jit=False,
                                  force_image_size=None, return_transform=True):
     assert model_cfg == "conch_ViT-B-16" and not return_transform
-    assert Path(checkpoint_path).read_bytes() == b"weights"
+    assert Path(checkpoint_path).read_bytes().endswith(b"weights")
     return Model()
 """
 MUSK = """
@@ -41,7 +42,7 @@ MUSK_UTILS = """
 from pathlib import Path
 def load_model_and_may_interpolate(ckpt_path, model, model_key, model_prefix):
     assert (model_key, model_prefix) == ("model|module", "")
-    assert Path(ckpt_path).read_bytes() == b"weights"
+    assert Path(ckpt_path).read_bytes().endswith(b"weights")
 """
 TITAN = """
 import torch
@@ -83,7 +84,7 @@ def weights(folder: Path, name: str) -> Setup:
     card = CARDS[name]
     path = folder / "weights" / name / card.file
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"weights")
+    path.write_bytes(tensor(b"weights"))
     if name == "conch-v1-5":
         import torch
         from safetensors.torch import save_file
