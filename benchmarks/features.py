@@ -31,7 +31,8 @@ from safetensors.torch import save_file
 from tiles_process import peak_mib
 
 from pathai.config import FeaturesConfig
-from pathai.encoders.load import read_state, take
+from pathai.encoders.fit import take
+from pathai.encoders.load import read_state
 from pathai.encoders.network import NetworkEncoder
 from pathai.encoders.setup import Setup
 from pathai.encoders.torchvision_shim import import_timm
