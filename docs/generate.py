@@ -210,7 +210,11 @@ def encoders() -> str:
     from pathai.encoders.cards import CARDS
     from pathai.encoders.table import HEAD, row
 
-    return table(HEAD, [(f"`{c.name}`", *row(c)[1:]) for c in CARDS.values()])
+    rows = []
+    for card in CARDS.values():
+        name, tile, mpp, *rest = row(card)
+        rows.append((f"`{name}`", f"{tile.removesuffix(' px')} at {mpp}", *rest))
+    return table((HEAD[0], "px at µm/px", *HEAD[3:]), rows)
 
 
 def facts() -> str:
