@@ -103,13 +103,17 @@ def _display() -> Check:
 
 
 def _weights() -> Check:
-    """How many published encoders have weights here; what a run needs, its configuration says."""
+    """Which published encoders have weights here, which are gated, and how to ask for those."""
     from pathai.encoders.cards import CARDS
     from pathai.encoders.weights import here
 
-    count = len(here(Path("weights")))
-    found = f"of {count} of {len(CARDS)} published encoders, in weights/ or the cache of the hub"
-    return Check(name="weights", ok=True, needed=False, found=found)
+    present = sorted(card.name for card in here(Path("weights")))
+    gated = [name for name, card in CARDS.items() if card.gated and name not in present]
+    named = f" ({', '.join(present)})" if present else ""
+    found = f"of {len(present)} of {len(CARDS)} published encoders{named}, in weights/ or the hub's"
+    found += f" cache; gated: {', '.join(gated)}"
+    remedy = "pathai weights check NAME says where to ask, pathai weights fetch NAME brings them"
+    return Check(name="weights", ok=True, needed=False, found=found, remedy=remedy)
 
 
 def _encoder(settings: "Config", name: str) -> str:

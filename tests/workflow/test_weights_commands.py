@@ -73,7 +73,10 @@ def test_fetch_check_and_doctor(call, hub, tmp_path):
     assert "licence BSD-3-Clause (open)" in lines[0]
     assert "MISSING" in lines[1]
     assert f"ask for access at {PAGE}, then run pathai weights fetch uni" in lines[1]
-    assert "of 1 of" in call("doctor").stderr
+    said = call("doctor").stderr
+    assert "of 1 of" in said
+    assert "gated: conch" in said
+    assert "weights check NAME says where to ask" in said
 
     with file.open("r+b") as opened:
         opened.seek(-5, 2)
