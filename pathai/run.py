@@ -7,6 +7,7 @@ current manifests are dropped; after it, slides whose job was killed beyond its 
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -301,11 +302,20 @@ def record_killed(plan: Plan) -> int:
                 continue
             for step in chain.steps_of_receipt(plan, stage, name):
                 if step.mark(plan).exists() and step.manifest() is None:
-                    log = f"logs/{stage}/{name}.log"
+                    log = _kept_log(plan, stage, name, step.subject)
                     message = f"the {step.key.stage} job did not finish; see {log}"
                     step.fail(PathaiError("E173", message))
                     count += step.manifest() is not None
     return count
+
+
+def _kept_log(plan: Plan, stage: str, name: str, subject: str) -> str:
+    """Keep the log of a killed job: Snakemake empties it when the job's other subjects are run."""
+    log = plan.root / "logs" / stage / f"{name}.log"
+    kept = log.with_name(f"{subject}.killed.log")
+    if log.is_file():
+        shutil.copyfile(log, kept)
+    return kept.relative_to(plan.root).as_posix()
 
 
 def problems(plan: Plan) -> Iterator[Manifest]:

@@ -118,6 +118,8 @@ def test_killed_beyond_its_retries_is_recorded_and_the_rest_goes_on(slides, tmp_
     failed = [line for line in done.stderr.splitlines() if line.startswith("failed")]
     assert len(failed) == 1
     assert "E173" in failed[0]
+    assert "logs/cells/S1.killed.log" in failed[0]
+    assert (folder / "logs" / "cells" / "S1.killed.log").is_file()
     assert "S1" in failed[0]
     table = (folder / "results" / "cohort" / "failures.tsv").read_text().splitlines()
     assert len(table) == 2
