@@ -201,21 +201,10 @@ def _counted(
 
 def _count(tissue: TissueMap, info: SlideInfo, encoder: "Facts", section: FeaturesConfig) -> int:
     """Tiles as the stage features lays them; none where the slide is too coarse."""
-    from pathai.grid import grid
+    from pathai.features import tiles_of
 
     try:
-        return len(
-            grid(
-                tissue,
-                info,
-                encoder.tile_px,
-                encoder.mpp,
-                section.min_tissue,
-                stride_px=max(round(section.stride * encoder.tile_px), 1),
-                max_artefact=section.max_artefact,
-                tolerance=section.mpp_tolerance,
-            )
-        )
+        return len(tiles_of(tissue, info, section, encoder))
     except PathaiError as error:
         if error.code != "E143":
             raise

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pathai.color import feed_color, seen_by
 from pathai.config import ColorConfig, FeaturesConfig
+from pathai.encoders import Facts
 from pathai.encoders.base import Encoder
 from pathai.encoders.memory import Halving, TileError
 from pathai.errors import PathaiError
@@ -68,7 +69,7 @@ def run(
         fits into memory; the tile is named.
     """
     info, tissue, pyramid = folder.read_slide(), folder.read_tissue(), folder.open_tiles()
-    tiles = _grid(tissue, info, section, encoder)
+    tiles = tiles_of(tissue, info, section, encoder)
     color = feed_color(
         section.color,
         has_icc=info.icc is not None,
@@ -94,8 +95,16 @@ def run(
         _store(out.part(name), journal, tiles, attrs)
 
 
-def _grid(tissue: TissueMap, info: SlideInfo, section: FeaturesConfig, encoder: Encoder) -> Grid:
-    """The tiles that the encoder is to see."""
+def tiles_of(
+    tissue: TissueMap, info: SlideInfo, section: FeaturesConfig, encoder: Encoder | Facts
+) -> Grid:
+    """The tiles that an encoder is to see.
+
+    Raises
+    ------
+    PathaiError
+        E143 if the slide is coarser than the configuration lets pass.
+    """
     return grid(
         tissue,
         info,

@@ -37,12 +37,6 @@ def import_timm() -> ModuleType:
     return import_module("timm")
 
 
-def complete() -> bool:
-    """Whether torchvision came with its compiled operators (what ``pathai doctor`` shows)."""
-    import_torchvision()
-    return not _declared
-
-
 def _declare() -> None:
     """Declare the operators that are still unknown to torch."""
     import torch
