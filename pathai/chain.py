@@ -4,7 +4,7 @@ This is the one place that knows the order of stages. A step is cheap to make: t
 (and torch) is imported only when the step has something to do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -29,14 +29,15 @@ from pathai.task import Task
 
 if TYPE_CHECKING:
     from pathai.store.records import Features
+    from pathai.train import Known
 
 VERSIONS = {
     "ingest": 2,
     "tile": 2,
     "features": 3,
     "cells": 1,
-    "train": 1,
-    "predict": 1,
+    "train": 2,
+    "predict": 2,
     "findings": 1,
     "draft": 1,
     "cohort": 1,
@@ -196,17 +197,29 @@ def cells_step(config: Config, folder: SlideFolder, detector: str = "") -> Step:
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
 
 
-def predict_step(config: Config, folder: SlideFolder, model: Model) -> Step:
-    """Answer of one model."""
+def predict_step(
+    config: Config, folder: SlideFolder, model: Model, row: Callable[[], SheetRow] | None = None
+) -> Step:
+    """Answer of one model; ``row`` gives the slide's row for models that look at the sheet."""
+    task, name = model.task, slug(model.name)
+    asked = bool(task.covariates or task.sites)
+    if asked and row is None:
+        message = f"{folder.slide_id}: {model.name} needs columns of the sheet"
+        raise PathaiError("E193", message, "predict within a run, or give its --config")
+    given = row() if asked and row is not None else None
+    labels = {c: given.labels.get(c, "") for c in task.covariates} if given else {}
+    site = given.site if given and task.sites else ""
 
     def work(out: Commit) -> None:
         from pathai.predict import run
 
-        run(folder, config.predict, out, model=model.folder, name=model.name)
+        run(folder, config.predict, out, model=model.folder, name=model.name, labels=labels,
+            site=site)  # fmt: skip
 
-    name = slug(model.name)
-    key = _key("predict", (f"{name}.zarr",), config.predict, bundle_id(model.folder))
-    parents = {"features": folder.base("features", model.task.encoder)}
+    facts = [bundle_id(model.folder), *([labels, site] if asked else [])]
+    key = _key("predict", (f"{name}.zarr",), config.predict, *facts)
+    parents = {"features": folder.base("features", task.encoder)}
+    parents |= {f"cells/{d}": folder.base("cells", d) for d in task.detectors}
     return Step(folder.base("predictions", model.name), folder.slide_id, key, parents, work)
 
 
@@ -223,25 +236,38 @@ def train_step(
 ) -> Step:
     """A model from the features and labels of the training slides."""
     rows = [r for r in sheet.rows if all(r.labels.get(c) == v for c, v in _on(task))]
-    labels = [[r.slide_id, r.patient_id, r.stain, r.labels.get(task.label, "")] for r in rows]
+    told = [[r.labels.get(c, "") for c in task.sheet_columns] for r in rows]
+    labels = [[r.slide_id, r.patient_id, r.stain, r.site, *t] for r, t in zip(rows, told)]
     folders = {row.slide_id: results.slide(row.slide_id) for row in rows}
 
     def read(slide_id: str) -> "Features | None":
-        manifest = read_manifest(manifest_path(parents[slide_id]))
-        usable = manifest.status in READABLE
-        return folders[slide_id].read_features(task.encoder) if usable else None
+        from pathai.tile_tables import with_tables
 
-    def content(slide_id: str) -> str:
-        return folders[slide_id].read_slide().sha256
+        names = [slide_id, *(f"{slide_id}/{d}" for d in task.detectors)]
+        status = [read_manifest(manifest_path(parents[name])).status for name in names]
+        if not all(one in READABLE for one in status):
+            return None
+        folder = folders[slide_id]
+        return with_tables(folder, folder.read_features(task.encoder), task.detectors)
+
+    def about(slide_id: str) -> "Known":
+        from pathai.train import Known
+
+        info = folders[slide_id].read_slide()
+        return Known(info.sha256, info.vendor)
 
     def work(out: Commit) -> None:
         from pathai.train import train
 
-        train(task, rows, read, content, section, out.part(bundle.name))
+        scratch = out.journal(bundle.name)
+        train(task, rows, read, about, section, out.part(bundle.name), scratch)
 
     alone = section.model_copy(update={"tasks": ()})  # another task is no reason to train again
     key = _key("train", (bundle.name,), alone, task, labels)
     parents = {i: folder.base("features", task.encoder) for i, folder in folders.items()}
+    for detector in task.detectors:
+        tables = {i: folder.base("cells", detector) for i, folder in folders.items()}
+        parents |= {f"{i}/{detector}": base for i, base in tables.items()}
     return Step(bundle, task.name, key, parents, work, tolerant=True)
 
 
@@ -343,7 +369,7 @@ def slide_steps(plan: Plan, stage: str, slide_id: str) -> list[Step]:
         return [cells_step(config, folder)]
     if stage == "slide":
         return [slide_step(folder, name, encoder_setup(config)) for name in config.slide.encoders]
-    return [predict_step(config, folder, model) for model in plan.models]
+    return [predict_step(config, folder, model, lambda: row) for model in plan.models]
 
 
 def case_steps(plan: Plan, case_id: str) -> list[Step]:

@@ -131,16 +131,40 @@ class CellsConfig(Section):
     dab_cutoff_od: float = Field(0.15, gt=0, description="nuclear DAB density that is positive")
 
 
+class Candidate(Section):
+    """One setting to be tried on inner folds; what is not given is as in ``train``."""
+
+    head: str = Field("", description="default: the task's")
+    hidden: int | None = Field(None, ge=1)
+    dropout: Fraction | None = None
+    learning_rate: float | None = Field(None, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+
+
 class TrainConfig(Section):
-    """Training of one model per task."""
+    """Training of one model per task. Everything is chosen on inner folds of training patients."""
 
     tasks: tuple[str, ...] = Field((), description="task files, relative to this file")
-    folds: int = Field(3, ge=2)
-    epochs: int = Field(30, ge=1)
+    folds: int = Field(5, ge=2, description="outer folds: their answers are what is measured")
+    inner_folds: int = Field(
+        4, ge=0, description="folds of the training patients for every choice; 0: none is made"
+    )
+    keep_sites: bool = Field(False, description="all slides of a site in one fold")
+    epochs: int = Field(30, ge=1, description="at most; how many is chosen on inner folds")
+    patience: int = Field(8, ge=1, description="epochs without a better inner loss")
+    search: tuple[Candidate, ...] = Field((), description="settings to choose from")
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     hidden: int = Field(128, ge=1)
     dropout: Fraction = 0.25
+    members: int = Field(3, ge=1, le=20, description="networks of one model, averaged")
+    ensemble: Literal["seeds", "folds"] = Field(
+        "seeds", description="seeds: refitted on all patients; folds: the models of the outer folds"
+    )
+    max_tiles: int = Field(0, ge=0, description="of a slide in one step, drawn anew; 0: all")
+    alpha: float = Field(0.1, gt=0, lt=1, description="1 - coverage of sets that are reported")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU")
     seed: int = 0
 
 

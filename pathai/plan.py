@@ -45,7 +45,7 @@ def given_model(folder: Path) -> Model:
 def check_columns(task: Task, sheet: Sheet) -> None:
     """Refuse a task whose label or training columns the sheet does not have (E192)."""
     known = {column for row in sheet.rows for column in row.labels}
-    for column in (task.label, *sorted(task.train_on)):
+    for column in (*task.sheet_columns, *sorted(task.train_on)):
         if column not in known:
             message = f"task {task.name}: {sheet.name} has no column {column!r}"
             raise PathaiError("E192", message, "add the column or correct the task")
@@ -106,6 +106,9 @@ class Plan:
             if task.encoder not in self.config.features.encoders:
                 message = f"task {task.name} needs encoder {task.encoder}"
                 raise PathaiError("E192", message, "add it to features.encoders")
+            if any(name != self.config.cells.detector for name in task.detectors):
+                message = f"task {task.name} needs detector {', '.join(task.detectors)}"
+                raise PathaiError("E192", message, "name it in cells.detector")
         if len({task.name for task in tasks}) < len(tasks):
             raise PathaiError("E192", "two tasks have the same name", "rename one")
         return {task.name: task for task in tasks}
@@ -159,9 +162,12 @@ class Plan:
         if stage == "ingest":
             return []
         if stage == "predict":
-            return [("features", name), *(("train", task) for task in self.tasks)]
+            trained = [("train", task) for task in self.tasks]
+            counted = any(model.task.detectors for model in self.models)
+            return [("features", name), *([("cells", name)] if counted else []), *trained]
         if stage == "train":
-            return [("features", batch) for batch in self.slide_batches]
+            stages = ("features", "cells") if self.tasks[name].detectors else ("features",)
+            return [(before, batch) for before in stages for batch in self.slide_batches]
         if stage == "report":
             batches = self._slides_of_cases(name)
             return [(before, batch) for before in ("cells", "predict") for batch in batches]

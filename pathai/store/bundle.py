@@ -19,14 +19,15 @@ from pydantic import ValidationError
 from pathai.errors import PathaiError
 from pathai.store.manifest import canonical, hash_file, write_atomic
 from pathai.store.records import Record
-from pathai.task import Task
+from pathai.task import Target, Task
 
 Array = NDArray[Any]
-WEIGHTS, SPEC, METRICS, CARD, SUMS = (
+WEIGHTS, SPEC, METRICS, CARD, PAGE, SUMS = (
     "model.safetensors",
     "model.json",
     "metrics.json",
     "README.md",
+    "evaluation.html",
     "SHA256SUMS",
 )
 HEADER_LIMIT = 100 * 2**20
@@ -65,28 +66,48 @@ class TrainingData(Record):
         return slide in self.slides or patient in self.patients
 
 
-class ModelSpec(Record):
-    """``model.json``: everything beside the weights that an answer depends on.
+class TargetState(Record):
+    """What is known of one question beside the network: scales, calibration, held-out errors.
 
-    ``conformal`` holds, per class, the sorted out-of-fold nonconformity scores, one per patient.
+    ``conformal`` holds sorted out-of-fold nonconformity scores, one per patient: a tuple per class,
+    or one tuple for numbers. ``isotonic`` holds, per class, the corners (probability, corrected).
     """
 
-    schema_version: int = 1
-    task: Task
+    target: Target
+    location: float = 0.0
+    scale: float = 1.0
+    edges: tuple[float, ...] = ()
+    temperature: float = 1.0
+    log_prior: tuple[float, ...] = ()
+    isotonic: tuple[tuple[tuple[float, float], ...], ...] = ()
+    conformal: tuple[tuple[float, ...], ...] = ()
+
+
+class NetworkSpec(Record):
+    """Networks of one fit, averaged. ``shift`` and ``stretch`` bring outputs to the common scale."""
+
     head: str
-    dim: int
-    members: int
     hidden: int
     dropout: float
+    members: int
+    shift: tuple[float, ...] = ()
+    stretch: tuple[float, ...] = ()
+
+
+class ModelSpec(Record):
+    """``model.json``: everything beside the weights that an answer depends on."""
+
+    schema_version: int = 2
+    task: Task
+    dim: int
+    networks: tuple[NetworkSpec, ...]
     encoder: str
     encoder_digest: str
     tile_px: int
     mpp: float
     feature_names: tuple[str, ...] = ()
     settings: dict[str, Any]
-    temperature: float
-    log_prior: tuple[float, ...]
-    conformal: tuple[tuple[float, ...], ...]
+    targets: tuple[TargetState, ...]
     reference: ReferenceSpec
     data: TrainingData
 
@@ -125,8 +146,9 @@ def write_bundle(
     arrays: Mapping[str, Array],
     metrics: Mapping[str, Any],
     card: str,
+    page: str,
 ) -> None:
-    """Write the five files of a bundle; ``SHA256SUMS`` is the last."""
+    """Write the six files of a bundle; ``SHA256SUMS`` is the last."""
     from safetensors.numpy import save
 
     contents = {
@@ -134,6 +156,7 @@ def write_bundle(
         SPEC: canonical(spec.model_dump(mode="json")),
         METRICS: canonical(dict(metrics)),
         CARD: card.encode(),
+        PAGE: page.encode(),
     }
     for name, data in contents.items():
         write_atomic(folder / name, data)
@@ -180,7 +203,7 @@ def _parse_sums(raw: bytes, bundle: str) -> dict[str, str]:
         raise PathaiError("E182", f"{bundle}: {SUMS} is damaged") from None
     if raw != _sums(listed):
         raise PathaiError("E182", f"{bundle}: {SUMS} is damaged")
-    if sorted(listed) != sorted((WEIGHTS, SPEC, METRICS, CARD)):
+    if sorted(listed) != sorted((WEIGHTS, SPEC, METRICS, CARD, PAGE)):
         raise PathaiError("E182", f"{bundle}: {SUMS} does not list the files of a bundle")
     return listed
 
@@ -197,8 +220,9 @@ def read_bundle(folder: Path) -> Bundle:
     digest = check_bundle(folder)
     try:
         body = json.loads((folder / SPEC).read_bytes())
-        if body.get("schema_version") != 1:
-            raise PathaiError("E165", f"{folder.name}: model.json is of another version")
+        if body.get("schema_version") != 2:
+            message = f"{folder.name}: model.json is of another version"
+            raise PathaiError("E165", message, "train the model again")
         spec = ModelSpec.model_validate(body)
     except (ValueError, AttributeError, ValidationError) as error:
         reason = str(error).splitlines()[0]

@@ -275,25 +275,47 @@ class Cells:
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class PredictionAttrs(Record):
-    """The answer of one model for one slide."""
+class Answer(Record):
+    """What a model says about one slide and one question."""
+
+    name: str = ""
+    question: str
+    kind: str = "binary"
+    classes: tuple[str, ...] = ()
+    label: str = Field(
+        "", description="class with the largest probability; empty when abstained, or no classes"
+    )
+    prob: tuple[Probability, ...] = Field(
+        (), description="of each class, calibrated; survival: of living past the horizon; when "
+        "abstained the raw output, no answer; empty without a tile"
+    )  # fmt: skip
+    set: tuple[str, ...] = Field((), description="conformal set; empty when abstained")
+    value: float | None = Field(None, description="number; survival: median time")
+    low: float | None = Field(None, description="of the conformal interval; none: not bounded")
+    high: float | None = None
+    unit_of_value: str = ""
+    horizon: float = Field(0, description="survival: time that prob is about")
+
+
+class PredictionAttrs(Answer):
+    """The answers of one model for one slide; the main one, then those in ``also``."""
 
     task: str
-    question: str
-    classes: tuple[str, ...]
-    label: str = Field(description="class with the larger probability; empty when abstained")
-    prob: tuple[Probability, ...] = Field(
-        description="calibrated; when abstained the raw output, no answer; empty without a tile"
-    )
-    set: tuple[str, ...] = Field(description="conformal set; empty when abstained")
+    also: tuple[Answer, ...] = ()
     alpha: float
     ood_percentile: float
     out_of_distribution: bool
     abstained: bool
     reason: str = ""
+    top_tiles: tuple[int, ...] = Field((), description="rows with the most attention, most first")
     encoder: str
     grid_digest: str
     model_digest: str
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """Every answer, the main one first."""
+        return (self, *self.also)
 
 
 @dataclass(frozen=True)
@@ -303,7 +325,8 @@ class Prediction:
     Parameters
     ----------
     attention : float32[N]
-        Weight of each tile, sum 1; row *i* as in ``Features``.
+        Weight of each tile, sum 1; row *i* as in ``Features``. Of a count by the additive head
+        it is the tile's share: times the value it is the tile's own count.
     """
 
     attention: NDArray[np.float32]

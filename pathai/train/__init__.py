@@ -1,50 +1,55 @@
-"""Train a task's model: patient-grouped cross-validation for the numbers, one refit for use.
+"""Train a task's model: nested, patient-grouped cross-validation for the numbers, one model for use.
 
-Nothing is chosen on a test fold: the number of epochs and every other setting is fixed in the
-configuration, so each fold's patients are seen only once, by a model that never met them. The
-model that ships is refitted on all training patients with the same settings. A refit rather
-than the mean of the fold models: it sees every patient where patients are few, and its scores
-have the scale that calibration was fitted on (the mean of fold models is flatter than each).
+Nothing is chosen on a test fold: epochs and settings are chosen on inner folds of the training
+patients, so each outer fold's patients are seen once, by a model that never met them. The model
+that ships is refitted on all training patients with what *their* inner folds chose. A refit
+rather than the mean of the fold models: it sees every patient where patients are few, and its
+scores have the scale that calibration was fitted on (the mean of fold models is flatter than
+each); ``train.ensemble: folds`` ships that mean instead.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from pathai.calibration import Reference, brier, fit_reference, fit_temperature
 from pathai.config import TrainConfig
+from pathai.errors import PathaiError
 from pathai.heads.base import Ensemble
+from pathai.metrics_page import metrics_page
 from pathai.modelcard import model_card
+from pathai.reference import Reference, fit_reference
 from pathai.sheet import SheetRow
-from pathai.stats import auroc, binary_metrics
-from pathai.store.bundle import ModelSpec, ReferenceSpec, write_bundle
-from pathai.task import Task
-from pathai.train.cohort import Content, Gathered, ReadFeatures, gather
-from pathai.train.fitting import (
-    MEMBERS,
-    Cohort,
-    Floats,
-    OutOfFold,
-    class_shares,
-    conformal_scores,
-    cross_validate,
-    deterministic,
-    fit,
+from pathai.store.bundle import (
+    ModelSpec,
+    NetworkSpec,
+    ReferenceSpec,
+    TargetState,
+    write_bundle,
 )
+from pathai.task import Task
+from pathai.train.cohort import About, Cohort, Gathered, Known, ReadFeatures, gather
+from pathai.train.fitting import class_shares, deterministic, standardization, target_specs
+from pathai.train.heldout import held_out, states
+from pathai.train.measure import measure
+from pathai.train.nested import Nested, nested
+
+__all__ = ["Known", "train"]
 
 
 def train(
     task: Task,
     rows: Sequence[SheetRow],
     read_features: ReadFeatures,
-    content: Content,
+    about: About,
     section: TrainConfig,
     out: Path,
+    scratch: Path | None = None,
 ) -> dict[str, Any]:
     """Train, measure and write the bundle of one task.
 
@@ -56,12 +61,16 @@ def train(
         The sheet; ``task.train_on`` selects, every other slide is never read.
     read_features : callable
         Slide id to ``Features``; None for a slide that failed or has no tissue.
-    content : callable
+    about : callable
         Slide id to the SHA-256 of its file; the bundle keeps a salted hash of it.
     section : TrainConfig
-        Folds, epochs, learning rate, sizes, seed: all fixed beforehand.
+        Folds, epochs, learning rate, sizes, seed.
     out : Path
-        Folder to fill: ``model.safetensors  model.json  metrics.json  README.md  SHA256SUMS``.
+        Folder to fill: ``model.safetensors  model.json  metrics.json  README.md
+        evaluation.html  SHA256SUMS``.
+    scratch : Path, optional
+        Folder for the tiles and for finished fits; training that was interrupted goes on from
+        it. Default: a temporary one.
 
     Returns
     -------
@@ -73,48 +82,49 @@ def train(
     PathaiError
         E180, E181 or E184 when the data do not allow the task; the message names row or slide.
     """
-    gathered = gather(task, rows, read_features, content, section.seed)
-    cohort, n_classes = gathered.cohort, len(task.classes)
-    held_out = cross_validate(cohort, task.head, n_classes, section)
-    metrics = measure(task, gathered, held_out, section.seed)
-    model = fit(cohort, task.head, n_classes, section)
-    reference = _reference(model, cohort)
-    spec = _spec(task, gathered, held_out, reference, section)
-    arrays = {f"model.{name}": t.numpy() for name, t in model.state_dict().items()}
-    for name in ("mean", "axes", "variances"):
-        arrays[f"reference.{name}"] = getattr(reference, name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = scratch or Path(temporary)
+        gathered = gather(task, rows, read_features, about, section.seed, folder)
+        cohort = gathered.cohort
+        found = nested(cohort, task.head, section, folder)
+        held = held_out(cohort, found, task.calibration)
+        metrics = measure(task, gathered, found, held, section)
+        fitted = states(held, found, class_shares(cohort), task.calibration)
+        spec, arrays = _shipped(task, gathered, found, fitted, section)
     card = model_card(spec.model_dump(mode="json"), metrics)
-    write_bundle(out, spec, arrays, metrics, card)
+    page = metrics_page(metrics, title=task.name, about=task.limits)
+    write_bundle(out, spec, arrays, metrics, card, page)
     return metrics
 
 
-def _reference(model: Ensemble, cohort: Cohort) -> Reference:
-    """Where the training slides lie, one mean standardized tile per slide."""
-    with deterministic(0), torch.inference_mode():
-        centers = torch.stack([model.summary(bag) for bag in cohort.bags]).double().numpy()
-    return fit_reference(centers, cohort.patients)
-
-
-def _spec(
-    task: Task, gathered: Gathered, held_out: OutOfFold, reference: Reference, section: TrainConfig
-) -> ModelSpec:
+def _shipped(
+    task: Task,
+    gathered: Gathered,
+    found: Nested,
+    fitted: tuple[TargetState, ...],
+    section: TrainConfig,
+) -> tuple[ModelSpec, dict[str, NDArray[Any]]]:
+    """``model.json`` and the arrays of the weights file."""
     cohort, attrs = gathered.cohort, gathered.attrs
-    return ModelSpec(
+    arrays = {f"model.{i}.{n}": a for i, m in enumerate(found.models) for n, a in m.items()}
+    scales = Ensemble([], *standardization(cohort))
+    arrays["reference.location"], arrays["reference.scale"] = (
+        scales.mean.numpy(), scales.scale.numpy()
+    )  # fmt: skip
+    reference = _reference(cohort, scales)
+    for name in ("mean", "axes", "variances"):
+        arrays[f"reference.{name}"] = getattr(reference, name)
+    spec = ModelSpec(
         task=task,
-        head=task.head,
-        dim=cohort.bags[0].shape[1],
-        members=MEMBERS,
-        hidden=section.hidden,
-        dropout=section.dropout,
+        dim=cohort.bags.dim,
+        networks=_networks(cohort, found, section),
         encoder=attrs.encoder,
         encoder_digest=attrs.encoder_digest,
         tile_px=attrs.tile_px,
         mpp=attrs.mpp,
         feature_names=attrs.names,
         settings=section.model_dump(mode="json", exclude={"tasks"}),
-        temperature=fit_temperature(held_out.logits, cohort.labels, held_out.offset),
-        log_prior=tuple(class_shares(cohort, len(task.classes)).tolist()),
-        conformal=conformal_scores(held_out.prob, cohort),
+        targets=_in_common_scale(cohort, fitted),
         reference=ReferenceSpec(
             floor=reference.floor,
             root_mean=reference.root_mean,
@@ -123,57 +133,50 @@ def _spec(
         ),
         data=gathered.data,
     )
+    return spec, arrays
 
 
-# --- numbers ---------------------------------------------------------------------------------
+def _in_common_scale(cohort: Cohort, fitted: tuple[TargetState, ...]) -> tuple[TargetState, ...]:
+    """States with the scales and time bins of the whole cohort."""
+    scales = [
+        {"location": spec.location, "scale": spec.scale, "edges": spec.edges}
+        for spec in target_specs(cohort)
+    ]
+    return tuple(s.model_copy(update=scale) for s, scale in zip(fitted, scales, strict=True))
 
 
-def measure(task: Task, gathered: Gathered, held_out: OutOfFold, seed: int) -> dict[str, Any]:
-    """Out-of-fold numbers of a binary task, per unit, beside a constant and the tissue area."""
-    cohort = gathered.cohort
-    area = _area_scores(cohort, held_out)
-    columns = np.column_stack([cohort.labels, held_out.prob[:, 1], area, held_out.fold])
-    who = np.asarray(cohort.patients, str)
-    if task.unit == "patient":
-        names = np.unique(who)
-        columns = np.stack([columns[who == p].mean(axis=0) for p in names])
-        who = names
-    labels, prob, area, fold = columns.T
-    share = np.full(len(labels), labels.mean())
-    area_metrics = binary_metrics(labels, area, who.tolist(), seed)
-    return {
-        "unit": task.unit,
-        "classes": list(task.classes),
-        "n_slides": len(cohort.bags),
-        "n_patients": len(set(cohort.patients)),
-        "left_out": gathered.left_out,
-        "out_of_fold": binary_metrics(labels, prob, who.tolist(), seed),
-        "folds": [_fold_numbers(labels, prob, fold == k) for k in np.unique(fold)],
-        "baselines": {
-            "constant": {"auroc": auroc(labels, share), "brier": round(brier(labels, share), 6)},
-            "tissue_area": {"auroc": area_metrics["auroc"]},
-        },
-    }
+def _networks(cohort: Cohort, found: Nested, section: TrainConfig) -> tuple[NetworkSpec, ...]:
+    """Networks that are shipped: one fit on everybody, or the fits of the folds."""
+    if section.ensemble == "seeds":
+        return (_network(found.last.settings, section),)
+    common = target_specs(cohort)
+    if any(spec.kind == "survival" for spec in common):
+        message = "the folds of a survival task have their own time bins and cannot be averaged"
+        raise PathaiError("E184", message, "set train.ensemble: seeds")
+    networks = []
+    for choice, answered in zip(found.choices, found.folds, strict=True):
+        shift, stretch = [], []
+        for own, shared in zip(answered.specs, common, strict=True):
+            shift += [(own.location - shared.location) / shared.scale] * own.width
+            stretch += [own.scale / shared.scale] * own.width
+        network = _network(choice.settings, section)
+        scales = {"shift": tuple(shift), "stretch": tuple(stretch)}
+        networks.append(network.model_copy(update=scales))
+    return tuple(networks)
 
 
-def _fold_numbers(labels: Floats, prob: Floats, test: Any) -> dict[str, Any]:
-    auc = auroc(labels[test], prob[test])
-    return {
-        "n": int(test.sum()),
-        "n_positive": int(labels[test].sum()),
-        "auroc": None if np.isnan(auc) else round(auc, 6),
-        "brier": round(brier(labels[test], prob[test]), 6),
-    }
+def _network(settings: Any, section: TrainConfig) -> NetworkSpec:
+    return NetworkSpec(
+        head=settings.head,
+        hidden=settings.hidden,
+        dropout=settings.dropout,
+        members=section.members,
+    )
 
 
-def _area_scores(cohort: Cohort, held_out: OutOfFold) -> Floats:
-    """Tissue area as a score, its direction learned in each training part."""
-    score = np.empty(len(cohort.labels))
-    for k in np.unique(held_out.fold):
-        train, test = held_out.fold != k, held_out.fold == k
-        area, positive = cohort.area_mm2[train], cohort.labels[train] == 1
-        gap = area[positive].mean() - area[~positive].mean()
-        spread = max(float(area.std()), 1e-12)
-        z = np.sign(gap) * (cohort.area_mm2[test] - area.mean()) / spread
-        score[test] = 1 / (1 + np.exp(-z))
-    return score
+def _reference(cohort: Cohort, scales: Ensemble) -> Reference:
+    """Where the training slides lie, one mean standardized tile per slide."""
+    with deterministic(0), torch.inference_mode():
+        bags = (cohort.bags[i] for i in range(len(cohort)))
+        centers = torch.stack([scales.summary(bag) for bag in bags]).double().numpy()
+    return fit_reference(centers, list(cohort.patients))

@@ -1,90 +1,75 @@
-"""Fitting one model, and cross-validation over patients: pure functions on bags."""
+"""Fitting one model to a cohort: the same cohort and settings give the same bits."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pathai.calibration import calibrate, fit_temperature
-from pathai.config import TrainConfig
+from pathai.config import Candidate, TrainConfig
 from pathai.errors import PathaiError
 from pathai.heads import HEADS
 from pathai.heads.base import Ensemble, Head, collate, collate_places
-from pathai.stats import grouped_folds
-
-MEMBERS = 3
-"""Networks of one model, from different seeds; their mean answers. One alone depends too much on
-its seed where patients are few."""
+from pathai.labels import point, strata
+from pathai.likelihood import Truth
+from pathai.outputs import TargetSpec
+from pathai.task import Target
+from pathai.train.cohort import Cohort
 
 MAX_BATCH, STEPS_PER_EPOCH = 4, 16
 """Slides per optimizer step: one in cohorts of up to 16 slides, so that these learn at all."""
 
-Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Cohort:
-    """Bags with their labels, sorted by slide id.
+class Settings:
+    """What may be chosen on inner folds."""
 
-    Parameters
-    ----------
-    bags : list of float32[N_i, D]
-        Features of the tiles of each slide.
-    labels : intp[n]
-        Class of each slide.
-    patients : list of str, length n
-        Patient of each slide.
-    area_mm2 : float64[n]
-        Tissue area of each slide's tiles, for the baseline.
-    places : list of int64[N_i, 2]
-        Row and column of each tile; empty where they are not known.
-    """
+    head: str
+    hidden: int
+    dropout: float
+    learning_rate: float
+    weight_decay: float
 
-    bags: list[Tensor]
-    labels: Ints
-    patients: list[str]
-    area_mm2: Floats
-    places: list[Tensor] = field(default_factory=list)
-
-    def take(self, rows: Ints) -> Cohort:
-        """Part of the cohort."""
-        return Cohort(
-            [self.bags[i] for i in rows],
-            self.labels[rows],
-            [self.patients[i] for i in rows],
-            self.area_mm2[rows],
-            [self.places[i] for i in rows] if self.places else [],
+    @classmethod
+    def of(cls, head: str, section: TrainConfig, candidate: Candidate | None = None) -> Settings:
+        """Settings of the configuration, changed as a candidate says."""
+        base = cls(
+            head, section.hidden, section.dropout, section.learning_rate, section.weight_decay
         )
+        given = candidate.model_dump() if candidate else {}
+        return replace(base, **{name: v for name, v in given.items() if v not in (None, "")})
 
 
 @dataclass(frozen=True)
-class OutOfFold:
-    """What models that never saw a slide's patient said about it.
+class Fitted:
+    """A model, and what it needs to be understood.
 
     Parameters
     ----------
-    logits : float64[n, C]
-        Raw answers.
-    offset : float64[n, C]
-        Log share of the classes among the patients that the fold's model was trained on.
-    prob : float64[n, C]
-        Calibrated with the temperature of the *other* folds' answers.
-    fold : intp[n]
-        Fold in which the slide was tested.
+    model : Ensemble
+        In ``eval`` mode, on the processor.
+    specs : tuple of TargetSpec
+        Meaning of its outputs.
+    offsets : tuple of float64[C]
+        Log share of the classes among the patients, per target; empty for numbers.
+    curve : float64[epochs]
+        Loss on the watched slides after each epoch; empty where none were watched.
     """
 
-    logits: Floats
-    offset: Floats
-    prob: Floats
-    fold: Ints
+    model: Ensemble
+    specs: tuple[TargetSpec, ...]
+    offsets: tuple[Floats, ...]
+    curve: Floats
 
 
 @contextmanager
@@ -94,7 +79,7 @@ def deterministic(seed: int) -> Iterator[None]:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng():
             torch.manual_seed(seed)
             yield
     finally:
@@ -102,36 +87,145 @@ def deterministic(seed: int) -> Iterator[None]:
         torch.use_deterministic_algorithms(strict)
 
 
+# --- what the training part says about scales, weights and shares ------------------------------
+
+
+def standardization(cohort: Cohort) -> tuple[Tensor, Tensor]:
+    """Mean and scale float32[D] of the tiles, every slide weighing the same.
+
+    Raises
+    ------
+    PathaiError
+        E184 when no slide has a value of a covariate.
+    """
+    first, second = cohort.moments
+    if np.isnan(first).all(axis=0).any():
+        raise PathaiError("E184", "a covariate has no value in a part of the slides")
+    mean = np.nanmean(first, axis=0)
+    scale = np.sqrt(np.maximum(np.nanmean(second, axis=0) - mean**2, 0))
+    still = scale <= 1e-6 * np.maximum(np.abs(mean), 1)
+    return torch.from_numpy(mean).float(), torch.from_numpy(np.where(still, 1, scale)).float()
+
+
+def patient_weights(patients: Sequence[str], known: NDArray[np.bool_]) -> Floats:
+    """Weight float64[n] of each known slide, one over the known slides of its patient."""
+    _, place = np.unique(np.asarray(patients, str), return_inverse=True)
+    count = np.bincount(place, weights=known)
+    weight: Floats = np.where(known, 1 / np.maximum(count[place], 1), 0.0)
+    return weight
+
+
+def slide_weights(cohort: Cohort) -> Floats:
+    """Loss weight float64[n, T] of each slide and target, mean 1 over the known slides.
+
+    Patients weigh the same; where the answer is a class, classes then do, too.
+    """
+    columns = []
+    for target, truth in zip(cohort.targets, cohort.truth, strict=True):
+        known = ~np.isnan(truth[:, 0])
+        weight = patient_weights(cohort.patients, known)
+        if target.has_classes:
+            part = strata(target, truth)
+            for c in np.unique(part[known]):
+                weight[part == c] /= weight[part == c].sum()
+        columns.append(weight / max(weight.sum(), 1e-12) * known.sum())
+    return np.stack(columns, axis=1)
+
+
+def class_shares(cohort: Cohort) -> tuple[Floats, ...]:
+    """Log share float64[C] of each class among the patients, per target; empty for numbers."""
+    found: list[Floats] = []
+    for target, truth in zip(cohort.targets, cohort.truth, strict=True):
+        part = strata(target, truth)
+        own = patient_weights(cohort.patients, part >= 0)
+        share = np.array([own[part == c].sum() for c in range(len(target.classes))])
+        found.append(np.log(share / share.sum()) if len(share) else share)
+    return tuple(found)
+
+
+def target_specs(cohort: Cohort) -> tuple[TargetSpec, ...]:
+    """Meaning of the outputs for each target; scales and time bins are those of the cohort."""
+    return tuple(_spec(t, truth) for t, truth in zip(cohort.targets, cohort.truth, strict=True))
+
+
+def _spec(target: Target, truth: Floats) -> TargetSpec:
+    known = truth[~np.isnan(truth[:, 0])]
+    if target.kind == "regression":
+        value = point(target, known)
+        return TargetSpec(target.kind, location=value.mean(), scale=max(value.std(), 1e-12))
+    if target.kind == "survival":
+        times = known[known[:, 1] == 1, 0]
+        cuts = np.quantile(times, np.arange(1, target.bins) / target.bins)
+        edges = np.unique([0, *cuts, max(known[:, 0].max(), target.horizon)])
+        return TargetSpec(target.kind, edges=tuple(edges.tolist()))
+    return TargetSpec(target.kind, len(target.classes))
+
+
 # --- one model -------------------------------------------------------------------------------
 
 
-def standardization(bags: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and scale float32[D] of the tiles, every slide weighing the same."""
-    mean = torch.stack([b.double().mean(0) for b in bags]).mean(0)
-    variance = torch.stack([((b.double() - mean) ** 2).mean(0) for b in bags]).mean(0)
-    scale = variance.sqrt()
-    still = scale <= 1e-6 * mean.abs().clamp(min=1.0)
-    return mean.float(), torch.where(still, torch.ones_like(scale), scale).float()
+def fit(
+    cohort: Cohort,
+    settings: Settings,
+    section: TrainConfig,
+    *,
+    members: int | None = None,
+    epochs: int | None = None,
+    watched: Cohort | None = None,
+) -> Fitted:
+    """One model.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Slides to train on; scales, class weights and shares are theirs.
+    settings : Settings
+        Head, sizes, rates.
+    section : TrainConfig
+        Everything else; the learning rate follows ``section.epochs`` also when fewer are run.
+    members : int, optional
+        Networks to average, from different seeds; default ``section.members``.
+    epochs : int, optional
+        Stop after so many.
+    watched : Cohort, optional
+        Slides whose loss is taken after each epoch; training ends when it has not fallen for
+        ``section.patience`` epochs.
+
+    Raises
+    ------
+    PathaiError
+        E184 when the head cannot answer such a question or the loss is no longer finite.
+    """
+    specs = target_specs(cohort)
+    build = HEADS.load(settings.head)
+    check_head(settings.head, build, cohort.targets)
+    model = Ensemble([], *standardization(cohort))
+    width, curve = sum(spec.width for spec in specs), np.zeros(0)
+    place = _device(section)
+    for member in range(members or section.members):
+        with deterministic(section.seed * 1000 + member):
+            network: Head = build(cohort.bags.dim, width, settings.hidden, settings.dropout)
+            trainer = _Trainer(network.to(place), model.to(place), cohort, specs, settings, section)
+            curve = trainer.run(epochs or section.epochs, watched)
+        model.heads.append(network)
+    return Fitted(model.to("cpu").eval(), specs, class_shares(cohort), curve)
 
 
-def patient_weights(cohort: Cohort) -> Floats:
-    """Weight float64[n] of each slide, one over the slides of its patient."""
-    return np.array([1 / cohort.patients.count(p) for p in cohort.patients])
+def check_head(name: str, head: type[Head], targets: Sequence[Target]) -> None:
+    """Refuse a head that cannot answer what is asked (E184)."""
+    kinds = getattr(head, "kinds", None)
+    wrong = next((t for t in targets if kinds is not None and t.kind not in kinds), None)
+    if wrong is not None:
+        message = f"head {name} answers {', '.join(sorted(kinds))}; {wrong.name} is {wrong.kind}"
+        raise PathaiError("E184", message, "choose another head in the task")
 
 
-def slide_weights(cohort: Cohort) -> Tensor:
-    """Loss weight float32[n] of each slide, mean 1: patients weigh the same, then classes do."""
-    own = patient_weights(cohort)
-    total = {c: own[cohort.labels == c].sum() for c in np.unique(cohort.labels)}
-    weight = own / np.array([total[c] for c in cohort.labels])
-    return torch.tensor(weight / weight.mean(), dtype=torch.float32)
+def _device(section: TrainConfig) -> str:
+    if section.device != "auto":
+        return section.device
+    from pathai.encoders.device import device
 
-
-def class_shares(cohort: Cohort, n_classes: int) -> Floats:
-    """Log share float64[C] of each class among the patients."""
-    own = patient_weights(cohort)
-    shares: Floats = np.log([own[cohort.labels == c].sum() / own.sum() for c in range(n_classes)])
-    return shares
+    return device()
 
 
 def batch_size(n: int) -> int:
@@ -139,132 +233,105 @@ def batch_size(n: int) -> int:
     return min(max(n // STEPS_PER_EPOCH, 1), MAX_BATCH)
 
 
-def train_epoch(
-    head: Head,
-    bags: Sequence[Tensor],
-    places: Sequence[Tensor],
-    labels: Tensor,
-    weights: Tensor,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> float:
-    """Show every standardized bag once, in random order; return the mean weighted loss."""
-    head.train()
-    total = 0.0
-    for rows in torch.split(torch.randperm(len(bags)), batch_size(len(bags))):
-        x, mask = collate([bags[i] for i in rows.tolist()])
-        place = collate_places([places[i] for i in rows.tolist()] if places else [])
-        each = head.loss(x, mask, labels[rows], place)
-        loss = (each * weights[rows]).mean()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
-        total += float(loss.detach()) * len(rows)
-    return total / len(bags)
+class _Trainer:
+    """AdamW with a short warm-up and a cosine decay, one batch of slides after another."""
 
+    def __init__(
+        self,
+        head: Head,
+        scales: Ensemble,
+        cohort: Cohort,
+        specs: tuple[TargetSpec, ...],
+        settings: Settings,
+        section: TrainConfig,
+    ) -> None:
+        self.head, self.scales, self.cohort, self.specs = head, scales, cohort, specs
+        self.section, self.weights = section, slide_weights(cohort)
+        self.device = scales.mean.device
+        self.optimizer = torch.optim.AdamW(
+            head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay,
+            fused=True,
+        )  # fmt: skip
+        self.batch = batch_size(len(cohort))
+        steps = section.epochs * math.ceil(len(cohort) / self.batch)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: min(1, (step + 1) / (0.1 * steps)) * _cosine(step / steps)
+        )
 
-@torch.inference_mode()
-def evaluate(model: Ensemble, cohort: Cohort) -> Floats:
-    """Logits float64[n, C] of a cohort's bags, one at a time, without dropout or gradients."""
-    model.eval()
-    answers = []
-    for i, bag in enumerate(cohort.bags):
-        logits, _ = model(*collate([bag]), collate_places(cohort.places[i : i + 1]))
-        answers.append(logits[0].double().numpy())
-    return np.stack(answers)
+    def run(self, epochs: int, watched: Cohort | None) -> Floats:
+        curve: list[float] = []
+        for _ in range(epochs):
+            self.epoch()
+            if watched is not None:
+                curve.append(self.loss_of(watched))
+                if int(np.argmin(curve)) + self.section.patience < len(curve):
+                    break
+        return np.array(curve)
 
+    def epoch(self) -> None:
+        """Show every bag once, in random order."""
+        self.head.train()
+        for rows in torch.split(torch.randperm(len(self.cohort)), self.batch):
+            x, mask, place, truth = self.batch_of(self.cohort, rows.numpy(), self.weights)
+            self.optimizer.zero_grad()
+            with self.lighter():
+                loss = self.head.loss(x, mask, truth, place).mean()
+            if not torch.isfinite(loss):
+                raise PathaiError("E184", "the loss is not finite", "lower train.learning_rate")
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # a fused step is not seen by it
+                self.schedule.step()
 
-def fit(
-    cohort: Cohort, head: str, n_classes: int, section: TrainConfig, members: int = MEMBERS
-) -> Ensemble:
-    """One model for a fixed number of epochs; same cohort and settings, same bits."""
-    model = Ensemble([], *standardization(cohort.bags))
-    bags = [model.standardize(bag) for bag in cohort.bags]
-    labels, weights = torch.from_numpy(cohort.labels), slide_weights(cohort)
-    for member in range(members):
-        with deterministic(section.seed * 1000 + member):
-            network: Head = HEADS.load(head)(
-                bags[0].shape[1], n_classes, section.hidden, section.dropout
-            )
-            fit_head(network, bags, cohort.places, labels, weights, section)
-        model.heads.append(network)
-    return model.eval()
+    @torch.inference_mode()
+    def loss_of(self, watched: Cohort) -> float:
+        """Mean weighted loss, one bag at a time, without dropout."""
+        self.head.eval()
+        weights, total = slide_weights(watched), 0.0
+        for i in range(len(watched)):
+            x, mask, place, truth = self.batch_of(watched, np.array([i]), weights)
+            with self.lighter():
+                outputs, _ = self.head(x, mask, place)
+            total += float(truth.loss(outputs.float()))
+        return total / len(watched)
 
+    def batch_of(
+        self, cohort: Cohort, rows: Ints, weights: Floats
+    ) -> tuple[Tensor, Tensor, Tensor | None, Truth]:
+        bags = [cohort.bags[i] for i in rows]
+        places = [cohort.bags.place(i) for i in rows]
+        if self.section.max_tiles and self.head.training:
+            kept = [torch.randperm(len(b))[: self.section.max_tiles].sort().values for b in bags]
+            bags = [b[k] for b, k in zip(bags, kept, strict=True)]
+            places = [p if p is None else p[k] for p, k in zip(places, kept, strict=True)]
+        x, mask = collate([self.scales.standardize(b.to(self.device)) for b in bags])
+        place = collate_places([p.to(self.device) for p in places if p is not None])
+        truth = Truth(
+            self.specs,
+            torch.from_numpy(cohort.truth[:, rows].transpose(1, 0, 2)).to(self.device),
+            torch.from_numpy(cohort.bags.sizes[rows]).to(self.device),
+            torch.from_numpy(weights[rows]).to(self.device),
+        )
+        return x, mask.to(self.device), place, truth
 
-def fit_head(
-    head: Head,
-    bags: Sequence[Tensor],
-    places: Sequence[Tensor],
-    labels: Tensor,
-    weights: Tensor,
-    section: TrainConfig,
-) -> None:
-    """AdamW with a short warm-up and a cosine decay; the last epoch is the result."""
-    optimizer = torch.optim.AdamW(
-        head.parameters(), section.learning_rate, weight_decay=section.weight_decay, fused=True
-    )
-    steps = section.epochs * math.ceil(len(bags) / batch_size(len(bags)))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / (0.1 * steps)) * _cosine(step / steps)
-    )
-    for _ in range(section.epochs):
-        train_epoch(head, bags, places, labels, weights, optimizer, schedule)
+    def lighter(self) -> AbstractContextManager[object]:
+        """Half precision of the matrix products, where asked for or on a GPU."""
+        wanted = self.section.precision
+        half = wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda")
+        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
 
 
 def _cosine(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-# --- cross-validation ------------------------------------------------------------------------
-
-
-def cross_validate(
-    cohort: Cohort, head: str, n_classes: int, section: TrainConfig, members: int = MEMBERS
-) -> OutOfFold:
-    """Answers for every slide from models that never saw its patient.
-
-    Standardization, class weights and class shares are computed inside each training part. The
-    number of folds is lowered to the number of patients in the smallest class.
-    """
-    k = min(section.folds, *(len(set(p)) for p in patients_by_class(cohort, n_classes)))
-    if k < 2:
-        raise PathaiError("E184", "cross-validation needs 2 patients of each class")
-    fold = grouped_folds(cohort.patients, cohort.labels, k, section.seed)
-    logits = np.empty((len(fold), n_classes))
-    offset = np.empty_like(logits)
-    for f in range(k):
-        train, test = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-        part = cohort.take(train)
-        if len(np.unique(part.labels)) < n_classes:
-            raise PathaiError("E184", "a training part of the cross-validation lacks a class")
-        model = fit(part, head, n_classes, section, members)
-        logits[test] = evaluate(model, cohort.take(test))
-        offset[test] = class_shares(part, n_classes)
-    prob = np.empty_like(logits)
-    for f in range(k):
-        rest, test = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-        temperature = fit_temperature(logits[rest], cohort.labels[rest], offset[rest])
-        prob[test] = calibrate(logits[test], temperature, offset[test])
-    return OutOfFold(logits, offset, prob, fold)
-
-
-def patients_by_class(cohort: Cohort, n_classes: int) -> list[list[str]]:
-    """Patient of each slide of each class."""
-    who = np.asarray(cohort.patients, str)
-    return [who[cohort.labels == c].tolist() for c in range(n_classes)]
-
-
-def conformal_scores(prob: Floats, cohort: Cohort) -> tuple[tuple[float, ...], ...]:
-    """Sorted nonconformity of each class, one score per patient: that of its oddest slide."""
-    who = np.asarray(cohort.patients, str)
-    scores = 1 - prob[np.arange(len(prob)), cohort.labels]
-    return tuple(
-        tuple(
-            sorted(
-                round(float(scores[(who == p) & (cohort.labels == c)].max()), 6)
-                for p in np.unique(who[cohort.labels == c])
-            )
-        )
-        for c in range(prob.shape[1])
-    )
+@torch.inference_mode()
+def outputs_of(model: Ensemble, cohort: Cohort) -> Floats:
+    """Raw outputs float64[n, W] of a cohort's bags, one at a time, in chunks of tiles."""
+    model.eval()
+    with deterministic(0):
+        answers = [
+            model.answer(cohort.bags[i], cohort.bags.place(i))[0] for i in range(len(cohort))
+        ]
+    return torch.stack(answers).double().numpy()

@@ -1,0 +1,391 @@
+"""Nested cross-validation: every choice on inner folds, every number from patients never met.
+
+The fits are independent jobs. They run side by side, one thread each; a job that is done leaves
+its result in the scratch folder, so that training that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathai.config import TrainConfig
+from pathai.errors import PathaiError
+from pathai.outputs import TargetSpec
+from pathai.processes import die_with_parent
+from pathai.stats import grouped_folds, site_folds
+from pathai.store.manifest import write_atomic
+from pathai.train.cohort import Cohort
+from pathai.train.fitting import Fitted, Settings, fit, outputs_of
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+MIN_TO_CHOOSE = 20
+"""Patients of a training part below which nothing is chosen: inner folds would choose by chance."""
+WORTH_A_PROCESS = 2e9
+"""Tile values shown to heads, from which on starting processes pays."""
+SAY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit: slides to train on, slides to answer for, and with what."""
+
+    name: str
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    settings: Settings
+    members: int
+    epochs: int
+    watch: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What inner folds chose."""
+
+    settings: Settings
+    epochs: int
+    by: str
+
+    def as_json(self) -> dict[str, float | str]:
+        """For ``metrics.json``."""
+        return {**asdict(self.settings), "epochs": self.epochs, "chosen_by": self.by}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a fit said about its test slides: ``outputs`` float64[n, W], in its own scales."""
+
+    test: Ints
+    outputs: Floats
+    specs: tuple[TargetSpec, ...]
+    offsets: tuple[Floats, ...]
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Everything that nested cross-validation found.
+
+    ``folds`` holds each outer fold's answers, ``fold`` intp[n] says where a slide was tested;
+    ``models`` holds the arrays of the model that is shipped, or of one for each fold.
+    """
+
+    fold: Ints
+    folds: tuple[Answered, ...]
+    choices: tuple[Choice, ...]
+    last: Choice
+    models: tuple[dict[str, NDArray[Any]], ...]
+
+
+def fold_count(cohort: Cohort, wanted: int) -> int:
+    """Folds that the rarest class allows."""
+    who, part = np.asarray(cohort.patients, str), cohort.strata
+    if not (cohort.targets[0].has_classes or cohort.targets[0].kind == "survival"):
+        return min(wanted, len(np.unique(who)))
+    return min(wanted, *(len(np.unique(who[part == c])) for c in np.unique(part)))
+
+
+def folds_of(cohort: Cohort, k: int, seed: int, *, keep_sites: bool) -> Ints:
+    """Fold intp[n] of each slide.
+
+    Raises
+    ------
+    PathaiError
+        E184 when there are fewer sites than folds.
+    """
+    if not keep_sites:
+        return grouped_folds(cohort.patients, cohort.strata, k, seed)
+    sites = cohort.groups.get("site", ())
+    if len(set(sites)) < k:
+        message = f"{len(set(sites))} sites in the sheet, {k} folds keep their sites together"
+        raise PathaiError("E184", message, "set train.folds lower, or train.keep_sites: false")
+    return site_folds(cohort.patients, sites, cohort.strata, k, seed)
+
+
+def nested(
+    cohort: Cohort, head: str, section: TrainConfig, scratch: Path | None = None
+) -> Nested:
+    """Cross-validate a cohort, and choose for the model that will be shipped.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        All training slides.
+    head : str
+        Of the task; ``section.search`` may name others.
+    section : TrainConfig
+        Folds and settings.
+    scratch : Path, optional
+        Folder of finished fits.
+
+    Raises
+    ------
+    PathaiError
+        E184 when a fold would lack a class, or sites do not suffice.
+    """
+    k = fold_count(cohort, section.folds)
+    if k < 2:
+        raise PathaiError("E184", "cross-validation needs 2 patients of each class")
+    fold = folds_of(cohort, k, section.seed, keep_sites=section.keep_sites)
+    _every_part_has_all(cohort, fold)
+    whole = np.arange(len(cohort))
+    parts = [*(np.flatnonzero(fold != f) for f in range(k)), whole]
+    candidates = [Settings.of(head, section, c) for c in section.search]
+    candidates = candidates or [Settings.of(head, section)]
+    with crew(cohort, section, scratch) as run:
+        plans = [_inner_jobs(cohort, part, i, candidates, section) for i, part in enumerate(parts)]
+        done = run([job for plan in plans for jobs in plan for job in jobs])
+        choices = [_choose(plan, done, candidates, section) for plan in plans]
+        outer = [
+            Job(f"outer{f}", _tuple(parts[f]), _tuple(np.flatnonzero(fold == f)),
+                choices[f].settings, section.members, choices[f].epochs)
+            for f in range(k)
+        ]  # fmt: skip
+        answered = run(outer)
+        models = outer
+        if section.ensemble == "seeds":
+            last = choices[-1]
+            models = [
+                Job("last", _tuple(whole), (), last.settings, section.members, last.epochs)
+            ]
+            answered |= run(models)
+    folds = tuple(answers_of(cohort, job, answered[job.name]) for job in outer)
+    shipped = tuple(_weights(answered[job.name]) for job in models)
+    return Nested(fold, folds, tuple(choices[:k]), choices[-1], shipped)
+
+
+def _tuple(rows: Ints) -> tuple[int, ...]:
+    return tuple(rows.tolist())
+
+
+def _every_part_has_all(cohort: Cohort, fold: Ints) -> None:
+    """Refuse folds of which one takes a class away from its training part (E184)."""
+    part = cohort.strata
+    for f in np.unique(fold):
+        lacking = set(part.tolist()) - set(part[fold != f].tolist())
+        if lacking and cohort.targets[0].has_classes:
+            name = cohort.targets[0].classes[min(lacking)]
+            message = f"a training part of the cross-validation lacks the class {name}"
+            raise PathaiError("E184", message, "add patients of it, or keep_sites: false")
+
+
+# --- choosing --------------------------------------------------------------------------------
+
+
+def _inner_jobs(
+    cohort: Cohort, part: Ints, outer: int, candidates: Sequence[Settings], section: TrainConfig
+) -> list[list[Job]]:
+    """Fits of each candidate on the inner folds of one training part; none where too few."""
+    inner = cohort.take(part)
+    k = fold_count(inner, section.inner_folds) if section.inner_folds else 0
+    if k < 2 or len(set(inner.patients)) < MIN_TO_CHOOSE:
+        return []
+    fold = grouped_folds(inner.patients, inner.strata, k, section.seed + 1)
+    return [
+        [
+            Job(f"outer{outer}-setting{c}-inner{g}", _tuple(part[fold != g]),
+                _tuple(part[fold == g]), settings, 1, section.epochs, watch=True)
+            for g in range(k)
+        ]
+        for c, settings in enumerate(candidates)
+    ]  # fmt: skip
+
+
+def _choose(
+    plan: list[list[Job]],
+    done: dict[str, dict[str, Floats]],
+    candidates: Sequence[Settings],
+    section: TrainConfig,
+) -> Choice:
+    """Setting and number of epochs with the least mean inner loss."""
+    if not plan:
+        by = "nothing: too few patients" if section.inner_folds else "nothing: inner_folds is 0"
+        return Choice(candidates[0], section.epochs, by)
+    best = (np.inf, 0, 0)
+    for c, jobs in enumerate(plan):
+        curves = [done[job.name]["curve"] for job in jobs]
+        sizes = np.array([len(job.test) for job in jobs], float)
+        last = min(map(len, curves))
+        mean = np.average([curve[:last] for curve in curves], axis=0, weights=sizes)
+        best = min(best, (float(mean.min()), c, int(mean.argmin()) + 1))
+    return Choice(candidates[best[1]], best[2], f"loss on {len(plan[0])} inner folds")
+
+
+# --- running ---------------------------------------------------------------------------------
+
+
+class Crew:
+    """Runs jobs, remembers finished ones, says how far it is."""
+
+    def __init__(self, cohort: Cohort, section: TrainConfig, scratch: Path | None) -> None:
+        self.cohort, self.section, self.scratch = cohort, section, scratch
+        self.pool: ProcessPoolExecutor | None = None
+        self.digest = _digest(cohort, section) if scratch else ""
+
+    def __call__(self, jobs: Sequence[Job]) -> dict[str, dict[str, Floats]]:
+        """Results of all jobs by name."""
+        found = {job.name: kept for job in jobs if (kept := self._kept(job)) is not None}
+        todo = [job for job in jobs if job.name not in found]
+        begun = said = time.monotonic()
+        for n, (job, result) in enumerate(self._results(todo), start=1):
+            self._keep(job, result)
+            found[job.name] = result
+            now = time.monotonic()
+            if now - said > SAY_S and n < len(todo):
+                said, left = now, (now - begun) / n * (len(todo) - n)
+                sys.stderr.write(f"  {n} of {len(todo)} fits, about {left:.0f} s left\n")
+        return found
+
+    def _results(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Floats]]]:
+        if self.scratch is None or not self._worth(jobs):
+            for job in jobs:
+                yield job, do(self.cohort, self.section, job)
+            return
+        if self.pool is None:
+            self.pool = _pool(self.cohort, self.section, self.scratch)
+        running = {self.pool.submit(_do_there, job): job for job in jobs}
+        for future in as_completed(running):
+            yield running[future], future.result()
+
+    def _worth(self, jobs: Sequence[Job]) -> bool:
+        from pathai.train.fitting import _device
+
+        if _device(self.section) != "cpu" or len(jobs) < 2 or processes() < 2:
+            return False
+        sizes = self.cohort.bags.sizes
+        shown = sum(sizes[list(job.train)].sum() * job.epochs * job.members for job in jobs)
+        return bool(shown * self.cohort.bags.dim > WORTH_A_PROCESS)
+
+    def _path(self, job: Job) -> Path | None:
+        if self.scratch is None:
+            return None
+        key = sha256(json.dumps([self.digest, asdict(job)]).encode()).hexdigest()[:16]
+        return self.scratch / f"{job.name}-{key}.npz"
+
+    def _kept(self, job: Job) -> dict[str, Floats] | None:
+        path = self._path(job)
+        if path is None or not path.exists():
+            return None
+        with np.load(path) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def _keep(self, job: Job, result: dict[str, Floats]) -> None:
+        from io import BytesIO
+
+        path = self._path(job)
+        if path is not None:
+            buffer = BytesIO()
+            np.savez(buffer, **result)  # type: ignore[arg-type]
+            write_atomic(path, buffer.getvalue())
+
+
+@contextmanager
+def crew(cohort: Cohort, section: TrainConfig, scratch: Path | None) -> Iterator[Crew]:
+    """Workers for the fits of one cohort; ended afterwards."""
+    run = Crew(cohort, section, scratch)
+    try:
+        yield run
+    finally:
+        if run.pool is not None:
+            run.pool.shutdown(cancel_futures=True)
+
+
+def processes() -> int:
+    """Processor cores that this job may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _digest(cohort: Cohort, section: TrainConfig) -> str:
+    total = sha256(section.model_dump_json(exclude={"tasks"}).encode())
+    for array in (*cohort.moments, cohort.truth, cohort.bags.sizes):
+        total.update(np.ascontiguousarray(array).tobytes())
+    total.update("\n".join(cohort.patients).encode())
+    return total.hexdigest()
+
+
+def _pool(cohort: Cohort, section: TrainConfig, scratch: Path) -> ProcessPoolExecutor:
+    """Processes that map the tiles instead of copying them."""
+    cohort.bags.save(scratch)
+    shared = replace(cohort, bags=None)  # type: ignore[arg-type]
+    return ProcessPoolExecutor(
+        processes(), multiprocessing.get_context("spawn"), _start, (shared, section, str(scratch))
+    )
+
+
+_there: dict[str, tuple[Cohort, TrainConfig]] = {}
+
+
+def _start(cohort: Cohort, section: TrainConfig, scratch: str) -> None:
+    from pathai.train.bags import Bags
+
+    die_with_parent()
+    _there["work"] = (replace(cohort, bags=Bags.load(Path(scratch))), section)
+
+
+def _do_there(job: Job) -> dict[str, Floats]:
+    return do(*_there["work"], job)
+
+
+def do(cohort: Cohort, section: TrainConfig, job: Job) -> dict[str, Floats]:
+    """Fit, and answer for the test slides: arrays only, so that they can be kept in a file."""
+    fitted = fit_job(cohort, section, job)
+    test = cohort.take(np.array(job.test, np.intp))
+    if job.watch:
+        return {"curve": fitted.curve}
+    found = {f"model.{name}": t.numpy() for name, t in fitted.model.state_dict().items()}
+    if len(test):
+        found["outputs"] = outputs_of(fitted.model, test)
+    for t, (spec, offset) in enumerate(zip(fitted.specs, fitted.offsets, strict=True)):
+        found[f"scale.{t}"] = np.array([spec.location, spec.scale])
+        found[f"edges.{t}"], found[f"offset.{t}"] = np.array(spec.edges), offset
+    return found
+
+
+def answers_of(cohort: Cohort, job: Job, result: dict[str, NDArray[Any]]) -> Answered:
+    """What a finished job said, with the meaning of it."""
+    specs = [
+        TargetSpec(
+            target.kind,
+            n_classes=len(target.classes),
+            location=float(result[f"scale.{t}"][0]),
+            scale=float(result[f"scale.{t}"][1]),
+            edges=tuple(result[f"edges.{t}"].tolist()),
+        )
+        for t, target in enumerate(cohort.targets)
+    ]
+    offsets = tuple(result[f"offset.{t}"] for t in range(len(specs)))
+    return Answered(np.array(job.test, np.intp), result["outputs"], tuple(specs), offsets)
+
+
+def _weights(result: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Arrays of a finished job's model, by their names in it."""
+    mine = {name: a for name, a in result.items() if name.startswith("model.")}
+    return {name.removeprefix("model."): array for name, array in mine.items()}
+
+
+def fit_job(cohort: Cohort, section: TrainConfig, job: Job) -> Fitted:
+    """The model of a job; the same bits whenever it is asked for."""
+    test = np.array(job.test, np.intp)
+    return fit(
+        cohort.take(np.array(job.train, np.intp)),
+        job.settings,
+        section,
+        members=job.members,
+        epochs=job.epochs,
+        watched=cohort.take(test) if job.watch else None,
+    )
