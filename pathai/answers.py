@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pathai import outputs as mean_of
-from pathai.calibration import calibrate, isotonic
+from pathai.calibration import Isotonic, calibrate
 from pathai.conformal import conformal_p, interval
 from pathai.outputs import TargetSpec
 from pathai.store.bundle import TargetState
@@ -36,6 +36,8 @@ class Said:
         Classes of the conformal set.
     value, low, high : float or None
         Numbers: answer and conformal interval; survival: median time, without an interval.
+    risk : float or None
+        Survival: larger means an earlier event.
     """
 
     prob: tuple[float, ...] = ()
@@ -43,6 +45,7 @@ class Said:
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    risk: float | None = None
 
 
 def spec_of(state: TargetState) -> TargetSpec:
@@ -83,7 +86,9 @@ def probabilities(state: TargetState, outputs: ArrayLike) -> Floats:
     """Calibrated probabilities float64[n, C] of the classes from raw outputs[n, W]."""
     logits = class_logits(state.target, outputs)
     prob = calibrate(logits, state.temperature, state.log_prior)
-    return isotonic(prob, state.isotonic) if state.isotonic else prob
+    if not state.isotonic_x:
+        return prob
+    return Isotonic(state.isotonic_x, state.isotonic_y).apply(prob)
 
 
 def say(state: TargetState, outputs: ArrayLike, tiles: int, alpha: float) -> Said:
@@ -109,7 +114,8 @@ def say(state: TargetState, outputs: ArrayLike, tiles: int, alpha: float) -> Sai
     if target.kind == "survival":
         alive = float(mean_of.survival_at(row, state.edges, target.horizon)[0])
         median = float(mean_of.median_survival(row, state.edges)[0])
-        return Said(prob=(alive,), value=median if np.isfinite(median) else None)
+        value = median if np.isfinite(median) else None
+        return Said(prob=(alive,), value=value, risk=float(mean_of.risk(row)[0]))
     value, spread = value_and_spread(spec_of(state), row, [tiles])
     low, high = interval(state.conformal[0], value, spread, alpha)
     least, most = bounds(target.kind)

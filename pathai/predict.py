@@ -218,7 +218,7 @@ def _answer(state: TargetState, said: Said, reason: str) -> Answer:
     target = state.target
     classes = target.classes
     label = classes[int(np.argmax(said.prob))] if classes and said.prob and not reason else ""
-    numbers = {name: getattr(said, name) for name in ("value", "low", "high")}
+    numbers = {name: getattr(said, name) for name in ("value", "low", "high", "risk")}
     rounded = {n: None if v is None or reason else round(v, 6) for n, v in numbers.items()}
     return Answer(
         name=target.name,

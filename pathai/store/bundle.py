@@ -70,7 +70,9 @@ class TargetState(Record):
     """What is known of one question beside the network: scales, calibration, held-out errors.
 
     ``conformal`` holds sorted out-of-fold nonconformity scores, one per patient: a tuple per class,
-    or one tuple for numbers. ``isotonic`` holds, per class, the corners (probability, corrected).
+    or one tuple for numbers. ``isotonic_x`` and ``isotonic_y`` are the breakpoints of
+    `pathai.calibration.Isotonic`. ``typical`` is what a model that looks at nothing would say: the
+    mean of the training patients, or the shares of the classes.
     """
 
     target: Target
@@ -79,7 +81,9 @@ class TargetState(Record):
     edges: tuple[float, ...] = ()
     temperature: float = 1.0
     log_prior: tuple[float, ...] = ()
-    isotonic: tuple[tuple[tuple[float, float], ...], ...] = ()
+    typical: tuple[float, ...] = ()
+    isotonic_x: tuple[tuple[float, ...], ...] = ()
+    isotonic_y: tuple[tuple[float, ...], ...] = ()
     conformal: tuple[tuple[float, ...], ...] = ()
 
 

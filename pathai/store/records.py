@@ -293,6 +293,7 @@ class Answer(Record):
     value: float | None = Field(None, description="number; survival: median time")
     low: float | None = Field(None, description="of the conformal interval; none: not bounded")
     high: float | None = None
+    risk: float | None = Field(None, description="survival: larger means earlier")
     unit_of_value: str = ""
     horizon: float = Field(0, description="survival: time that prob is about")
 

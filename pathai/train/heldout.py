@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathai import outputs as mean_of
 from pathai.answers import bounds, class_logits, value_and_spread
-from pathai.calibration import calibrate, fit_isotonic, fit_temperature, isotonic
+from pathai.calibration import Isotonic, calibrate, fit_isotonic, fit_temperature
 from pathai.conformal import class_scores, number_scores
-from pathai.outputs import columns
+from pathai.errors import PathaiError
+from pathai.labels import point
+from pathai.outputs import TargetSpec, columns
 from pathai.store.bundle import TargetState
 from pathai.task import Target
 from pathai.train.cohort import Cohort
@@ -21,9 +23,6 @@ from pathai.train.nested import Nested
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 NOTHING: Floats = np.zeros(0)
-
-MIN_FOR_ISOTONIC = 50
-"""Patients below which isotonic calibration would fit their noise; temperature is used instead."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,9 @@ def _target(cohort: Cohort, found: Nested, t: int, calibration: str) -> HeldOut:
     common = (target, truth[rows], found.fold[rows], tuple(cohort.patients[i] for i in rows), rows)
     if target.has_classes:
         logits, offset = _gather(found, len(truth), t, _logits(target)), _offsets(found, cohort, t)
-        logits, offset = logits[rows], offset[rows]
-        raw, prob = calibrated_by_others(
-            logits, offset, common[1][:, 0].astype(np.intp), common[2], calibration
-        )
-        return HeldOut(*common, logits=logits, offset=offset, raw=raw, prob=prob)
+        one = HeldOut(*common, logits=logits[rows], offset=offset[rows])
+        raw, prob = calibrated_by_others(one, calibration)
+        return replace(one, raw=raw, prob=prob)
     if target.kind == "survival":
         said = _gather(found, len(truth), t, _survival(target))[rows]
         return HeldOut(*common, risk=said[:, 0], alive=said[:, 1], median=said[:, 2])
@@ -96,7 +93,11 @@ def _target(cohort: Cohort, found: Nested, t: int, calibration: str) -> HeldOut:
     return HeldOut(*common, value=said[:, 0], spread=said[:, 1])
 
 
-def _gather(found: Nested, n: int, t: int, convert) -> Floats:  # type: ignore[no-untyped-def]
+Convert = Callable[[TargetSpec, Floats, Ints], Floats]
+"""Meaning of a fold's outputs float64[n, W], and its slides intp[n], to float64[n, k]."""
+
+
+def _gather(found: Nested, n: int, t: int, convert: Convert) -> Floats:
     """Answers float64[n, k] to one target, each fold's in its own scales."""
     parts = []
     for answered in found.folds:
@@ -108,15 +109,15 @@ def _gather(found: Nested, n: int, t: int, convert) -> Floats:  # type: ignore[n
     return out
 
 
-def _logits(target: Target):  # type: ignore[no-untyped-def]
+def _logits(target: Target) -> Convert:
     return lambda spec, outputs, test: class_logits(target, outputs)
 
 
-def _number(sizes: Ints):  # type: ignore[no-untyped-def]
+def _number(sizes: Ints) -> Convert:
     return lambda spec, outputs, test: np.stack(value_and_spread(spec, outputs, sizes[test]), 1)
 
 
-def _survival(target: Target):  # type: ignore[no-untyped-def]
+def _survival(target: Target) -> Convert:
     return lambda spec, outputs, test: np.stack(
         [
             mean_of.risk(outputs),
@@ -134,19 +135,26 @@ def _offsets(found: Nested, cohort: Cohort, t: int) -> Floats:
     return out
 
 
-def calibrated_by_others(
-    logits: Floats, offset: Floats, labels: Ints, fold: Ints, calibration: str
-) -> tuple[Floats, Floats]:
+def calibrated_by_others(one: HeldOut, calibration: str) -> tuple[Floats, Floats]:
     """Probabilities float64[m, C] before and after calibration with the answers of other folds."""
-    raw, prob = calibrate(logits, 1.0, offset), np.empty_like(logits)
-    for f in np.unique(fold):
-        rest, test = fold != f, fold == f
-        temperature = fit_temperature(logits[rest], labels[rest], offset[rest])
-        prob[test] = calibrate(logits[test], temperature, offset[test])
-        if calibration == "isotonic" and rest.sum() >= MIN_FOR_ISOTONIC:
-            corners = fit_isotonic(calibrate(logits[rest], temperature, offset[rest]), labels[rest])
-            prob[test] = isotonic(prob[test], corners)
+    raw, prob = calibrate(one.logits, 1.0, one.offset), np.empty_like(one.logits)
+    for f in np.unique(one.fold):
+        rest, test = np.flatnonzero(one.fold != f), np.flatnonzero(one.fold == f)
+        who = [one.patients[i] for i in rest]
+        temperature = fit_temperature(one.logits[rest], one.labels[rest], one.offset[rest])
+        prob[test] = calibrate(one.logits[test], temperature, one.offset[test])
+        if calibration == "isotonic":
+            known = calibrate(one.logits[rest], temperature, one.offset[rest])
+            prob[test] = _curve(known, one.labels[rest], who).apply(prob[test])
     return raw, prob
+
+
+def _curve(prob: Floats, labels: Ints, who: Sequence[str]) -> Isotonic:
+    try:
+        return fit_isotonic(prob, labels, who)
+    except ValueError as error:
+        remedy = "set calibration: temperature in the task"
+        raise PathaiError("E184", str(error), remedy) from None
 
 
 # --- what is shipped -------------------------------------------------------------------------
@@ -162,30 +170,29 @@ def states(
 
 
 def _state(one: HeldOut, prior: Floats, calibration: str) -> TargetState:
-    if one.target.kind == "survival":
-        return TargetState(target=one.target)
-    if not one.target.has_classes:
-        scores = number_scores(_point(one), one.value, one.spread, one.patients)
-        return TargetState(target=one.target, conformal=(_rounded(scores),))
+    target = one.target.model_validate(one.target.model_dump(include=set(Target.model_fields)))
+    if not target.has_classes:
+        value = point(target, one.truth)
+        typical = (float(value.mean()),)
+        if target.kind == "survival":
+            return TargetState(target=target, typical=typical)
+        scores = number_scores(value, one.value, one.spread, one.patients)
+        return TargetState(target=target, typical=typical, conformal=(_rounded(scores),))
     temperature = fit_temperature(one.logits, one.labels, one.offset)
-    prob, corners = calibrate(one.logits, temperature, one.offset), ()
-    if calibration == "isotonic" and len(set(one.patients)) >= MIN_FOR_ISOTONIC:
-        corners = fit_isotonic(prob, one.labels)
-    scores = class_scores(one.prob, one.labels, one.patients)
+    prob = calibrate(one.logits, temperature, one.offset)
+    isotonic = calibration == "isotonic"
+    curve = _curve(prob, one.labels, one.patients) if isotonic else Isotonic((), ())
     return TargetState(
-        target=one.target,
+        target=target,
         temperature=temperature,
         log_prior=tuple(prior.tolist()),
-        isotonic=corners,
-        conformal=tuple(_rounded(s) for s in scores),
+        typical=tuple(np.exp(prior).tolist()),
+        isotonic_x=curve.x,
+        isotonic_y=curve.y,
+        conformal=tuple(_rounded(s) for s in class_scores(one.prob, one.labels, one.patients)),
     )
 
 
 def _rounded(scores: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(float(s), 6) for s in scores)
 
-
-def _point(one: HeldOut) -> Floats:
-    from pathai.labels import point
-
-    return point(one.target, one.truth)
