@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pathai.calibration import Reference, calibrate, conformal_p
+from pathai.calibration import calibrate
 from pathai.config import PredictConfig
+from pathai.conformal import conformal_p
 from pathai.errors import PathaiError
 from pathai.heads import HEADS
 from pathai.heads.base import Ensemble, collate
+from pathai.reference import Reference
 from pathai.store.bundle import Bundle, read_bundle
 from pathai.store.commit import Commit, Skipped
 from pathai.store.folders import SlideFolder

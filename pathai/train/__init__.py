@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pathai.calibration import Reference, brier, fit_reference, fit_temperature
+from pathai.calibration import brier, fit_temperature
 from pathai.config import TrainConfig
 from pathai.heads.base import Ensemble
 from pathai.modelcard import model_card
+from pathai.reference import Reference, fit_reference
 from pathai.sheet import SheetRow
 from pathai.stats import auroc, binary_metrics
 from pathai.store.bundle import ModelSpec, ReferenceSpec, write_bundle
