@@ -1,4 +1,4 @@
-"""What makes a model's answer honest: calibration, prediction sets, and knowing foreign slides.
+"""What makes probabilities honest: temperature, isotonic calibration, reliability.
 
 Plain arrays, no torch. Everything is fitted on scores of patients that the scoring model never
 saw (out of fold) and is checked by simulation in ``tests/unit/test_calibration.py``.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
+from pathai.stats import Estimate, FloatArray, probability_bins, share
 
 
 def softmax(logits: ArrayLike) -> FloatArray:
@@ -118,155 +118,132 @@ def _platt_targets(y: NDArray[np.int64], n_classes: int) -> FloatArray:
     return target
 
 
-def conformal_p(reference: Sequence[ArrayLike], prob: ArrayLike) -> list[float]:
-    """How unremarkable each class would be: class-conditional conformal p-values.
-
-    The set ``{c : p[c] > alpha}`` holds the true class with probability at least
-    ``1 - alpha`` within each class, when reference and new cases are exchangeable. With fewer
-    than ``1/alpha - 1`` reference cases of a class its p-value cannot fall to alpha, so the
-    class stays in the set: too little is known to leave it out.
-
-    Parameters
-    ----------
-    reference : sequence of float[n_c], one per class
-        Nonconformity ``1 - probability of the true class`` of held-out cases of that class.
-    prob : float[C]
-        Probabilities of the new case.
-
-    Returns
-    -------
-    list of float
-        One p-value in (0, 1] per class.
-
-    References
-    ----------
-    .. [1] Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005
-       (section 4.5: label-conditional predictors).
-    .. [2] Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence
-       74:9-28, 2015 (out-of-fold scores in the place of a split).
-    """
-    p = np.asarray(prob, float)
-    if len(reference) != len(p):
-        raise ValueError(f"{len(p)} probabilities for {len(reference)} classes")
-    out = []
-    for past, now in zip(reference, 1 - p, strict=True):
-        scores = np.asarray(past, float)
-        # One part in 1e9 of slack: rounding must not drop a class.
-        out.append(float((1 + (scores >= now - 1e-9).sum()) / (len(scores) + 1)))
-    return out
-
-
-# --- out of distribution ---------------------------------------------------------------------
+# --- isotonic --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Where the slides of a training cohort lie: a shrunken Gaussian in low-rank form.
-
-    ``covariance = axes.T @ diag(variances - floor) @ axes + floor * identity``
+class Isotonic:
+    """Rising curves from a model's probability to an honest one, as plain breakpoints.
 
     Attributes
     ----------
-    mean : float64[D]
-    axes : float64[r, D]
-        Orthonormal directions in which the cohort varies.
-    variances : float64[r]
-        Shrunken variance along each axis.
-    floor : float
-        Variance in every other direction.
-    root_mean, root_sd : float
-        Mean and standard deviation of ``distance ** (2/3)`` over left-out patients.
-    n : int
-        Number of left-out patients.
+    x, y : tuple of tuple of float
+        One curve per class, or a single one for P(positive) of two classes: straight between
+        the breakpoints, constant outside.
     """
 
-    mean: FloatArray
-    axes: FloatArray
-    variances: FloatArray
-    floor: float
-    root_mean: float
-    root_sd: float
-    n: int
+    x: tuple[tuple[float, ...], ...]
+    y: tuple[tuple[float, ...], ...]
 
-    def distance(self, x: ArrayLike) -> float:
-        """Mahalanobis distance of float[D] from the cohort."""
-        d = np.asarray(x, float) - self.mean
-        along = self.axes @ d
-        rest = max(0.0, float(d @ d - along @ along))
-        return math.sqrt(float((along**2 / self.variances).sum()) + rest / self.floor)
-
-    def percentile(self, x: ArrayLike) -> float:
-        """Percent of new cohort slides expected to lie nearer than float[D].
-
-        The cube root of the squared distance is nearly normal [1]_; it is placed in the Student
-        predictive distribution of the left-out patients' values. A plain rank among n patients
-        could not exceed ``100 n / (n + 1)`` and so never flag anything in a small cohort.
-
-        References
-        ----------
-        .. [1] Wilson and Hilferty, "The distribution of chi-square", PNAS 17:684-688, 1931.
-        """
-        from scipy.special import stdtr
-
-        root = self.distance(x) ** (2 / 3)
-        t = (root - self.root_mean) / (self.root_sd * math.sqrt(1 + 1 / self.n))
-        return 100.0 * float(stdtr(self.n - 1, t))
+    def apply(self, prob: ArrayLike) -> FloatArray:
+        """Honest probabilities float64[n, C] of the model's float[n, C]; rows sum to 1."""
+        p = np.asarray(prob, float)
+        curves = list(zip(self.x, self.y, strict=True))
+        if len(curves) != (1 if p.shape[1] == 2 else p.shape[1]):
+            raise ValueError(f"{len(curves)} curves do not fit {p.shape[1]} classes")
+        columns = p[:, 1:] if len(curves) == 1 else p
+        mapped = [np.interp(q, x, y) for q, (x, y) in zip(columns.T, curves, strict=True)]
+        if len(curves) == 1:
+            return np.column_stack([1 - mapped[0], mapped[0]])
+        out: FloatArray = np.column_stack(mapped)
+        out /= out.sum(axis=1, keepdims=True)
+        return out
 
 
-def _gaussian(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:
-    """Mean, axes, variances and floor of the Ledoit-Wolf estimate, without a D x D matrix."""
-    n, dim = x.shape
-    mean = x.mean(axis=0)
-    centered = x - mean
-    gram = centered @ centered.T
-    values, vectors = np.linalg.eigh(gram)
-    keep = values > max(values[-1], 0) * 1e-10
-    eigen = values[keep] / n
-    average = eigen.sum() / dim
-    # Squared Frobenius distances of the sample covariance to its target and to the truth.
-    spread = float((eigen**2).sum() - dim * average**2)
-    noise = (float((np.diag(gram) ** 2).sum()) / n - float((eigen**2).sum())) / n
-    weight = 1.0 if spread <= 0 else min(max(noise / spread, 0.0), 1.0)
-    floor = float(max(weight * average, 1e-6 * average, 1e-12))
-    axes = (vectors[:, keep] / np.sqrt(values[keep])).T @ centered
-    return mean, axes, (1 - weight) * eigen + floor, floor
+def fit_isotonic(
+    prob: ArrayLike, labels: ArrayLike, groups: Sequence[str], *, least: int = 50
+) -> Isotonic:
+    """Learn the rising curve that makes a model's probabilities honest, whatever its shape.
 
-
-def fit_reference(x: ArrayLike, groups: Sequence[str], max_refits: int = 50) -> Reference:
-    """Learn where a cohort's slides lie, and how far a left-out patient's slide lies from it.
+    Two classes get one curve for P(positive); more get one each, against the rest, and the
+    results are divided by their sum [1]_. Targets are Platt's, not 0 and 1, so that no answer
+    becomes certain. Ranks within a flat part are lost; a temperature keeps them.
 
     Parameters
     ----------
-    x : float[n, D]
-        One vector per slide, on comparable scales (standardized).
+    prob : float[n, C]
+        Probabilities for cases that their model never saw in training.
+    labels : int[n]
+        True class.
     groups : sequence of str, length n
-        Patient of each row; a patient's slides are left out together.
-    max_refits : int
-        With more patients than this they are left out in this many parts.
+        Patient of each case.
+    least : int
+        Patients that each class must have, and at least 2: a free curve follows the noise of a
+        few cases [2]_.
 
-    Returns
-    -------
-    Reference
+    Raises
+    ------
+    ValueError
+        A class has too few patients: use ``fit_temperature``, which has a single number to learn.
 
     References
     ----------
-    .. [1] Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
-       matrices", Journal of Multivariate Analysis 88:365-411, 2004.
-    .. [2] Lee et al., "A simple unified framework for detecting out-of-distribution samples and
-       adversarial attacks", NeurIPS 2018, arXiv:1807.03888.
+    .. [1] Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass
+       probability estimates", KDD 2002.
+    .. [2] Niculescu-Mizil and Caruana, "Predicting good probabilities with supervised
+       learning", ICML 2005.
     """
-    rows = np.asarray(x, float)
-    names, place = np.unique(np.asarray(groups, str), return_inverse=True)
-    if len(names) < 3:
-        raise ValueError("a reference needs at least 3 patients")
-    part = place % min(len(names), max_refits)
-    roots = np.empty(len(rows))
-    for p in np.unique(part):
-        rest = Reference(*_gaussian(rows[part != p]), 0.0, 1.0, 1)
-        for i in np.flatnonzero(part == p):
-            roots[i] = rest.distance(rows[i]) ** (2 / 3)
-    # One value per patient: slides of one patient are not independent.
-    per_patient = np.array([roots[place == g].mean() for g in range(len(names))])
-    middle = float(per_patient.mean())
-    sd = max(float(per_patient.std(ddof=1)), 0.02 * middle, 1e-6)
-    return Reference(*_gaussian(rows), middle, sd, len(names))
+    from sklearn.isotonic import IsotonicRegression
+
+    p, y = np.asarray(prob, float), np.asarray(labels, np.int64)
+    who = np.asarray(groups, str)
+    n_classes = p.shape[1]
+    patients = [len(np.unique(who[y == c])) for c in range(n_classes)]
+    if min(patients) < max(least, 2):
+        raise ValueError(
+            f"isotonic calibration needs {max(least, 2)} patients of each class, class "
+            f"{int(np.argmin(patients))} has {min(patients)}: calibrate by temperature"
+        )
+    curves = []
+    for c in [1] if n_classes == 2 else range(n_classes):
+        own, rest = len(np.unique(who[y == c])), len(np.unique(who[y != c]))
+        target = np.where(y == c, (own + 1) / (own + 2), 1 / (rest + 2))
+        fitted = IsotonicRegression(out_of_bounds="clip").fit(p[:, c], target)
+        curves.append((fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()))
+    return Isotonic(*(tuple(tuple(curve[k]) for curve in curves) for k in (0, 1)))
+
+
+# --- reliability -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Cases of like probability: their mean probability, and how many of them are true."""
+
+    predicted: float
+    observed: Estimate
+    n: int
+
+
+def reliability(
+    truth: ArrayLike, prob: ArrayLike, groups: Sequence[str], *, n_bins: int = 10, seed: int = 0
+) -> list[Bin]:
+    """Observed share against claimed probability, in bins of equal numbers of cases.
+
+    Parameters
+    ----------
+    truth : bool[n]
+        Whether the event (a class) is true of each case.
+    prob : float[n]
+        Its claimed probability.
+    groups : sequence of str, length n
+        Patient of each case; intervals are those of ``pathai.stats.share``.
+    n_bins : int
+        Most bins; fewer for less than 10 cases each.
+    seed : int
+        Seed of the resampling.
+
+    Returns
+    -------
+    list of Bin
+        By rising probability.
+
+    References
+    ----------
+    .. [1] DeGroot and Fienberg, "The comparison and evaluation of forecasters", The
+       Statistician 32:12-22, 1983.
+    """
+    y, p = np.asarray(truth, bool), np.asarray(prob, float)
+    who, place = np.asarray(groups, str), probability_bins(p, n_bins)
+    rows = [np.flatnonzero(place == b) for b in range(int(place.max()) + 1)] if len(p) else []
+    return [Bin(float(p[r].mean()), share(y[r], who[r].tolist(), seed=seed), len(r)) for r in rows]
