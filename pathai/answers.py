@@ -69,6 +69,7 @@ def value_and_spread(spec: TargetSpec, outputs: ArrayLike, tiles: ArrayLike) -> 
     count or a share, one for regression.
     """
     z = np.asarray(outputs, float)
+    z = z + np.array(spec.shift) if spec.shift else z
     if spec.kind == "count":
         return mean_of.count_mean(z, tiles), np.maximum(mean_of.count_sd(z, tiles), 1)
     if spec.kind == "ratio":

@@ -37,7 +37,7 @@ from pathai.train.cohort import About, Cohort, Gathered, Known, ReadFeatures, ga
 from pathai.train.fitting import class_shares, deterministic, standardization, target_specs
 from pathai.train.heldout import held_out, states
 from pathai.train.measure import measure
-from pathai.train.nested import Nested, nested
+from pathai.train.nested import Nested, cross_validate
 
 __all__ = ["Known", "train"]
 
@@ -86,7 +86,7 @@ def train(
         folder = scratch or Path(temporary)
         gathered = gather(task, rows, read_features, about, section.seed, folder)
         cohort = gathered.cohort
-        found = nested(cohort, task.head, section, folder)
+        found = cross_validate(cohort, task.head, section, folder)
         held = held_out(cohort, found, task.calibration)
         metrics = measure(task, gathered, found, held, section)
         fitted = states(held, found, class_shares(cohort), task.calibration)

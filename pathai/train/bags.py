@@ -97,8 +97,9 @@ class Bags:
     def save(self, folder: Path) -> None:
         """Write what ``load`` reads; tiles that already lie there are left."""
         folder.mkdir(parents=True, exist_ok=True)
-        if not isinstance(self.tiles, np.memmap):
-            np.save(folder / TILES, self.tiles)
+        file = (folder / TILES).absolute()
+        if not (isinstance(self.tiles, np.memmap) and self.tiles.filename == file):
+            np.save(file, self.tiles)
         np.save(folder / PLACES, self.places)
         np.save(folder / START, self.start)
         np.save(folder / SLIDES, self.slides)
@@ -108,12 +109,18 @@ class Bags:
         """All bags of a folder; tiles stay in the file."""
         start = np.load(folder / START)
         return cls(
-            np.load(folder / TILES, mmap_mode="r"),
+            open_tiles(folder),
             np.load(folder / PLACES),
             start,
             np.load(folder / SLIDES),
             np.arange(len(start) - 1),
         )
+
+
+def open_tiles(folder: Path) -> Array:
+    """Tiles float[T, D] of a folder, mapped."""
+    tiles: Array = np.load((folder / TILES).absolute(), mmap_mode="r")
+    return tiles
 
 
 def write_tiles(folder: Path, bags: Iterable[Array]) -> Ints:

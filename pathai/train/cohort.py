@@ -17,7 +17,7 @@ from pathai.sheet import SheetRow
 from pathai.store.bundle import TrainingData, hash_id
 from pathai.store.records import Features, FeaturesAttrs
 from pathai.task import Target, Task
-from pathai.train.bags import Bags, write_tiles
+from pathai.train.bags import Bags, open_tiles, write_tiles
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -163,7 +163,7 @@ def gather(
     if task.unit == "patient":
         _one_label_per_patient(task, found)
     bags = Bags(
-        np.load(folder / "tiles.npy", mmap_mode="r"),
+        open_tiles(folder),
         np.concatenate([f.places for f in found]),
         start,
         np.array([f.covariates for f in found], np.float32).reshape(len(found), -1),

@@ -145,19 +145,28 @@ def class_shares(cohort: Cohort) -> tuple[Floats, ...]:
 
 def target_specs(cohort: Cohort) -> tuple[TargetSpec, ...]:
     """Meaning of the outputs for each target; scales and time bins are those of the cohort."""
-    return tuple(_spec(t, truth) for t, truth in zip(cohort.targets, cohort.truth, strict=True))
+    sizes = cohort.bags.sizes
+    pairs = zip(cohort.targets, cohort.truth, strict=True)
+    return tuple(_spec(target, truth, sizes) for target, truth in pairs)
 
 
-def _spec(target: Target, truth: Floats) -> TargetSpec:
+def _spec(target: Target, truth: Floats, tiles: Ints) -> TargetSpec:
     known = truth[~np.isnan(truth[:, 0])]
     if target.kind == "regression":
         value = point(target, known)
-        return TargetSpec(target.kind, location=value.mean(), scale=max(value.std(), 1e-12))
+        sd = max(float(value.std()), 1e-12)
+        return TargetSpec(target.kind, location=float(value.mean()), scale=sd)
     if target.kind == "survival":
         times = known[known[:, 1] == 1, 0]
         cuts = np.quantile(times, np.arange(1, target.bins) / target.bins)
         edges = np.unique([0, *cuts, max(known[:, 0].max(), target.horizon)])
         return TargetSpec(target.kind, edges=tuple(edges.tolist()))
+    if target.kind == "ratio":
+        share = np.clip(point(target, known).mean(), 0.01, 0.99)
+        return TargetSpec(target.kind, location=float(np.log(share / (1 - share))))
+    if target.kind == "count":
+        per_tile = known[:, 0].sum() / tiles[~np.isnan(truth[:, 0])].sum()
+        return TargetSpec(target.kind, location=float(np.log(max(per_tile, 1e-6))))
     return TargetSpec(target.kind, len(target.classes))
 
 

@@ -117,7 +117,7 @@ def folds_of(cohort: Cohort, k: int, seed: int, *, keep_sites: bool) -> Ints:
     return site_folds(cohort.patients, sites, cohort.strata, k, seed)
 
 
-def nested(
+def cross_validate(
     cohort: Cohort, head: str, section: TrainConfig, scratch: Path | None = None
 ) -> Nested:
     """Cross-validate a cohort, and choose for the model that will be shipped.
@@ -320,7 +320,7 @@ def _digest(cohort: Cohort, section: TrainConfig) -> str:
 
 def _pool(cohort: Cohort, section: TrainConfig, scratch: Path) -> ProcessPoolExecutor:
     """Processes that map the tiles instead of copying them."""
-    cohort.bags.save(scratch)
+    cohort.bags.save(scratch)  # what came from a file of this folder lies there already
     shared = replace(cohort, bags=None)  # type: ignore[arg-type]
     return ProcessPoolExecutor(
         processes(), multiprocessing.get_context("spawn"), _start, (shared, section, str(scratch))

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from pathai.answers import value_and_spread
 from pathai.config import Candidate, TrainConfig
 from pathai.errors import PathaiError
+from pathai.labels import point
 from pathai.sheet import SheetRow
 from pathai.stats import auroc, auroc_interval, binary_metrics
 from pathai.store.bundle import METRICS, WEIGHTS, read_bundle
@@ -26,7 +28,7 @@ from pathai.train.fitting import (
     standardization,
 )
 from pathai.train.heldout import HeldOut, held_out
-from pathai.train.nested import Nested, nested
+from pathai.train.nested import Nested, cross_validate
 from mil_cases import ATTRS, DIM, TUMOR, about, cohort_of, features, musk, row, sheet
 
 QUICK = TrainConfig(folds=3, inner_folds=0, epochs=4, hidden=16, members=1)
@@ -38,7 +40,7 @@ def cohort(patients: int, tmp_path: Path, per_patient: int = 1) -> Cohort:
 
 
 def answers(given: Cohort, section: TrainConfig, head: str = "abmil") -> tuple[Nested, HeldOut]:
-    found = nested(given, head, section)
+    found = cross_validate(given, head, section)
     return found, held_out(given, found, "temperature")[0]
 
 
@@ -58,7 +60,7 @@ def test_random_labels_give_half_but_a_leak_is_caught() -> None:
     labels = np.repeat(rng.permutation(np.repeat([0.0, 1.0], 12)), 2)
     honest = cohort_of(bags, labels, [f"p{i // 2:02d}" for i in range(48)])
     leaking = replace(honest, patients=tuple(f"s{i:02d}" for i in range(48)))
-    section = TrainConfig(folds=3, inner_folds=3, epochs=20, hidden=64, members=1)
+    section = TrainConfig(folds=3, inner_folds=2, epochs=12, hidden=32, members=1)
     areas = [auroc(labels == 1, answers(c, section)[1].prob[:, 1]) for c in (honest, leaking)]
     low, high = auroc_interval(areas[0], 12, 12)
     assert low <= 0.5 <= high
@@ -67,7 +69,7 @@ def test_random_labels_give_half_but_a_leak_is_caught() -> None:
 
 def test_folds_hold_whole_patients(tmp_path: Path) -> None:
     given = cohort(10, tmp_path, per_patient=3)
-    found = nested(given, "mean", QUICK)
+    found = cross_validate(given, "mean", QUICK)
     homes = {
         p: {int(f) for f, q in zip(found.fold, given.patients, strict=True) if q == p}
         for p in set(given.patients)
@@ -81,11 +83,11 @@ def test_whole_sites_stay_in_one_fold_when_asked() -> None:
     bags = [torch.tensor(rng.normal(size=(5, 3)), dtype=torch.float32) for _ in range(30)]
     sites = [f"site-{i % 5}" for i in range(30)]
     given = cohort_of(bags, [float(i // 5 % 2) for i in range(30)], sites=sites)
-    fold = nested(given, "mean", QUICK.model_copy(update={"keep_sites": True})).fold
+    fold = cross_validate(given, "mean", QUICK.model_copy(update={"keep_sites": True})).fold
     homes = {s: {int(f) for f, t in zip(fold, sites, strict=True) if t == s} for s in sites}
     assert all(len(home) == 1 for home in homes.values())
     with pytest.raises(PathaiError, match="5 sites in the sheet, 6 folds"):
-        nested(given, "mean", QUICK.model_copy(update={"keep_sites": True, "folds": 6}))
+        cross_validate(given, "mean", QUICK.model_copy(update={"keep_sites": True, "folds": 6}))
 
 
 def test_test_patients_do_not_touch_their_model(tmp_path: Path) -> None:
@@ -93,11 +95,11 @@ def test_test_patients_do_not_touch_their_model(tmp_path: Path) -> None:
     given = cohort(24, tmp_path)
     section = TrainConfig(folds=3, inner_folds=2, epochs=5, hidden=8, members=1)
     section = section.model_copy(update={"search": (Candidate(hidden=8), Candidate(hidden=16))})
-    found = nested(given, "mean", section)
+    found = cross_validate(given, "mean", section)
     test = np.flatnonzero(found.fold == 0)
     bags = [given.bags[i] * (100.0 if i in test else 1.0) for i in range(len(given))]
     changed = cohort_of(bags, given.truth[0, :, 0].tolist(), given.patients)
-    again = nested(changed, "mean", section)
+    again = cross_validate(changed, "mean", section)
     assert again.choices[0] == found.choices[0]
     train_part = np.flatnonzero(found.fold != 0)
     alone = fit(
@@ -114,20 +116,20 @@ def test_the_setting_that_can_learn_is_chosen_on_inner_folds() -> None:
     bags = []
     for i in range(40):
         x = rng.normal(size=(20, 4))
-        x[:4, 0] += 4 * (i % 2)
+        x[:8, 0] += 4 * (i % 2)
         bags.append(torch.tensor(x, dtype=torch.float32))
     given = cohort_of(bags, [float(i % 2) for i in range(40)])
-    section = TrainConfig(folds=3, inner_folds=3, epochs=15, hidden=16, members=1)
+    section = TrainConfig(folds=2, inner_folds=2, epochs=5, hidden=16, members=1)
     candidates = (Candidate(learning_rate=1e-7), Candidate(learning_rate=5e-3))
-    found = nested(given, "mean", section.model_copy(update={"search": candidates}))
+    found = cross_validate(given, "mean", section.model_copy(update={"search": candidates}))
     rates = {choice.settings.learning_rate for choice in (*found.choices, found.last)}
     assert rates == {5e-3}
-    assert all(choice.by == "loss on 3 inner folds" for choice in found.choices)
+    assert all(choice.by == "loss on 2 inner folds" for choice in found.choices)
 
 
 def test_few_patients_choose_nothing_and_say_so(tmp_path: Path) -> None:
     section = QUICK.model_copy(update={"inner_folds": 4})
-    found = nested(cohort(12, tmp_path), "mean", section)
+    found = cross_validate(cohort(12, tmp_path), "mean", section)
     assert {(c.by, c.epochs) for c in found.choices} == {("nothing: too few patients", 4)}
 
 
@@ -138,7 +140,7 @@ def test_training_that_was_interrupted_goes_on(
     from pathai.train import nested as room
 
     given, section = cohort(24, tmp_path), QUICK.model_copy(update={"inner_folds": 2})
-    whole = nested(given, "mean", section)
+    whole = cross_validate(given, "mean", section)
     done: list[str] = []
     honest = room.do
 
@@ -150,9 +152,9 @@ def test_training_that_was_interrupted_goes_on(
 
     monkeypatch.setattr(room, "do", counted)
     with pytest.raises(KeyboardInterrupt):
-        nested(given, "mean", section, tmp_path / "scratch")
+        cross_validate(given, "mean", section, tmp_path / "scratch")
     monkeypatch.setattr(room, "do", lambda *args: done.append(args[2].name) or honest(*args))
-    again = nested(given, "mean", section, tmp_path / "scratch")
+    again = cross_validate(given, "mean", section, tmp_path / "scratch")
     assert len(done) == len(set(done)) == 3 * 2 + 2 + 3 + 1
     for one, two in zip(whole.folds, again.folds, strict=True):
         np.testing.assert_array_equal(one.outputs, two.outputs)
@@ -164,9 +166,9 @@ def test_processes_give_the_same_bits(tmp_path: Path, monkeypatch: pytest.Monkey
     from pathai.train import nested as room
 
     given, section = cohort(12, tmp_path), QUICK
-    alone = nested(given, "abmil", section)
+    alone = cross_validate(given, "abmil", section)
     monkeypatch.setattr(room, "WORTH_A_PROCESS", 0)
-    together = nested(given, "abmil", section, tmp_path / "scratch")
+    together = cross_validate(given, "abmil", section, tmp_path / "scratch")
     for one, two in zip(alone.folds, together.folds, strict=True):
         np.testing.assert_array_equal(one.outputs, two.outputs)
 
@@ -351,32 +353,20 @@ def test_covariates_are_heard() -> None:
 def test_a_head_that_cannot_answer_is_refused() -> None:
     given = cohort_of([torch.zeros(3, 2)] * 8, [0, 1] * 4)
     with pytest.raises(PathaiError, match="E184: head count answers count"):
-        nested(given, "count", QUICK)
+        cross_validate(given, "count", QUICK)
 
 
 def planted(kind: str, n: int, seed: int) -> Cohort:
-    """A cohort in which the number of marked tiles decides the answer."""
-    rng = np.random.default_rng(seed)
+    """A cohort in which the share of marked tiles decides the answer; the same tiles for all."""
+    rng, chance = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     bags, truth = [], []
     for _ in range(n):
         tiles = int(rng.integers(20, 40))
-        share = rng.uniform(0, 1)
-        marked = rng.random(tiles) < share
+        marked = rng.random(tiles) < rng.uniform(0, 1)
         x = rng.normal(size=(tiles, 5))
         x[marked, 0] += 3
         bags.append(torch.tensor(x, dtype=torch.float32))
-        part = marked.mean()
-        if kind == "ordinal":
-            truth.append((float(np.searchsorted([0.25, 0.5, 0.75], part)), 0.0))
-        elif kind == "regression":
-            truth.append((100 + 30 * part + rng.normal(), 0.0))
-        elif kind == "count":
-            truth.append((float(rng.poisson(50 * marked.sum() + 2 * tiles)), 0.0))
-        elif kind == "ratio":
-            truth.append((float(rng.binomial(500, 0.05 + 0.9 * part)), 500.0))
-        else:
-            time, censored = rng.exponential(20 * np.exp(-3 * part)), rng.exponential(40)
-            truth.append((max(min(time, censored), 0.01), float(time <= censored)))
+        truth.append(answer(kind, float(marked.mean()), tiles, chance))
     classes = ("0", "1", "2", "3") if kind == "ordinal" else ()
     keys = {"time": "t", "horizon": 10.0, "bins": 5} if kind == "survival" else {}
     target = Target.model_validate(
@@ -385,31 +375,58 @@ def planted(kind: str, n: int, seed: int) -> Cohort:
     return cohort_of(bags, truth, target=target)
 
 
+def answer(kind: str, part: float, tiles: int, chance: np.random.Generator) -> tuple[float, float]:
+    """Truth of a slide, of whose tiles a part is marked."""
+    if kind == "ordinal":
+        return float(np.searchsorted([0.25, 0.5, 0.75], part)), 0.0
+    if kind == "regression":
+        return 100 + 30 * part + chance.normal(), 0.0
+    if kind == "count":
+        return float(chance.poisson(50 * part * tiles + 2 * tiles)), 0.0
+    if kind == "ratio":
+        return float(chance.binomial(500, 0.05 + 0.9 * part)), 500.0
+    time, censored = chance.exponential(20 * np.exp(-3 * part)), chance.exponential(40)
+    return max(min(time, censored), 0.01), float(time <= censored)
+
+
 @pytest.mark.parametrize("kind", ["ordinal", "regression", "count", "ratio", "survival"])
 def test_every_kind_of_question_is_learned_out_of_fold(kind: str) -> None:
-    from pathai.labels import point
-
     given = planted(kind, 60, 3)
+    section = TrainConfig(folds=3, inner_folds=0, epochs=20, hidden=32, members=1)
+    _, held = answers(given, section, "count" if kind == "count" else "mean")
+    truth, said = point(held.target, held.truth), held.value
+    if kind == "ordinal":
+        said = held.prob @ np.arange(4)
+    elif kind == "survival":
+        truth, said = -truth, held.risk
+    ranks = [np.argsort(np.argsort(x)) for x in (truth, said)]
+    assert np.corrcoef(ranks)[0, 1] > (0.4 if kind == "survival" else 0.8)
+
+
+def test_tiles_get_the_counts_that_slides_alone_tell() -> None:
+    """Rates add up to the slide's count, and marked tiles hold what they were given."""
+    given = planted("count", 60, 6)
     section = TrainConfig(folds=3, inner_folds=0, epochs=30, hidden=32, members=1)
-    head = "count" if kind == "count" else "mean"
-    _, held = answers(given, section, head)
-    truth = point(held.target, held.truth)
-    said = {"ordinal": held.prob @ np.arange(4) if kind == "ordinal" else None}.get(kind, held.value)
-    if kind == "survival":
-        said = held.risk
-        truth = -truth
-    assert np.corrcoef(np.argsort(np.argsort(truth)), np.argsort(np.argsort(said)))[0, 1] > (
-        0.4 if kind == "survival" else 0.8
-    )
+    fitted = fit(given, Settings.of("count", section), section)
+    for i in range(3):
+        tiles = given.bags[i]
+        outputs, attention = fitted.model.answer(tiles)
+        count, _ = value_and_spread(fitted.specs[0], outputs[None].numpy(), [len(tiles)])
+        share = attention.numpy() * count[0]
+        assert share.sum() == pytest.approx(count[0], rel=1e-5)
+        marked = tiles[:, 0].numpy() > 1.5
+        assert share[marked].mean() == pytest.approx(52, rel=0.25)
+        assert share[~marked].mean() < 12
 
 
 def test_several_questions_share_a_head_and_some_answers_may_be_missing() -> None:
     first, second = planted("regression", 40, 4), planted("ratio", 40, 4)
+    assert torch.equal(first.bags[7], second.bags[7])
     truth = np.concatenate([first.truth, second.truth])
     truth[1, ::4] = np.nan
     both = replace(first, targets=(first.targets[0], second.targets[0]), truth=truth)
     section = TrainConfig(folds=3, inner_folds=0, epochs=30, hidden=32, members=1)
-    found = nested(both, "mean", section)
+    found = cross_validate(both, "mean", section)
     one, two = held_out(both, found, "temperature")
     assert (len(one.value), len(two.value)) == (40, 30)
     share = two.truth[:, 0] / two.truth[:, 1]
