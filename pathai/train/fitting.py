@@ -17,6 +17,7 @@ from pathai.config import TrainConfig
 from pathai.errors import PathaiError
 from pathai.heads import HEADS
 from pathai.heads.base import Ensemble, Head, collate, collate_places
+from pathai.likelihood import Truth
 from pathai.stats import grouped_folds
 
 MEMBERS = 3
@@ -143,7 +144,7 @@ def train_epoch(
     head: Head,
     bags: Sequence[Tensor],
     places: Sequence[Tensor],
-    labels: Tensor,
+    truth: Truth,
     weights: Tensor,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -154,7 +155,7 @@ def train_epoch(
     for rows in torch.split(torch.randperm(len(bags)), batch_size(len(bags))):
         x, mask = collate([bags[i] for i in rows.tolist()])
         place = collate_places([places[i] for i in rows.tolist()] if places else [])
-        each = head.loss(x, mask, labels[rows], place)
+        each = head.loss(x, mask, truth.take(rows), place)
         loss = (each * weights[rows]).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -181,13 +182,15 @@ def fit(
     """One model for a fixed number of epochs; same cohort and settings, same bits."""
     model = Ensemble([], *standardization(cohort.bags))
     bags = [model.standardize(bag) for bag in cohort.bags]
-    labels, weights = torch.from_numpy(cohort.labels), slide_weights(cohort)
+    truth = Truth.of_classes(torch.from_numpy(cohort.labels), n_classes)
+    weights = slide_weights(cohort)
     for member in range(members):
         with deterministic(section.seed * 1000 + member):
             network: Head = HEADS.load(head)(
                 bags[0].shape[1], n_classes, section.hidden, section.dropout
             )
-            fit_head(network, bags, cohort.places, labels, weights, section)
+            network.start(truth)
+            fit_head(network, bags, cohort.places, truth, weights, section)
         model.heads.append(network)
     return model.eval()
 
@@ -196,7 +199,7 @@ def fit_head(
     head: Head,
     bags: Sequence[Tensor],
     places: Sequence[Tensor],
-    labels: Tensor,
+    truth: Truth,
     weights: Tensor,
     section: TrainConfig,
 ) -> None:
@@ -209,7 +212,7 @@ def fit_head(
         optimizer, lambda step: min(1.0, (step + 1) / (0.1 * steps)) * _cosine(step / steps)
     )
     for _ in range(section.epochs):
-        train_epoch(head, bags, places, labels, weights, optimizer, schedule)
+        train_epoch(head, bags, places, truth, weights, optimizer, schedule)
 
 
 def _cosine(done: float) -> float:
