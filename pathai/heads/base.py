@@ -3,41 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from pathai.errors import PathaiError
+from pathai.heads.bag import CHUNK, Bag, no_tile
+from pathai.likelihood import Truth
+from pathai.outputs import KINDS
 
 
 class Head(nn.Module):
     """Tiles of a slide to one answer.
 
-    A head is built as ``Head(dim, n_classes, hidden, dropout)`` and keeps these promises, which
+    A head is built as ``Head(dim, width, hidden, dropout)`` and keeps these promises, which
     ``tests/contract/test_heads.py`` holds every registered head to: the order of tiles and the
     amount of padding change nothing, attention sums to one over the real tiles and is zero on
-    padding, one tile is enough, no tile is an error, every parameter receives a gradient.
+    padding, one tile is enough, no tile is an error, every parameter receives a gradient, and a
+    bag read in chunks gets the same answer. A head with ``shares`` is additive: what its tiles
+    contribute adds up to its answer.
 
     Parameters
     ----------
     dim : int
         Features per tile.
-    n_classes : int
-        Number of classes.
+    width : int
+        Number of outputs: classes, or what ``TargetSpec.width`` says, summed over the targets.
     hidden : int
         Width of hidden layers; a head without any ignores it.
     dropout : float
         Share of hidden units dropped in training.
     """
 
-    def __init__(self, dim: int, n_classes: int, hidden: int, dropout: float) -> None:
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+    """Kinds of target that the head can answer."""
+
+    def __init__(self, dim: int, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
 
-    def loss(self, x: Tensor, mask: Tensor, target: Tensor, place: Tensor | None = None) -> Tensor:
-        """Cross-entropy float[B] of bags with classes ``target`` int[B]; a head may add to it."""
-        logits, _ = self(x, mask, place)
-        return nn.functional.cross_entropy(logits, target, reduction="none")
+    def start(self, truth: Truth) -> None:
+        """Take first values from the truth of the training part; most heads need none."""
+
+    def loss(self, x: Tensor, mask: Tensor, truth: Truth, place: Tensor | None = None) -> Tensor:
+        """Loss float[B] of bags against the truth; a head may add to it."""
+        outputs, _ = self(x, mask, place)
+        return truth.loss(outputs)
+
+    def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
+        """Outputs float[C] and attention float[N] for one bag, read in chunks.
+
+        The same as ``forward`` to 1e-5. A head that does not replace it needs the whole bag in
+        float32.
+        """
+        x = torch.cat(list(bag))[None]
+        place = None if bag.place is None else bag.place[None]
+        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        outputs, attention = self(x, mask, place)
+        return outputs[0], attention[0]
 
     def forward(
         self, x: Tensor, mask: Tensor, place: Tensor | None = None
@@ -55,7 +78,7 @@ class Head(nn.Module):
 
         Returns
         -------
-        logits : float[B, C]
+        outputs : float[B, C]
         attention : float[B, N]
             Share of each tile in the answer; rows sum to 1, padding is 0.
 
@@ -68,9 +91,9 @@ class Head(nn.Module):
 
 
 def require_tiles(mask: Tensor) -> None:
-    """Refuse a bag without a single real tile (E180): a mean of nothing would be NaN."""
+    """Refuse a bag without a single real tile (E180)."""
     if mask.shape[1] == 0 or not bool(mask.any(dim=1).all()):
-        raise PathaiError("E180", "a bag has no tile", "leave slides without tissue out")
+        raise no_tile()
 
 
 def attend(score: Tensor, mask: Tensor) -> Tensor:
@@ -121,17 +144,50 @@ class Ensemble(nn.Module):
 
     def standardize(self, x: Tensor) -> Tensor:
         """Float[..., D] in the encoder's units -> float[..., D] in standard deviations."""
-        return ((x.float() - self.mean) / self.scale).clamp(-self.limit, self.limit)
+        return (x.float() - self.mean).div_(self.scale).clamp_(-self.limit, self.limit)
 
-    def summary(self, x: Tensor) -> Tensor:
+    def summary(self, x: Any) -> Tensor:
         """Mean standardized tile, float[N, D] -> float[D]: tells whether a slide is foreign."""
-        return self.standardize(x).mean(dim=0)
+        bag = Bag(x, prepare=self.standardize)
+        total = torch.stack([part.double().sum(dim=0) for part in bag]).sum(dim=0)
+        return (total / bag.n_tiles).float()
 
     def forward(
         self, x: Tensor, mask: Tensor, place: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Standardize, ask every head, average; see ``Head.forward``."""
         z = self.standardize(x)
-        answers = [head(z, mask, place) for head in self.heads]
-        logits = torch.stack([logits for logits, _ in answers]).mean(dim=0)
-        return logits, torch.stack([attention for _, attention in answers]).mean(dim=0)
+        return _average([head(z, mask, place) for head in self.heads])
+
+    @torch.inference_mode()
+    def answer(
+        self, x: Any, place: Tensor | None = None, chunk: int = CHUNK
+    ) -> tuple[Tensor, Tensor]:
+        """Answer for one bag in memory that does not grow with it, but for ``transmil``.
+
+        Parameters
+        ----------
+        x : float[N, D]
+            Float16 or float32: a tensor, or an array that is read by slices of rows.
+        place : int[N, 2], optional
+            Row and column of each tile.
+        chunk : int
+            Tiles standardized and looked at together.
+
+        Returns
+        -------
+        outputs : float32[C]
+        attention : float32[N]
+
+        Raises
+        ------
+        PathaiError
+            E180 when there is no tile.
+        """
+        bag = Bag(x, place, chunk, self.standardize)
+        return _average([cast(Head, head).answer(bag) for head in self.heads])
+
+
+def _average(answers: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    outputs = torch.stack([outputs for outputs, _ in answers]).mean(dim=0)
+    return outputs, torch.stack([attention for _, attention in answers]).mean(dim=0)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pathai.heads.abmil import AbMil
+from pathai.likelihood import Truth
 
 
 class ClamSb(AbMil):
@@ -20,6 +21,7 @@ class ClamSb(AbMil):
             \mathrm{CE}\left(I_y h_i, [i \in \text{top}]\right), \qquad w = 0.7.
 
     The smooth SVM loss of the paper is replaced by cross-entropy, as its authors' code allows.
+    Where the main target has no classes there are no examples, and the head is `AbMil`.
 
     References
     ----------
@@ -32,24 +34,24 @@ class ClamSb(AbMil):
     BAG = 0.7
     """Weight of the bag's own loss."""
 
-    def __init__(self, dim: int, n_classes: int, hidden: int = 64, dropout: float = 0.25) -> None:
-        super().__init__(dim, n_classes, hidden, dropout)
-        self.examples = nn.ModuleList(nn.Linear(hidden, 2) for _ in range(n_classes))
+    def __init__(self, dim: int, width: int, hidden: int = 64, dropout: float = 0.25) -> None:
+        super().__init__(dim, width, hidden, dropout)
+        self.examples = nn.ModuleList(nn.Linear(hidden, 2) for _ in range(width))
 
-    def loss(self, x: Tensor, mask: Tensor, target: Tensor, place: Tensor | None = None) -> Tensor:
-        """Loss float[B] of bags with classes ``target`` int[B]."""
+    def loss(self, x: Tensor, mask: Tensor, truth: Truth, place: Tensor | None = None) -> Tensor:
+        """Loss float[B] of bags against the truth, that of the examples included."""
         h = self.embed(x)
-        logits, attention = self.answer(h, mask)
-        bag = nn.functional.cross_entropy(logits, target, reduction="none")
-        extra = [
-            self._example_loss(h[b], attention[b], mask[b], int(target[b])) for b in range(len(x))
-        ]
-        return self.BAG * bag + (1 - self.BAG) * torch.stack(extra)
+        outputs, attention = self.pool(h, mask)
+        if truth.classes is None:
+            return truth.loss(outputs)
+        rows = zip(h, attention, mask, truth.classes.tolist(), strict=True)
+        extra = torch.stack([self._example_loss(*row) for row in rows])
+        return self.BAG * truth.loss(outputs) + (1 - self.BAG) * extra
 
     def _example_loss(self, h: Tensor, attention: Tensor, mask: Tensor, label: int) -> Tensor:
         real = torch.nonzero(mask)[:, 0]
         k = min(self.EXAMPLES, len(real) // 2)
-        if k == 0:
+        if k == 0 or label < 0:  # one tile has no two ends; a class may be unknown
             return h.new_zeros(())
         order = real[torch.argsort(attention[real], descending=True, stable=True)]
         chosen = torch.cat([order[:k], order[-k:]])

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pathai.heads.bag import Bag, SoftmaxMean
 from pathai.heads.base import Head, attend, require_tiles
 
 
@@ -18,9 +19,9 @@ class DsMil(Head):
 
     .. math::
         a_{k,c} = \operatorname{softmax}_k \frac{q_k^\top q_{m_c}}{\sqrt{H}}, \qquad
-        \text{logits}_c = \frac{1}{2}\left(s_{m_c,c} + u_c^\top \sum_k a_{k,c} v_k\right).
+        \text{outputs}_c = \frac{1}{2}\left(s_{m_c,c} + u_c^\top \sum_k a_{k,c} v_k\right).
 
-    The attention is the mean of :math:`a_{k,c}` over the classes.
+    The attention is the mean of :math:`a_{k,c}` over the outputs.
 
     References
     ----------
@@ -29,19 +30,21 @@ class DsMil(Head):
        arXiv:2011.08939.
     """
 
-    def __init__(self, dim: int, n_classes: int, hidden: int = 64, dropout: float = 0.25) -> None:
-        super().__init__(dim, n_classes, hidden, dropout)
-        self.embed = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(dropout))
-        self.score = nn.Linear(hidden, n_classes)
+    def __init__(self, dim: int, width: int, hidden: int = 64, dropout: float = 0.25) -> None:
+        super().__init__(dim, width, hidden, dropout)
+        self.embed = nn.Sequential(
+            nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)
+        )
+        self.score = nn.Linear(hidden, width)
         self.query = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh())
         self.value = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU())
-        self.classify = nn.Parameter(torch.randn(n_classes, hidden) / math.sqrt(hidden))
-        self.bias = nn.Parameter(torch.zeros(n_classes))
+        self.classify = nn.Parameter(torch.randn(width, hidden) / math.sqrt(hidden))
+        self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(
         self, x: Tensor, mask: Tensor, place: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """X float[B, N, D], mask bool[B, N] -> logits[B, C], attention[B, N]."""
+        """X float[B, N, D], mask bool[B, N] -> outputs[B, C], attention[B, N]."""
         require_tiles(mask)
         h = self.embed(x)  # [B, N, H]
         score = self.score(h).masked_fill(~mask[..., None], float("-inf"))
@@ -54,3 +57,25 @@ class DsMil(Head):
         pooled = torch.bmm(weight, self.value(h))  # [B, C, H]
         bag = (pooled * self.classify).sum(dim=2) + self.bias
         return (most + bag) / 2, weight.mean(dim=1)
+
+    def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
+        """Outputs float[C] and attention float[N] of a bag read twice, in chunks."""
+        most, critical = self._critical(bag)
+        chosen = self.query(critical) / math.sqrt(critical.shape[1])  # [C, H]
+        pooled = SoftmaxMean()
+        for x in bag:
+            h = self.embed(x)
+            pooled.add(self.query(h) @ chosen.T, self.value(h))
+        own = (pooled.mean * self.classify).sum(dim=1) + self.bias
+        return (most + own) / 2, pooled.attention.mean(dim=1)
+
+    def _critical(self, bag: Bag) -> tuple[Tensor, Tensor]:
+        """Largest score float[C] of each output, and the embedding float[C, H] of its tile."""
+        best, found = [], []
+        for x in bag:
+            h = self.embed(x)
+            most, at = self.score(h).max(dim=0)
+            best.append(most)
+            found.append(h[at])
+        most, part = torch.stack(best).max(dim=0)  # the first of equals, as in ``forward``
+        return most, torch.stack(found)[part, torch.arange(len(part))]

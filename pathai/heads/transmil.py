@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pathai.heads.bag import Bag
 from pathai.heads.base import Head, require_tiles
 
 HEADS = 4
@@ -19,7 +20,7 @@ class TransMil(Head):
     .. math::
         H^1 = H^0 + \mathrm{MSA}(N H^0), \quad
         H^2 = \mathrm{PPEG}(H^1), \quad
-        H^3 = H^2 + \mathrm{MSA}(N H^2), \quad \text{logits} = C\, N H^3_t,
+        H^3 = H^2 + \mathrm{MSA}(N H^2), \quad \text{outputs} = C\, N H^3_t,
 
     where PPEG adds three depthwise convolutions of the tiles. Two things differ from the paper, so
     that the order of tiles changes nothing: attention is exact (the paper's Nyström approximation
@@ -33,10 +34,12 @@ class TransMil(Head):
        whole slide image classification", NeurIPS 2021, arXiv:2106.00908.
     """
 
-    def __init__(self, dim: int, n_classes: int, hidden: int = 64, dropout: float = 0.25) -> None:
-        super().__init__(dim, n_classes, hidden, dropout)
+    def __init__(self, dim: int, outputs: int, hidden: int = 64, dropout: float = 0.25) -> None:
+        super().__init__(dim, outputs, hidden, dropout)
         width = -(-hidden // HEADS) * HEADS
-        self.embed = nn.Sequential(nn.Linear(dim, width), nn.ReLU(), nn.Dropout(dropout))
+        self.embed = nn.Sequential(
+            nn.Linear(dim, width), nn.ReLU(inplace=True), nn.Dropout(dropout)
+        )
         self.token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.first, self.second = (nn.LayerNorm(width) for _ in range(2))
         self.mix, self.remix = (_Attention(width) for _ in range(2))
@@ -44,14 +47,29 @@ class TransMil(Head):
             nn.Conv2d(width, width, k, padding=k // 2, groups=width) for k in KERNELS
         )
         self.norm = nn.LayerNorm(width)
-        self.classify = nn.Linear(width, n_classes)
+        self.classify = nn.Linear(width, outputs)
 
     def forward(
         self, x: Tensor, mask: Tensor, place: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """X float[B, N, D], mask bool[B, N], place int[B, N, 2] -> logits[B, C], attention."""
+        """X float[B, N, D], mask bool[B, N], place int[B, N, 2] -> outputs[B, C], attention."""
         require_tiles(mask)
-        h = torch.cat([self.token.expand(len(x), -1, -1), self.embed(x)], dim=1)
+        return self._mix(self.embed(x), mask, place)
+
+    def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
+        """Outputs float[C] and attention float[N]; all embeddings are held, the features are not.
+
+        Every tile looks at every other: time grows with the square of their number, and memory
+        with about 60 bytes per tile and hidden unit, beside the board of places.
+        """
+        h = torch.cat([self.embed(x) for x in bag])[None]
+        place = None if bag.place is None else bag.place[None]
+        mask = torch.ones(h.shape[:2], dtype=torch.bool, device=h.device)
+        outputs, attention = self._mix(h, mask, place)
+        return outputs[0], attention[0]
+
+    def _mix(self, h: Tensor, mask: Tensor, place: Tensor | None) -> tuple[Tensor, Tensor]:
+        h = torch.cat([self.token.expand(len(h), -1, -1), h], dim=1)
         seen = nn.functional.pad(mask, (1, 0), value=True)
         h = h + self.mix(self.first(h), seen)
         if place is not None:
