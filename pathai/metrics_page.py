@@ -11,6 +11,7 @@ from markupsafe import Markup
 from pathai import plots
 from pathai.figure_words import (
     CLASSES,
+    Words,
     answer,
     between,
     doubts,
@@ -74,8 +75,11 @@ def _evaluated(metrics: Json) -> str:
     about = words().notions["out_of_fold"]
     folds = len(metrics.get("folds") or ())
     how = f"Measured out of fold, in {folds} parts. {about.means}" if folds else ""
+    by = "" if metrics.get("unit") != "slide" else (
+        " Slides are scored, not patients: read “slide” where “patient” stands below. Intervals "
+        "count patients all the same, since slides of one patient are alike.")  # fmt: skip
     return (f"{number(metrics.get('n_patients'))} patients, {number(metrics.get('n_slides'))} "
-            f"slides. {how}").strip()  # fmt: skip
+            f"slides. {how}{by}").strip()  # fmt: skip
 
 
 # --- one target ------------------------------------------------------------------------------
@@ -134,7 +138,7 @@ def _comparison(target: Json, main: str) -> str:
 def _plots(target: Json, unit: str) -> list[dict[str, Any]]:
     """Every plot that the curves allow, each with the sentence that says how to read it."""
     curves = target.get("curves") or {}
-    found = (target.get("figures") or {})
+    found = target.get("figures") or {}
     kind = target["kind"]
     value_unit = target.get("unit_of_value") or ""
 
@@ -159,11 +163,10 @@ def _plots(target: Json, unit: str) -> list[dict[str, Any]]:
         if not curves.get(name):
             continue
         about, drawn = words().plots[name], paint(curves[name])
-        wide = len(drawn) > 1 or name == "kaplan_meier" or (
-            name == "confusion" and len(target["classes"]) > 4)  # fmt: skip
+        broad = name == "kaplan_meier" or (name == "confusion" and len(target["classes"]) > 4)
         svgs = [Markup(svg) for svg in drawn]  # noqa: S704 (the plots escape)
         out.append({"key": name, "name": about.name, "read": about.means, "svgs": svgs,
-                    "wide": wide})  # fmt: skip
+                    "room": "whole" if len(drawn) > 1 else "wide" if broad else ""})  # fmt: skip
     return out
 
 
@@ -191,8 +194,10 @@ def _benefit(curve: Json) -> str:
     best = [t for t, m, a in rows if None not in (t, m, a) and m > max(a, 0.0)]
     if not best:
         return "At no threshold is the model better than acting on everybody or nobody."
-    return (f"The model is better than acting on everybody or nobody at {len(best)} of "
-            f"{len(curve['threshold'])} thresholds, between {min(best):.0%} and {max(best):.0%}.")
+    return (
+        f"The model is better than acting on everybody or nobody at {len(best)} of "
+        f"{len(curve['threshold'])} thresholds, between {min(best):.0%} and {max(best):.0%}."
+    )
 
 
 # --- its tables ------------------------------------------------------------------------------
@@ -325,7 +330,7 @@ def _meanings(metrics: Json, targets: Sequence[Mapping[str, Any]]) -> Part:
             used |= dict.fromkeys(("sensitivity", "specificity", "ppv", "npv"))
     plotted = dict.fromkeys(p["key"] for t in targets for p in t["plots"])
     table = words()
-    about = [figure(n) for n in used if figure(n).means]
+    about: list[Words] = [figure(n) for n in used if figure(n).means]
     about += [a for n, a in table.notions.items() if _uses(n, found)]
     about += [table.plots[n] for n in plotted]
     rows = tuple((a.name, a.means, a.distrust, a.compare) for a in about)

@@ -19,6 +19,10 @@ def by_patient(statistic, n):
     return bootstrap_interval(statistic, names, n_resamples=60).as_json()
 
 
+def exactly(value):
+    return {"value": round(float(value), 6), "low": None, "high": None}
+
+
 def share(hits):
     return wilson(int(np.sum(hits)), len(hits)).as_json()
 
@@ -146,9 +150,10 @@ def binary(n=140, gap=1.6, seed=1, classes=("no", "yes"), question="Is there tum
         "sensitivity": share(p[true] >= 0.5),
         "specificity": share(p[~true] < 0.5),
     }
-    baselines = {"constant": {"auroc": {"value": 0.5, "low": None, "high": None},
-                              "brier": {"value": 0.48, "low": None, "high": None}},
-                 "tissue_area": {"auroc": by_patient(lambda i: auroc(true[i], area[i]), n)}}  # fmt: skip
+    baselines = {
+        "constant": {"auroc": exactly(0.5), "brier": exactly(2 * true.mean() * (1 - true.mean()))},
+        "tissue_area": {"auroc": by_patient(lambda i: auroc(true[i], area[i]), n)},
+    }
     found = of_classes("binary", question, "tumor", np.c_[1 - p, p], y, classes, figures, baselines)
     cut = float(np.quantile(p[true], 0.05))
     called = p >= cut
@@ -172,22 +177,26 @@ def graded(kind, classes, question, n=150, seed=2):
     seen = y + rng.normal(0, 0.9, n)
     prob = np.exp(-((seen[:, None] - np.arange(len(classes))) ** 2) / 1.6)
     prob /= prob.sum(1, keepdims=True)
-    guess = np.full(n, len(classes) // 2)
+    area = y + rng.normal(0, 4, n)
 
     def kappa(z):
         return by_patient(lambda i: weighted_kappa(y[i], z[i], len(classes)), n)
 
-    def macro(i):
-        return float(np.mean([auroc(y[i] == c, prob[i, c]) for c in range(len(classes))]))
+    def macro(i, score):
+        return float(np.mean([auroc(y[i] == c, score[i, c]) for c in range(len(classes))]))
 
     off = np.abs(prob.argmax(1) - y)
-    figures = {"auroc": by_patient(macro, n), "kappa": kappa(prob.argmax(1))}
+    figures = {"auroc": by_patient(lambda i: macro(i, prob), n), "kappa": kappa(prob.argmax(1))}
     if kind == "ordinal":
         figures["mae_classes"] = by_patient(lambda i: float(off[i].mean()), n)
-    baselines = {"constant": {"kappa": {"value": 0.0, "low": None, "high": None},
-                              "auroc": {"value": 0.5, "low": None, "high": None}},
-                 "tissue_area": {"kappa": kappa(np.where(rng.random(n) < 0.3, y, guess)),
-                                 "auroc": by_patient(lambda i: 0.5 + i.mean() / 1e4, n)}}  # fmt: skip
+    near = -np.abs(area[:, None] - np.arange(len(classes)))
+    baselines = {
+        "constant": {"kappa": exactly(0.0), "auroc": exactly(0.5)},
+        "tissue_area": {
+            "kappa": kappa(near.argmax(1)),
+            "auroc": by_patient(lambda i: macro(i, near), n),
+        },
+    }
     return of_classes(kind, question, "grade", prob, y, classes, figures, baselines)
 
 
@@ -308,7 +317,7 @@ def survival(n=130, seed=6):
         "n": n, "n_patients": n, "unit_of_value": "months",
         "figures": c_index(risk)
         | {"auroc_at_horizon": by_patient(lambda i: auroc(early[i], risk[i]), n)},
-        "baselines": {"constant": {"c_index": {"value": 0.5, "low": None, "high": None}},
+        "baselines": {"constant": {"c_index": exactly(0.5)},
                       "tissue_area": c_index(area)},
         "operating_points": [], "subgroups": [], "warnings": [],
         "curves": {"kaplan_meier": [kaplan_meier(time[~high], event[~high], "low risk"),

@@ -22,7 +22,6 @@ def _named(canvas: Canvas, curves: Sequence[Curve]) -> None:
         canvas.legend([(str(c.get("class", "")), look(i)) for i, c in enumerate(curves)])
 
 
-
 def roc(curves: Sequence[Curve], said: str) -> str:
     """Sensitivity against false alarms, a curve per class, with the diagonal of guessing.
 
@@ -93,9 +92,10 @@ def reliability(curve: Curve, said: str, unit: str = "patient", size: float = 28
     str
         SVG.
     """
-    name = shortened(str(curve["class"]), size - 160)
-    canvas = Canvas(Axis(f"Stated probability of “{name}”", 0, 1, percent=True),
-                    Axis("Share that came true", 0, 1, percent=True), size, size)  # fmt: skip
+    canvas = Canvas(Axis("Stated probability", 0, 1, percent=True),
+                    Axis("Share that came true", 0, 1, percent=True), size, size,
+                    top=26.0)  # fmt: skip
+    canvas.write(canvas.left, 14, f"“{curve['class']}”", "first", room=size)
     canvas.segment((0, 0), (1, 1), "guide")
     for x, low, high in known(curve["predicted"], curve["low"], curve["high"]):
         canvas.segment((x, low), (x, high), "whisker c0")
@@ -176,20 +176,22 @@ def decision(curve: Curve, said: str, unit: str = "patient") -> str:
         curve["threshold"], curve["all"])  # fmt: skip
     top = 1.08 * max((y for _, y in (*model, *everybody)), default=0.0)
     top = top if top > 0 else 0.01
-    floor = -top / 4  # acting on everybody falls without end; what lies below is of no use
+    # Acting on everybody falls without end; what lies far below 0 is of no use.
+    floor = max(min([-top / 4, *(y for _, y in model)]), -top)
     canvas = Canvas(Axis("Chance of the finding at which you would act", 0, 1, percent=True),
                     Axis(f"Net benefit per 100 {unit}s", 100 * floor, 100 * top))  # fmt: skip
-    curves = (("the model", model), (f"act on every {unit}", everybody),
-              ("act on nobody", [(0.0, 0.0), (1.0, 0.0)]))  # fmt: skip
-    for i, (_, points) in enumerate(curves):
-        canvas.line([(x, 100 * y) for x, y in _above(points, floor)], look(i))
-    canvas.legend([(name, look(i)) for i, (name, _) in enumerate(curves)])
+    names = ("the model", f"act on every {unit}", "act on nobody")
+    nobody: list[tuple[float, ...]] = [(0.0, 0.0), (1.0, 0.0)]
+    curves = (model, _above(everybody, floor), nobody)
+    for i, points in enumerate(curves):
+        canvas.line([(x, 100 * y) for x, y in points], look(i))
+    canvas.legend([(name, look(i)) for i, name in enumerate(names)])
     return canvas.done(_title("decision"), said)
 
 
-def _above(points: Sequence[tuple[float, ...]], floor: float) -> list[tuple[float, float]]:
+def _above(points: Sequence[tuple[float, ...]], floor: float) -> list[tuple[float, ...]]:
     """The curve up to where it first falls through the floor, which it then touches."""
-    out: list[tuple[float, float]] = []
+    out: list[tuple[float, ...]] = []
     for x, y in points:
         if y < floor:
             if out and out[-1][1] > floor:

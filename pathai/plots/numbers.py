@@ -16,7 +16,6 @@ def _title(name: str) -> str:
     return words().plots[name].name
 
 
-
 def scatter(curve: Curve, said: str, value: str = "", *, log: bool = False) -> str:
     """Answers against the truth, each with its interval, and the line where both agree.
 

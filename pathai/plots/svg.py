@@ -129,20 +129,21 @@ class Canvas:
     x, y : Axis
     plot_width, plot_height : float
         Size of the area between the axes, px.
-    left : float
-        Least room left of it, px.
+    left, top : float
+        Room left of it, at least, and above it, px.
     """
 
     x: Axis
     y: Axis
-    plot_width: float = 340.0
-    plot_height: float = 250.0
+    plot_width: float = 300.0
+    plot_height: float = 230.0
     left: float = 58.0
+    top: float = 12.0
     parts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Lay out the area and draw grid, ticks and labels."""
-        self.top, self.right = 12.0, 22.0
+        self.right = 22.0
         longest = max((width_px(self.y.text(t)) for t in self.y.ticks()), default=0.0)
         self.left = max(self.left, longest + 36)
         self.bottom = self.top + self.plot_height + 46  # grows with what stands below
@@ -176,9 +177,7 @@ class Canvas:
         """Text at a place; where there is ``room`` for less, cut, with the whole as its title."""
         fits = shortened(words, room) if room else words
         whole = f"<title>{plain(words)}</title>" if fits != words else ""
-        self.parts.append(
-            f'<text class="{kind}" x="{px:g}" y="{py:g}">{whole}{plain(fits)}</text>'
-        )
+        self.parts.append(f'<text class="{kind}" x="{px:g}" y="{py:g}">{whole}{plain(fits)}</text>')
 
     def _segment(self, a: tuple[float, float], b: tuple[float, float], kind: str) -> None:
         self.parts.append(
@@ -200,9 +199,7 @@ class Canvas:
         if points:
             upper = [f"{self.px(x):g},{self.py(high):g}" for x, _, high in points]
             lower = [f"{self.px(x):g},{self.py(low):g}" for x, low, _ in reversed(points)]
-            self.parts.append(
-                f'<polygon class="band {kind}" points="{" ".join(upper + lower)}"/>'
-            )
+            self.parts.append(f'<polygon class="band {kind}" points="{" ".join(upper + lower)}"/>')
 
     def dot(self, x: float, y: float, kind: str, radius: float = 4) -> None:
         """A point in values."""
