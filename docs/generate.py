@@ -404,8 +404,8 @@ def notions() -> str:
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (configuration, task, sheet, stains, verbs, errors, findings, flags, llm, keys,
-                 features, cells, prediction, tissue, encoders, facts, morphology, heads, measures, plots,
-                 notions)
+                 features, cells, prediction, tissue, encoders, facts, morphology, heads,
+                 measures, plots, notions)
 }  # fmt: skip
 """Name of a part to what writes it."""
 

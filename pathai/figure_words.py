@@ -41,14 +41,18 @@ class Figure(Words):
 
 
 class Table(BaseModel):
-    """Everything that has words; ``main`` names the first figure of each kind of target."""
+    """Everything that has words; ``first`` names the main figures of each kind of target."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     schema_version: int
-    main: dict[str, str]
+    first: dict[str, tuple[str, ...]]
     figures: dict[str, Figure]
     plots: dict[str, Words]
     notions: dict[str, Words]
+
+    def main(self, kind: str) -> str:
+        """Name of the figure that stands first."""
+        return self.first[kind][0]
 
 
 @lru_cache(maxsize=1)
@@ -188,7 +192,7 @@ def _near(target: Mapping[str, Any]) -> str:
 
 
 def _error(target: Mapping[str, Any]) -> str:
-    name = words().main[target["kind"]]
+    name = words().main(target["kind"])
     estimate = (target.get("figures") or {}).get(name) or {}
     if estimate.get("value") is None:
         return "How far the answers are from the truth is not known."
@@ -211,31 +215,34 @@ def _inside(target: Mapping[str, Any], unit: str) -> str:
     )
 
 
-def doubts(target: Mapping[str, Any], unit: str = "patient") -> list[str]:
+def doubts(target: Mapping[str, Any]) -> list[str]:
     """Reasons to distrust a target's figures that follow from the figures themselves.
 
     Few patients; a main figure that may be chance; a baseline that does as well; coverage below
     what is promised. What needs the data (a site that predicts the label) stands in ``warnings``.
     """
-    return [*_few(target, unit), *_no_skill(target), *_baseline_as_good(target), *_missed(target)]
+    return [*_few(target), *_no_skill(target), *_baseline_as_good(target), *_missed(target)]
 
 
-def _few(target: Mapping[str, Any], unit: str) -> list[str]:
+def _few(target: Mapping[str, Any]) -> list[str]:
+    """Of slides it is not known how many patients a class has; each is taken to have as many."""
     by_class = {k: n for k, n in (target.get("n_by_class") or {}).items() if n is not None}
+    patients, n = target.get("n_patients"), target.get("n")
+    risk = "with others of the same kind the figures may turn out anywhere in their intervals."
     if target["kind"] in CLASSES and by_class:
+        each = patients / n if patients and n else 1.0
         least = min(by_class, key=by_class.__getitem__)
-        if by_class[least] < FEW_PATIENTS:
-            return [f"Only {by_class[least]} {unit}s of class “{least}”: with others of the same "
-                    "kind the figures may turn out anywhere in their intervals."]  # fmt: skip
-    n = target.get("n_patients")
-    if n is not None and n < FEW_PATIENTS:
-        return [f"Only {n} patients: with others of the same kind the figures may turn out "
-                "anywhere in their intervals."]  # fmt: skip
+        count = round(by_class[least] * each)
+        if count < FEW_PATIENTS:
+            about = "about " if each < 1 else ""
+            return [f"Only {about}{count} patients of class “{least}”: {risk}"]
+    elif patients is not None and patients < FEW_PATIENTS:
+        return [f"Only {patients} patients: {risk}"]
     return []
 
 
 def _no_skill(target: Mapping[str, Any]) -> list[str]:
-    name = words().main[target["kind"]]
+    name = words().main(target["kind"])
     about, found = figure(name), (target.get("figures") or {}).get(name) or {}
     if about.chance is None or found.get("low") is None or found["low"] > about.chance:
         return []
@@ -244,7 +251,7 @@ def _no_skill(target: Mapping[str, Any]) -> list[str]:
 
 
 def _baseline_as_good(target: Mapping[str, Any]) -> list[str]:
-    name = words().main[target["kind"]]
+    name = words().main(target["kind"])
     about, own = figure(name), ((target.get("figures") or {}).get(name) or {}).get("value")
     said = []
     for key, figures in (target.get("baselines") or {}).items():

