@@ -369,10 +369,43 @@ def morphology() -> str:
     return table(("feature", "what it is"), rows.items())
 
 
+def _worded(rows: dict[str, Any], keys: bool) -> str:
+    """What figures, plots or notions mean; with the key of ``metrics.json`` where there is one."""
+    head = (*(("in `metrics.json`",) if keys else ()), "name", "means", "when to distrust it",
+            "compare it with")  # fmt: skip
+    cells = [
+        (*((f"`{key}`",) if keys else ()), row.name, row.means, row.distrust, row.compare)
+        for key, row in rows.items()
+    ]
+    return table(head, cells)
+
+
+def measures() -> str:
+    """Figures of an evaluation."""
+    from pathai.figure_words import words
+
+    return _worded(words().figures, keys=True)
+
+
+def plots() -> str:
+    """Plots of an evaluation: how to read them."""
+    from pathai.figure_words import words
+
+    return _worded(words().plots, keys=False)
+
+
+def notions() -> str:
+    """Intervals, baselines, sets and the like."""
+    from pathai.figure_words import words
+
+    return _worded(words().notions, keys=False)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (configuration, task, sheet, stains, verbs, errors, findings, flags, llm, keys,
-                 features, cells, prediction, tissue, encoders, facts, morphology, heads)
+                 features, cells, prediction, tissue, encoders, facts, morphology, heads,
+                 measures, plots, notions)
 }  # fmt: skip
 """Name of a part to what writes it."""
 
