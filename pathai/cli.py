@@ -361,11 +361,20 @@ def export(
     format: Annotated[str, typer.Option(help="geojson, csv, geoparquet, ome-zarr")],
     out: Annotated[Path, typer.Option("-o", "--out", help="file or folder to write")],
     detector: Annotated[str, typer.Option(help="whose cells, when there are several")] = "",
+    attention: Annotated[
+        bool, typer.Option("--attention", help="only where a model looked: geojson, ome-zarr")
+    ] = False,
+    model: Annotated[str, typer.Option(help="whose attention; implies --attention")] = "",
     overwrite: Annotated[bool, typer.Option(help="replace an existing one")] = False,
 ) -> None:
-    """Write a slide's cells, tissue and tiles for other programs."""
+    """Write a slide's cells, tissue and tiles, or a model's attention, for other programs."""
     from pathai import verbs
 
+    if attention or model:
+        if detector:
+            raise verbs.wrong("--detector chooses cells; attention has none")
+        verbs.export_attention(folder, format, out, model, overwrite)
+        return
     verbs.export(folder, format, out, detector, overwrite)
 
 
