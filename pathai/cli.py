@@ -356,16 +356,55 @@ def review(
 
 
 @app.command()
+def answer(
+    results: Annotated[Path, typer.Argument(help="run folder or its results")],
+    case: Annotated[str, typer.Option(help="case id")],
+    task: Annotated[str, typer.Option(help="name of the task that asks")],
+    reader: Annotated[str, typer.Option(help="your id, as it shall stand in the log")],
+    answer: Annotated[str, typer.Option(help="a class of the task, or a number")] = "",
+    slide: Annotated[str, typer.Option(help="only this slide of the case")] = "",
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="take it back")] = False,
+) -> None:
+    """Record a reader's own answer to a task's question; it can become a label."""
+    from pathai import label_verbs
+
+    label_verbs.answer(results, case, task, answer, reader, slide, withdraw=withdraw)
+
+
+@app.command()
+def labels(
+    results: Annotated[Path, typer.Argument(help="run folder or its results")],
+    task: Annotated[str, typer.Option(help="task of the run, or a task file")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="new sheet, beside the old one")],
+    sheet: Annotated[Path | None, typer.Option(help="default: the run's")] = None,
+    json: Json = False,
+) -> None:
+    """Write a new sheet in which readers' answers override the labels."""
+    from pathai import label_verbs
+
+    label_verbs.labels(results, sheet, task, out, as_json=json)
+
+
+@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="a slide's folder")],
     format: Annotated[str, typer.Option(help="geojson, csv, geoparquet, ome-zarr")],
     out: Annotated[Path, typer.Option("-o", "--out", help="file or folder to write")],
     detector: Annotated[str, typer.Option(help="whose cells, when there are several")] = "",
+    attention: Annotated[
+        bool, typer.Option("--attention", help="only where a model looked: geojson, ome-zarr")
+    ] = False,
+    model: Annotated[str, typer.Option(help="whose attention; implies --attention")] = "",
     overwrite: Annotated[bool, typer.Option(help="replace an existing one")] = False,
 ) -> None:
-    """Write a slide's cells, tissue and tiles for other programs."""
+    """Write a slide's cells, tissue and tiles, or a model's attention, for other programs."""
     from pathai import verbs
 
+    if attention or model:
+        if detector:
+            raise verbs.wrong("--detector chooses cells; attention has none")
+        verbs.export_attention(folder, format, out, model, overwrite)
+        return
     verbs.export(folder, format, out, detector, overwrite)
 
 

@@ -151,25 +151,79 @@ def annotations(slide_id: str, name: str, geometries: Geometries) -> Iterator[st
         )
 
 
+def note(
+    slide_id: str, name: str, classification: str, box: Box, metadata: Mapping[str, str]
+) -> str:
+    """A locked annotation around a box that carries texts, e.g. a model's answer."""
+    kind = {"classification": _classification(classification)} if classification else {}
+    properties = json.dumps(
+        {
+            "objectType": "annotation",
+            "name": name,
+            **kind,
+            "isLocked": True,
+            "metadata": dict(metadata),
+        }
+    )
+    return (
+        f'{{"type":"Feature","id":"{_uuid(slide_id, name, 0)}","geometry":{_rectangle(box)},'
+        f'"properties":{properties}}}'
+    )
+
+
 def tiles(
-    slide_id: str, boxes: Sequence[Box], measurements: Mapping[str, NDArray[Any]]
+    slide_id: str,
+    boxes: Sequence[Box],
+    measurements: Mapping[str, NDArray[Any]],
+    *,
+    first: int = 0,
+    kind: str = "tile",
+    classification: str = "",
 ) -> Iterator[str]:
-    """Tiles with one measurement or more, e.g. a model's attention."""
+    """Tiles with one measurement or more, e.g. a model's attention.
+
+    Parameters
+    ----------
+    slide_id : str
+        Enters the ids, which are the same on every export.
+    boxes : sequence of Box, length n
+        Places, level-0 px.
+    measurements : dict of str to float[n]
+        Shown by QuPath beside the tile.
+    first : int
+        Number of the first tile.
+    kind : str
+        Enters the ids: the same tiles exported for two models are two sets of objects.
+    classification : str
+        Name of the class of all of them; none if empty.
+    """
+    named = {"classification": _classification(classification)} if classification else {}
     for i, box in enumerate(boxes):
         values = {name: float(v[i]) for name, v in measurements.items()}
-        geometry = shapely.to_geojson(shapely.box(box.x, box.y, box.right, box.bottom))
-        properties = json.dumps({"objectType": "tile", "measurements": values})
-        identity = _uuid(slide_id, "tile", i)
+        geometry = _rectangle(box)
+        properties = json.dumps({"objectType": "tile", **named, "measurements": values})
+        identity = _uuid(slide_id, kind, first + i)
         yield (
             f'{{"type":"Feature","id":"{identity}","geometry":{geometry},'
             f'"properties":{properties}}}'
         )
 
 
-def write_collection(file: TextIO, features: Iterable[str]) -> int:
-    """Write features as one collection, one per line; returns how many."""
+def _rectangle(box: Box) -> str:
+    text: str = shapely.to_geojson(shapely.box(box.x, box.y, box.right, box.bottom))
+    return text
+
+
+def write_collection(
+    file: TextIO, features: Iterable[str], about: Mapping[str, Any] | None = None
+) -> int:
+    """Write features as one collection, one per line; returns how many.
+
+    ``about`` holds members of the file beside the features; other programs pass over them.
+    """
     count = 0
-    file.write('{"type":"FeatureCollection","features":[')
+    members = "".join(f"{json.dumps(k)}:{json.dumps(v)}," for k, v in (about or {}).items())
+    file.write(f'{{"type":"FeatureCollection",{members}"features":[')
     for text in features:
         file.write(("," if count else "") + "\n" + text)
         count += 1

@@ -3,7 +3,8 @@
 The session knows neither Qt nor napari. Its state is a function of the event log alone:
 ``replay(events)`` gives the same state after any crash and on any machine. Decisions hold for
 the findings and the draft that the reader saw; when either changes, they stay in the log but
-count no longer.
+count no longer. A reader's own answers to a task's question are about the slides, so they hold
+until they are taken back.
 """
 
 import re
@@ -15,7 +16,17 @@ from typing import Literal
 
 from pathai.config import ID_PATTERN
 from pathai.errors import PathaiError
-from pathai.review_log import Event, Kind, Log, Value, read_log
+from pathai.review_log import (
+    Event,
+    Kind,
+    Log,
+    Value,
+    answer_event,
+    answer_now,
+    is_question,
+    question,
+    read_log,
+)
 
 Status = Literal["unread", "in review", "reviewed"]
 Verdict = Literal["accepted", "rejected", "edited"]
@@ -56,14 +67,16 @@ class Decision:
 class State:
     """What a log says about one draft.
 
-    ``undoable`` holds the numbers of the events that an undo can take back, last one last;
-    ``outdated`` says that decisions on another draft or on other findings were left out.
+    ``answers`` are the reader's own, by question; ``undoable`` holds the numbers of the events
+    that an undo can take back, last one last; ``outdated`` says that decisions on another draft
+    or on other findings were left out.
     """
 
     opened: bool = False
     reviewed: bool = False
     outdated: bool = False
     decisions: dict[str, Decision] = field(default_factory=dict)
+    answers: dict[str, str] = field(default_factory=dict)
     undoable: list[Event] = field(default_factory=list)
 
     @property
@@ -77,6 +90,8 @@ class State:
         """The decision on a statement or on the case, as it stands in an event."""
         if what == CASE:
             return {"status": self.status}
+        if is_question(what):
+            return {"answer": self.answers[what]} if what in self.answers else None
         found = self.decisions.get(what)
         return {"verdict": found.verdict, "text": found.text} if found else None
 
@@ -96,10 +111,13 @@ def replay(events: Iterable[Event], case: Case) -> State:
     PathaiError
         E210 if an event does not follow from the ones before it.
     """
-    state = State()
+    state, events = State(), list(events)
     for event in events:
         if (event.findings, event.draft) != (case.findings, case.draft):
-            state.outdated |= event.kind != "open"
+            given = answer_event(event, events)
+            if given is not None:
+                answer_now(state.answers, given.what, event, case.case_id)
+            state.outdated |= event.kind != "open" and given is None
             state.opened = True
             continue
         _apply(state, event, case.case_id)
@@ -116,7 +134,10 @@ def _apply(state: State, event: Event, case_id: str) -> None:
     if not fits:
         message = f"{case_id}: event {event.number} does not follow from the events before it"
         raise PathaiError("E210", message)
-    _set(state, what, event.after, event.number, case_id)
+    if is_question(what):
+        answer_now(state.answers, what, event, case_id)
+    else:
+        _set(state, what, event.after, event.number, case_id)
     if undone:
         state.undoable.pop()
     elif event.kind != "open":
@@ -272,6 +293,36 @@ class ReviewSession:
         if not words:
             raise PathaiError("E193", f"{statement} would be empty", "reject it instead")
         self._decide("edit", statement, words)
+
+    def answer(self, task: str, value: str, slide_id: str = "") -> None:
+        """Give the reader's own answer to a task's question, which can train a model.
+
+        Parameters
+        ----------
+        task : str
+            Name of the task, or of one of its targets.
+        value : str
+            A class of the task, or a number.
+        slide_id : str
+            The slide that it is about; by default every slide of the case.
+
+        Raises
+        ------
+        PathaiError
+            E193 for an empty answer; `withdraw` takes one back.
+        """
+        words = " ".join(value.split())
+        if not words:
+            raise PathaiError("E193", f"the answer to {task} is empty", "withdraw it instead")
+        self._answer(question(task, slide_id), {"answer": words})
+
+    def withdraw(self, task: str, slide_id: str = "") -> None:
+        """Take the reader's own answer back, whenever it was given."""
+        self._answer(question(task, slide_id), None)
+
+    def _answer(self, what: str, after: Value) -> None:
+        if self.state.value(what) != after:
+            self._record("answer", what, after)
 
     def undecided(self) -> tuple[str, ...]:
         """Ids of the open case's sentences that have no decision yet, in order."""

@@ -8,7 +8,7 @@ line that a crash left half written is set aside when the case is opened for wri
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -19,14 +19,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pathai.errors import PathaiError
 from pathai.store.manifest import storage_error
 
-Kind = Literal["open", "accept", "reject", "edit", "reviewed", "undo"]
+Kind = Literal["open", "accept", "reject", "edit", "answer", "reviewed", "undo"]
 Value = dict[str, str] | None
+ADJUDICATION = "adjudication"
+"""Name of the log whose answers settle where readers disagree."""
+_ANSWER = "answer:"
 
 
 class Event(BaseModel):
     """One action of a reader.
 
-    ``what`` is a statement's id, ``case``, or the number of the event that an undo takes back.
+    ``what`` is a statement's id, ``case``, the question of an answer (`question`), or the number
+    of the event that an undo takes back.
     ``before`` and ``after`` are the decision on it; ``findings`` and ``draft`` are the digests
     of what the reader saw; ``previous`` and ``sha256`` chain the lines.
     """
@@ -124,6 +128,62 @@ def _cut(tail: bytes) -> bool:
 def _broken(case_id: str, reader: str, line: int) -> PathaiError:
     message = f"{case_id}/{reader}.jsonl: line {line} does not fit the lines before it"
     return PathaiError("E210", message)
+
+
+def question(task: str, slide_id: str = "") -> str:
+    """What an answer is about: a task's question for the whole case, or for one slide of it."""
+    return f"{_ANSWER}{task}:{slide_id}" if slide_id else f"{_ANSWER}{task}"
+
+
+def task_of(what: str) -> str:
+    """Name of the task that a question is of; empty if it is none."""
+    return what.split(":")[1] if is_question(what) else ""
+
+
+def is_question(what: str) -> bool:
+    """Whether an event's ``what`` is a question."""
+    return what.startswith(_ANSWER)
+
+
+def answer_event(event: Event, events: Sequence[Event]) -> Event | None:
+    """The answer that an event gives or takes back, if it is about one."""
+    if event.kind == "undo":
+        number = int(event.what) if event.what.isdecimal() else 0
+        event = events[number - 1] if 0 < number < event.number else event
+    return event if event.kind == "answer" and is_question(event.what) else None
+
+
+def answers(events: Iterable[Event], case_id: str) -> dict[str, str]:
+    """A reader's own answers as they stand, by question.
+
+    An answer is about the slides and not about a draft, so it holds for whatever findings and
+    draft there were and will be, until the reader takes it back.
+
+    Raises
+    ------
+    PathaiError
+        E210 if an answer does not follow from those before it.
+    """
+    found: dict[str, str] = {}
+    events = list(events)
+    for event in events:
+        given = answer_event(event, events)
+        if given is not None:
+            answer_now(found, given.what, event, case_id)
+    return found
+
+
+def answer_now(found: dict[str, str], what: str, event: Event, case_id: str) -> None:
+    """Let an event change the answer to one question (E210 if it does not follow)."""
+    before = {"answer": found[what]} if what in found else None
+    after = event.after
+    if event.before != before or (after is not None and set(after) != {"answer"}):
+        message = f"{case_id}: event {event.number} does not follow from the events before it"
+        raise PathaiError("E210", message)
+    if after is None:
+        found.pop(what, None)
+    else:
+        found[what] = after["answer"]
 
 
 class Log:

@@ -201,6 +201,14 @@ def export(folder: Path, format: str, out: Path, detector: str, overwrite: bool)
     say(f"wrote {out}")
 
 
+def export_attention(folder: Path, format: str, out: Path, model: str, overwrite: bool) -> None:
+    """Write where a model looked."""
+    from pathai.export import export_attention as write
+
+    write(slide_folders([folder])[0], format, out, model=model, overwrite=overwrite)
+    say(f"wrote {out}")
+
+
 def deid(slide: Path, out: Path, key: Path | None, overwrite: bool, *, as_json: bool) -> None:
     """Write a de-identified copy and say what was kept, rewritten and removed."""
     from pathai.deid import deid as copy

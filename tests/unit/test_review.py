@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pathai import review_log
 from pathai.errors import PathaiError
 from pathai.review import Case, Decision, ReviewSession, Statement, replay
-from pathai.review_log import Log, parse, read_log
+from pathai.review_log import Log, answers, parse, question, read_log
 
 TEXTS = ("Nuclei were counted.", "The area is “small”.", "Tumor: predicted.")
 CASE = Case("C01", "f" * 64, "d" * 64, tuple(Statement(f"S{i}", t) for i, t in enumerate(TEXTS)))
@@ -164,11 +164,63 @@ def test_no_case_and_no_statement(tmp_path, opened):
     undrafted.close()
 
 
+def test_an_answer_is_about_the_slide_and_outlives_the_draft(tmp_path):
+    one = session(tmp_path)
+    one.open("C01")
+    one.accept("S0")
+    one.answer("tumor", " yes ")
+    one.answer("tumor", "no", slide_id="S1")
+    one.answer("grade", "3")
+    assert one.undo() == question("grade")
+    one.close()
+    stand = {question("tumor"): "yes", question("tumor", "S1"): "no"}
+    new = Case("C01", "9" * 64, "e" * 64, CASE.statements)
+    two = session(tmp_path, new)
+    two.open("C01")
+    assert two.state.decisions == {}  # of another draft
+    assert two.state.answers == stand
+    assert two.undo() is None
+    two.withdraw("tumor")
+    with refused("E193"):
+        two.answer("tumor", "  ")
+    two.answer("tumor", "no", slide_id="S1")  # as it was: no event
+    two.close()
+    events = read_log(two.log_path("C01"))
+    assert [(e.kind, e.after) for e in events][-2:] == [("undo", None), ("answer", None)]
+    assert answers(events, "C01") == {question("tumor", "S1"): "no"}
+    back = session(tmp_path)
+    back.open("C01")
+    assert back.state.answers == {question("tumor", "S1"): "no"}
+    assert list(back.state.decisions) == ["S0"]
+    back.close()
+
+
+def test_a_case_with_answers_alone_is_not_outdated(tmp_path):
+    one = session(tmp_path)
+    one.open("C02")
+    one.answer("tumor", "yes")
+    one.close()
+    new = Case("C02", "9" * 64, "e" * 64, OTHER.statements)
+    assert not session(tmp_path, new).worklist()[0].outdated
+
+
 # --- the log ---------------------------------------------------------------------------------
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["accept", "reject", "edit", "undo", "reviewed", "reload", "crash"]),
+        st.sampled_from(
+            [
+                "accept",
+                "reject",
+                "edit",
+                "answer",
+                "withdraw",
+                "undo",
+                "reviewed",
+                "reload",
+                "crash",
+            ]
+        ),
         st.sampled_from(IDS),
         st.text(max_size=12),
     ),
@@ -184,6 +236,10 @@ def act(one: ReviewSession, kind: str, what: str, text: str) -> None:
             one.mark_reviewed()
         elif kind == "undo":
             one.undo()
+        elif kind == "answer":
+            one.answer("tumor", text, slide_id=what)
+        elif kind == "withdraw":
+            one.withdraw("tumor", slide_id=what)
         else:
             getattr(one, kind)(what)
 
@@ -208,7 +264,9 @@ def test_any_sequence_of_actions_and_reloads_gives_the_same_state(actions, cut):
                 assert one.state == before
             else:
                 act(one, kind, what, text)
-            assert replay(read_log(one.log_path("C01")), CASE) == one.state
+            events = read_log(one.log_path("C01"))
+            assert replay(events, CASE) == one.state
+            assert answers(events, "C01") == one.state.answers
         one.close()
 
 

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
+from pathai.export import attention
+from pathai.export.results import detector_of, names_of, require
 from pathai.store.commit import manifest_path, remove
-from pathai.store.folders import SlideFolder, slug
-from pathai.store.manifest import READABLE, SUFFIX, read_manifest, storage_error
+from pathai.store.folders import SlideFolder
+from pathai.store.manifest import READABLE, read_manifest, storage_error
 from pathai.store.records import BACKGROUND, TISSUE_NAMES, Cells
 from pathai.units import Box
 
@@ -59,52 +61,76 @@ def export(
     """
     if format not in FORMATS:
         raise PathaiError("E191", f"no export format {format!r}", f"try {', '.join(FORMATS)}")
+    _write(
+        folder, out, overwrite, lambda part: FORMATS[format](folder, detector, part, _packed(out))
+    )
+    return out
+
+
+def export_attention(
+    folder: SlideFolder, format: str, out: Path, *, model: str = "", overwrite: bool = False
+) -> Path:
+    """Write where one model looked on a slide, with its answer.
+
+    Parameters
+    ----------
+    folder : SlideFolder
+        Of the slide.
+    format : str
+        ``geojson`` (tiles for QuPath; gzip when ``out`` ends in ``.gz``) or ``ome-zarr`` (a heat
+        map on the tile grid).
+    out : Path
+        File (a folder for ``ome-zarr``); it gets its name when it is complete.
+    model : str
+        Whose attention; needed only where several models were applied.
+    overwrite : bool
+        Replace what is there.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    PathaiError
+        As `export`; E191 also when the model is not there or several are and none is named, E166
+        when the tiles are not those that the model saw.
+    """
+    if format not in ATTENTION_FORMATS:
+        message = f"no attention in format {format!r}"
+        raise PathaiError("E191", message, f"try {', '.join(ATTENTION_FORMATS)}")
+    _write(
+        folder,
+        out,
+        overwrite,
+        lambda part: ATTENTION_FORMATS[format](folder, model, part, _packed(out)),
+    )
+    return out
+
+
+def _packed(out: Path) -> bool:
+    return out.name.endswith(".gz")
+
+
+def _write(folder: SlideFolder, out: Path, overwrite: bool, write: Callable[[Path], None]) -> None:
+    """Write beside ``out`` and rename, so that what was there stays until the new is whole."""
     if (out.exists() or out.is_symlink()) and not overwrite:
         raise PathaiError("E193", f"{out.name} exists", "choose another name, or --overwrite")
     if out.resolve().is_relative_to(folder.path.resolve()):
         raise PathaiError("E193", f"{out.name} lies among the slide's results", "write elsewhere")
-    _require(folder.base("tile"))
+    require(folder.base("tile"))
     part = out.with_name(f"{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         remove(part)
-        FORMATS[format](folder, detector, part, out.name.endswith(".gz"))
+        write(part)
         remove(out)
         part.rename(out)
     except OSError as error:
         raise storage_error(error) from None
     finally:
         remove(part)
-    return out
-
-
-def detector_of(folder: SlideFolder, name: str = "") -> str:
-    """The detector whose cells to export: the named one, or the only one."""
-    found = _names(folder, "cells")
-    wanted = slug(name) if name else ""
-    if not found:
-        message = f"{folder.slide_id}: nuclei were not looked for here"
-        raise PathaiError("E164", message, "run pathai cells")
-    if wanted not in found and (wanted or len(found) > 1):
-        message = f"no cells of {name!r}" if name else "several detectors"
-        remedy = f"name one of {', '.join(found)}"
-        raise PathaiError("E191", f"{folder.slide_id}: {message}", remedy)
-    chosen = wanted or found[0]
-    _require(folder.base("cells", chosen))
-    return chosen
-
-
-def _names(folder: SlideFolder, stage: str) -> list[str]:
-    """Plug-ins or models that a stage was run with, sorted."""
-    manifests = folder.base(stage).glob(f"*{SUFFIX}")
-    return sorted(path.name.removesuffix(SUFFIX) for path in manifests)
-
-
-def _require(base: Path) -> None:
-    """Refuse to export what failed or was skipped: nothing measured is not nothing there."""
-    manifest = read_manifest(manifest_path(base))
-    if manifest.status not in READABLE:
-        raise manifest.problems[0].error()
 
 
 # --- nuclei ----------------------------------------------------------------------------------
@@ -245,7 +271,7 @@ def _features(folder: SlideFolder, detector: str) -> Iterator[str]:
             outlines = geojson.regions(tissue.classes == value, tissue.downsample)
             yield from geojson.annotations(folder.slide_id, name, outlines)
     yield from _attention(folder)
-    if not detector and not _names(folder, "cells"):
+    if not detector and not names_of(folder, "cells"):
         return
     cells = folder.read_cells(detector_of(folder, detector))
     columns, names = _columns(folder, cells), cells.attrs.classes
@@ -270,22 +296,26 @@ def _attention(folder: SlideFolder) -> Iterator[str]:
     from pathai import geojson
 
     grids: dict[str, dict[str, NDArray[Any]]] = {}
-    for name in _names(folder, "predictions"):
-        if read_manifest(manifest_path(folder.base("predictions", name))).status not in READABLE:
-            continue
-        prediction = folder.read_prediction(name)
-        seen = grids.setdefault(prediction.attrs.encoder, {})
-        seen[f"Attention: {name}"] = prediction.attention
-        features = folder.read_features(prediction.attrs.encoder)
-        same = prediction.attrs.grid_digest == features.attrs.grid_digest
-        if not same or len(prediction.attention) != len(features.xy_px0):
-            message = f"{folder.slide_id}: prediction {name} is of other tiles"
-            raise PathaiError("E166", message)
-    for encoder, attention in sorted(grids.items()):
+    for name in names_of(folder, "predictions"):
+        if read_manifest(manifest_path(folder.base("predictions", name))).status in READABLE:
+            seen = attention.read_attention(folder, name)
+            measures = grids.setdefault(seen.features.attrs.encoder, {})
+            measures[f"Attention: {name}"] = seen.prediction.attention
+    for encoder, measures in sorted(grids.items()):
         features = folder.read_features(encoder)
         width, height = (float(v) for v in features.size_px0)
         boxes = [Box(float(x), float(y), width, height) for x, y in features.xy_px0.tolist()]
-        yield from geojson.tiles(folder.slide_id, boxes, attention)
+        yield from geojson.tiles(folder.slide_id, boxes, measures)
+
+
+def _attention_geojson(folder: SlideFolder, model: str, part: Path, packed: bool) -> None:
+    seen = attention.read_attention(folder, model)
+    with _text(part, packed) as file:
+        attention.write_geojson(file, seen)
+
+
+def _attention_ome_zarr(folder: SlideFolder, model: str, part: Path, packed: bool) -> None:
+    attention.write_ome_zarr(part, attention.read_attention(folder, model))
 
 
 @contextmanager
@@ -345,10 +375,16 @@ _OMERO = {
     "rdefs": {"model": "color"},
 }  # fmt: skip
 
-FORMATS: dict[str, Callable[[SlideFolder, str, Path, bool], None]] = {
+Writer = Callable[[SlideFolder, str, Path, bool], None]
+FORMATS: dict[str, Writer] = {
     "geojson": _write_geojson,
     "csv": _write_csv,
     "geoparquet": _write_geoparquet,
     "ome-zarr": _write_ome_zarr,
 }
 """Format to its writer."""
+ATTENTION_FORMATS: dict[str, Writer] = {
+    "geojson": _attention_geojson,
+    "ome-zarr": _attention_ome_zarr,
+}
+"""Format to its writer, of one model's attention."""
