@@ -117,12 +117,7 @@ def say(state: TargetState, outputs: ArrayLike, tiles: int, alpha: float) -> Sai
         median = float(mean_of.median_survival(row, state.edges)[0])
         value = median if np.isfinite(median) else None
         return Said(prob=(alive,), value=value, risk=float(mean_of.risk(row)[0]))
-    value, spread = value_and_spread(spec_of(state), row, [tiles])
-    low, high = interval(state.conformal[0], value, spread, alpha)
-    least, most = bounds(target.kind)
-    low, high = float(np.clip(low[0], least, most)), float(np.clip(high[0], least, most))
-    return Said(
-        value=float(value[0]),
-        low=low if np.isfinite(low) else None,
-        high=high if np.isfinite(high) else None,
-    )
+    answer, spread = value_and_spread(spec_of(state), row, [tiles])
+    ends = np.clip(interval(state.conformal[0], answer, spread, alpha), *bounds(target.kind))
+    low, high = (float(end) if np.isfinite(end) else None for end in ends[:, 0])
+    return Said(value=float(answer[0]), low=low, high=high)

@@ -236,8 +236,11 @@ def train_step(
 ) -> Step:
     """A model from the features and labels of the training slides."""
     rows = [r for r in sheet.rows if all(r.labels.get(c) == v for c, v in _on(task))]
-    told = [[r.labels.get(c, "") for c in task.sheet_columns] for r in rows]
-    labels = [[r.slide_id, r.patient_id, r.stain, r.site, *t] for r, t in zip(rows, told)]
+    columns = task.sheet_columns
+    labels = [
+        [r.slide_id, r.patient_id, r.stain, r.site, *(r.labels.get(c, "") for c in columns)]
+        for r in rows
+    ]
     folders = {row.slide_id: results.slide(row.slide_id) for row in rows}
 
     def read(slide_id: str) -> "Features | None":

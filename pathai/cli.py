@@ -259,41 +259,62 @@ def predict(
     batch: Batch = "",
 ) -> None:
     """Apply trained models."""
-    from pathai import chain, verbs
-    from pathai.plan import given_model
+    from pathai import model_verbs, verbs
 
     if batch:
         raise typer.Exit(verbs.batch("predict", config, batch))
-    if not model:
-        raise verbs.wrong("predict needs --model FOLDER")
-    made = [
-        chain.predict_step(verbs.settings(f.path, config), f, given_model(path.absolute()))
-        for f in verbs.slide_folders(folders)
-        for path in model
-    ]
-    raise typer.Exit(verbs.steps(made))
+    raise typer.Exit(model_verbs.predict(verbs.slide_folders(folders), model or [], config))
 
 
 @app.command()
 def train(
     config: ConfigFile = None,
     name: Annotated[str, typer.Option(help="a task of the configuration; default all")] = "",
-    task: Annotated[Path | None, typer.Option(help="task file, without a configuration")] = None,
+    task: Annotated[Path | None, typer.Option(help="task file, without a run")] = None,
     sheet: Annotated[Path | None, typer.Option(help="sheet with labels")] = None,
     results: Annotated[Path | None, typer.Option(help="results with features")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="folder of the model")] = None,
+    few_shot: Annotated[
+        int, typer.Option(min=0, metavar="K", help="linear probe on K patients of each class")
+    ] = 0,
+    corrections: Annotated[
+        Path | None, typer.Option(help="reviews whose answers override the sheet's labels")
+    ] = None,
     batch: Batch = "",
 ) -> None:
-    """Train a model per task, cross-validated by patient."""
-    from pathai import verbs
+    """Train a model per task, with nested cross-validation by patient."""
+    from pathai import model_verbs, verbs
 
     if batch:
         raise typer.Exit(verbs.batch("train", config, batch))
-    if config is not None:
-        raise typer.Exit(verbs.train_tasks(config, name))
+    if task is None and config is not None:
+        raise typer.Exit(model_verbs.train_tasks(config, name))
     if task is None or sheet is None or results is None or out is None:
         raise verbs.wrong("train needs --config, or --task --sheet --results -o")
-    raise typer.Exit(verbs.train_one(task, sheet, results, out))
+    wanted = model_verbs.Training(task, sheet, results, out, config, corrections, few_shot)
+    raise typer.Exit(model_verbs.train_one(wanted))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="bundle folder")],
+    sheet: Annotated[Path, typer.Option(help="sheet with labels")],
+    results: Annotated[Path, typer.Option(help="results with features")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder to write")],
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="only such slides")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="a second model, on the same patients")
+    ] = None,
+    alpha: Annotated[float, typer.Option(min=0.01, max=0.5, help="1 - coverage of sets")] = 0.1,
+    json: Json = False,
+) -> None:
+    """Measure a model on labeled slides that it never met; write numbers and a page."""
+    from pathai import model_verbs
+
+    wanted = model_verbs.wanted(sheet, results, where)
+    raise typer.Exit(model_verbs.evaluate(model, against, wanted, out, alpha, as_json=json))
 
 
 @report_app.command()

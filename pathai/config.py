@@ -161,6 +161,7 @@ class TrainConfig(Section):
     ensemble: Literal["seeds", "folds"] = Field(
         "seeds", description="seeds: refitted on all patients; folds: the models of the outer folds"
     )
+    few_shot: int = Field(0, ge=0, description="patients per class of a linear probe; 0: all")
     max_tiles: int = Field(0, ge=0, description="of a slide in one step, drawn anew; 0: all")
     alpha: float = Field(0.1, gt=0, lt=1, description="1 - coverage of sets that are reported")
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -19,7 +19,7 @@ from pathai.errors import PathaiError
 from pathai.labels import point, read_truth
 from pathai.metrics import compare_class_models, compare_number_models, compare_survival_models
 from pathai.metrics_page import metrics_page
-from pathai.scored import Scored, by_patient, report
+from pathai.scored import Scored, by_patient, number_kind, report
 from pathai.sheet import SheetRow
 from pathai.store.bundle import METRICS, PAGE, TargetState, TrainingData
 from pathai.store.manifest import canonical, write_atomic
@@ -159,7 +159,8 @@ def _scored(
         alive = np.array([answer.prob[0] for answer in said])
         risks = np.array([answer.risk for answer in said], float)
         return replace(scored, risk=risks, alive=alive), columns
-    return replace(scored, **_numbers(said)), columns
+    value, low, high = _numbers(said)
+    return replace(scored, value=value, low=low, high=high), columns
 
 
 def _truth(state: TargetState, row: SheetRow) -> tuple[float, float]:
@@ -170,15 +171,14 @@ def _truth(state: TargetState, row: SheetRow) -> tuple[float, float]:
         raise PathaiError("E184", message, "correct the sheet") from None
 
 
-def _numbers(said: Sequence[Answer]) -> dict[str, Floats]:
+def _numbers(said: Sequence[Answer]) -> tuple[Floats, Floats, Floats]:
     """Values and intervals; an end that is not there is infinite."""
 
     def column(name: str, absent: float) -> Floats:
         found = [getattr(answer, name) for answer in said]
         return np.array([absent if v is None else v for v in found], float)
 
-    return {"value": column("value", np.nan), "low": column("low", -np.inf),
-            "high": column("high", np.inf)}  # fmt: skip
+    return column("value", np.nan), column("low", -np.inf), column("high", np.inf)
 
 
 def _constant(state: TargetState, n: int) -> dict[str, Floats]:
@@ -230,7 +230,7 @@ def _compared(a: Scored, b: Scored, seed: int) -> dict[str, Any]:
         pair = (a.risk, a.alive), (b.risk, b.alive)
         return compare_survival_models(time, event, *pair, target.horizon, who, seed=seed)
     truth = point(target, a.truth)
-    return compare_number_models(truth, a.value, b.value, who, kind=target.kind, seed=seed)
+    return compare_number_models(truth, a.value, b.value, who, kind=number_kind(target), seed=seed)
 
 
 def write(metrics: dict[str, Any], folder: Path, about: Sequence[str]) -> None:

@@ -179,9 +179,9 @@ def target_loss(target: TargetSpec, outputs: Tensor, truth: Tensor, tiles: Tenso
         case "regression":
             return regression_loss(outputs, truth, target.location, target.scale)
         case "count":
-            return count_loss(outputs, truth, tiles)
+            return count_loss(outputs + outputs.new_tensor(target.shift), truth, tiles)
         case "ratio":
-            return ratio_loss(outputs, truth)
+            return ratio_loss(outputs + outputs.new_tensor(target.shift), truth)
         case _:
             return survival_loss(outputs, truth, target.edges)
 
@@ -198,6 +198,8 @@ class Truth:
         Truth of each target; NaN in the first of the two: not known for this slide.
     tiles : int[B]
         Tiles of each whole slide, also where a bag holds only some of them.
+    weights : float64[B, T], optional
+        Of each slide's loss per target, so that patients and classes have the same say.
 
     Raises
     ------
@@ -208,6 +210,7 @@ class Truth:
     targets: tuple[TargetSpec, ...]
     values: Tensor
     tiles: Tensor
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         wanted = (len(self.tiles), len(self.targets), 2)
@@ -229,11 +232,13 @@ class Truth:
 
     def take(self, rows: Tensor) -> Truth:
         """Truth of some of the slides, by index int[n]."""
-        return Truth(self.targets, self.values[rows], self.tiles[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return Truth(self.targets, self.values[rows], self.tiles[rows], weights)
 
     def to(self, device: torch.device | str) -> Truth:
         """The same on a device."""
-        return Truth(self.targets, self.values.to(device), self.tiles.to(device))
+        weights = None if self.weights is None else self.weights.to(device)
+        return Truth(self.targets, self.values.to(device), self.tiles.to(device), weights)
 
     @property
     def classes(self) -> Tensor | None:
@@ -256,4 +261,6 @@ class Truth:
         weight = each.new_tensor([target.weight for target in self.targets])
         weight = weight * ~torch.isnan(self.values[:, :, 0])
         total = weight.sum(dim=1).clamp(min=1e-12)
+        if self.weights is not None:
+            each = each * self.weights
         return ((weight * each).sum(dim=1) / total).float()

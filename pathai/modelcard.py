@@ -2,136 +2,261 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
 
-def _range(estimate: dict[str, Any], digits: int = 2) -> str:
-    """``0.91 (95 % interval 0.70-0.98)``, or what is missing said in words."""
-    value, low, high = (estimate[k] for k in ("value", "low", "high"))
-    if value is None:
-        return "not defined"
-    if low is None or high is None:
-        return f"{value:.{digits}f} (no interval)"
-    return f"{value:.{digits}f} (95 % interval {low:.{digits}f}-{high:.{digits}f})"
+from pathai.figure_words import CLASSES, answer, doubts, figure, shown, told, words
+
+Json = Mapping[str, Any]
 
 
-def model_card(spec: dict[str, Any], metrics: dict[str, Any]) -> str:
+def model_card(spec: Json, metrics: Json) -> str:
     """Model card in the Hugging Face form; every number comes from ``metrics``.
 
     Parameters
     ----------
     spec : dict
-        Contents of ``model.json``.
+        Contents of ``model.json``; what is missing there is left out.
     metrics : dict
-        Contents of ``metrics.json``.
+        Contents of ``metrics.json`` (schema 2).
 
     Returns
     -------
     str
-        Markdown with YAML front matter.
+        Markdown with YAML front matter. Its ``model-index`` holds the figures that are known; of
+        the types of task in it only ``image-classification`` is one of the hub's own.
 
     References
     ----------
     .. [1] Mitchell et al., "Model cards for model reporting", FAT* 2019, arXiv:1810.03993.
     """
-    task, found = spec["task"], metrics["out_of_fold"]
-    limits = "".join(f"- {limit}\n" for limit in task["limits"]) or "- none were stated\n"
-    return f"""{_front_matter(task["name"], found)}
-# {task["name"]}
+    task, unit = spec["task"], metrics.get("unit") or "patient"
+    targets = metrics["targets"]
+    parts = [
+        _front_matter(task, metrics),
+        f"# {_plain(task['name'])}\n",
+        "**Research use only. Not a medical device; not for diagnosis.**\n",
+        "\n".join(_asked(target, unit) for target in targets.values()),
+        _use(spec),
+        _OUT_OF_SCOPE,
+        _evaluation(metrics),
+        *(_target(target, unit, len(targets) > 1) for target in targets.values()),
+        _folds(metrics),
+        _making(spec),
+        _license(task),
+    ]
+    return "\n".join(part for part in parts if part)
 
-**Research use only. Not a medical device; not for diagnosis.**
 
-{task["question"]} Classes: {" / ".join(task["classes"])}. Answer per slide.
+def _plain(text: Any) -> str:
+    """Foreign text on one line, in which Markdown and HTML mean nothing."""
+    line = " ".join(str(text).split())
+    for sign in "\\`*_[]<>|#":
+        line = line.replace(sign, f"\\{sign}" if sign not in "<>" else f"&{'lg'[sign == '>']}t;")
+    return line
 
-## Intended use
 
-Slides stained {", ".join(task["stains"])}, described by the encoder `{spec["encoder"]}` on tiles of
-{spec["tile_px"]} px at {spec["mpp"]:g} µm/px. A pathologist reviews every answer.
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _listed(value: Any) -> str:
+    """One name, or several, in code."""
+    names = [value] if isinstance(value, str) else list(value or ())
+    return " and ".join(f"`{_plain(n)}`" for n in names) or "not stated"
+
+
+# --- what it is for --------------------------------------------------------------------------
+
+
+def _asked(target: Json, unit: str) -> str:
+    answers = " / ".join(_plain(c) for c in target.get("classes") or ())
+    answers = answers or _plain(target.get("unit_of_value") or "a number")
+    return f"{_plain(target.get('question') or '')} Answer per {unit}: {answers}.\n"
+
+
+def _use(spec: Json) -> str:
+    task = spec["task"]
+    stains = ", ".join(map(_plain, task.get("stains") or ())) or "any stain"
+    tiles = ""
+    if spec.get("tile_px") and spec.get("mpp"):
+        tiles = f" on tiles of {spec['tile_px']} px at {spec['mpp']:g} µm/px"
+    limits = [f"- {_plain(limit)}" for limit in task.get("limits") or ()]
+    return f"""## Intended use
+
+Slides stained {stains}, described by the encoder {_listed(spec.get("encoder"))}{tiles}. A
+pathologist reviews every answer. Slides that are unlike those of the training get no answer; this
+catches gross differences only.
 
 Limits stated by the task:
 
-{limits}
-Not measured: other laboratories, scanners, stains and organs than those of the training slides.
-The model abstains on slides that lie outside of the training slides' distribution; this catches
-gross differences only.
-
-## How well it does
-
-Out of fold: each of {metrics["n_patients"]} patients ({metrics["n_slides"]} slides) was scored by a
-model that never saw the patient. Nothing was selected on these patients. Unit: {metrics["unit"]}.
-
-{_tables(metrics)}
-The shipped model was refitted on all these patients with the same settings; it has no test set of
-its own in this folder.
-
-{_making(spec)}
-
-## License
-
-Set by the owner of the training data. The encoder's own license applies as well.
+{chr(10).join(limits) or "- none were stated"}
 """
 
 
-def _making(spec: dict[str, Any]) -> str:
-    """What the weights came from."""
-    return f"""## How it was made
+_OUT_OF_SCOPE = """## Out of scope
 
-Head `{spec["head"]}` on {spec["dim"]} features per tile, mean of {spec["members"]} networks,
-{spec["settings"]["epochs"]} epochs, seed {spec["settings"]["seed"]}. Temperature
-{spec["temperature"]:.3f}. Prediction sets are class-conditional, from
-{" and ".join(str(len(scores)) for scores in spec["conformal"])} patients of the classes.
-Training data: SHA-256 `{spec["data"]["digest"]}`; ids and
-SHA-256 of the slides are kept as salted hashes only."""
+- Diagnosis, treatment, or any decision about a patient without a pathologist.
+- Other laboratories, scanners, stains and organs than those of the training: not measured.
+- Features of another encoder: `pathai predict` refuses them.
+- Places where the finding is more or less common: probabilities and predictive values change.
+"""
 
 
-def _tables(metrics: dict[str, Any]) -> str:
-    """Figures of all patients, and of each fold."""
-    found, baselines = metrics["out_of_fold"], metrics["baselines"]
-    folds = "".join(
-        f"| {i} | {fold['n']} | {fold['n_positive']} | "
-        f"{'not defined' if fold['auroc'] is None else format(fold['auroc'], '.2f')} | "
-        f"{fold['brier']:.3f} |\n"
-        for i, fold in enumerate(metrics["folds"], start=1)
+# --- how well it does ------------------------------------------------------------------------
+
+
+def _evaluation(metrics: Json) -> str:
+    left_out = "; ".join(f"{_plain(r)}: {n}" for r, n in (metrics.get("left_out") or {}).items())
+    left_out = f"Slides left out: {left_out}.\n" if left_out else ""
+    return f"""## Evaluation
+
+Nested and grouped by patient: {metrics.get("n_patients", "–")} patients
+({metrics.get("n_slides", "–")} slides) in {len(metrics.get("folds") or ())} parts. Each part was
+answered by a model that never saw its patients, and every setting was chosen inside the other
+parts. This says how well models made in this way do; the shipped one has no test set of its own
+here. Brackets: 95 % interval, counting patients.
+
+{left_out}"""
+
+
+def _target(target: Json, unit: str, several: bool) -> str:
+    """Figures of a target beside the baselines, its doubts, calibration and sets."""
+    own, value_unit = target.get("figures") or {}, _plain(target.get("unit_of_value") or "")
+    baselines = target.get("baselines") or {}
+    labels = [words().notions[b].name if b in words().notions else _plain(b) for b in baselines]
+    rows = [
+        [figure(n).name, told(figure(n).shown, e, value_unit),
+         *(told(figure(n).shown, b[n], value_unit) if (b or {}).get(n) else "–"
+           for b in baselines.values())]
+        for n, e in own.items()
+    ]  # fmt: skip
+    warnings = [f"- {_plain(w)}" for w in (*(target.get("warnings") or ()),
+                                            *doubts(target))]  # fmt: skip
+    parts = [
+        f"### {_plain(target.get('question') or '')}\n" if several else "",
+        _plain(answer(target, unit)) + "\n",
+        _table(["figure", "value", *labels], rows) if rows else "",
+        "Before you trust this:\n\n" + "\n".join(warnings) + "\n" if warnings else "",
+        _calibration(target),
+        _sets(target),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _calibration(target: Json) -> str:
+    found = target.get("calibration") or {}
+    before, own = found.get("figures_before") or {}, target.get("figures") or {}
+    if not found.get("method"):
+        return ""
+    changes = "; ".join(
+        f"{figure(n).name} {shown('small', (e or {}).get('value'))} before, "
+        f"{shown('small', (own.get(n) or {}).get('value'))} after" for n, e in before.items()
+    )  # fmt: skip
+    return (f"Calibration: {_plain(found['method'])}, fitted on answers for patients that were not "
+            f"trained on{f' ({changes})' if changes else ''}.\n")  # fmt: skip
+
+
+def _sets(target: Json) -> str:
+    found = target.get("conformal") or {}
+    if not found:
+        return ""
+    classes = target["kind"] in CLASSES
+    by_class = "; ".join(f"{_plain(k)} {told('percent', v.get('coverage'))}"
+                         for k, v in (found.get("by_class") or {}).items())  # fmt: skip
+    name = "sets, for each class" if classes else "intervals"
+    size = ""
+    if found.get("mean_size"):
+        size = f" A set holds {told('number', found['mean_size'])} answers on average."
+    if found.get("median_width"):
+        width = told("value", found["median_width"], _plain(target.get("unit_of_value") or ""))
+        size = f" Median width {width}."
+    return (f"Prediction {name}: {100 * (1 - found['alpha']):.0f} % promised, "
+            f"{told('percent', found.get('coverage'))} held"
+            f"{f' ({by_class})' if by_class else ''}.{size}\n")  # fmt: skip
+
+
+def _folds(metrics: Json) -> str:
+    folds = metrics.get("folds") or ()
+    names = list(dict.fromkeys(n for f in folds for n in f.get("figures") or ()))
+    rows = [
+        [str(i), str(f.get("n_patients", "–")),
+         *(shown(figure(n).shown, (f.get("figures") or {}).get(n)) for n in names),
+         _plain(", ".join(f"{k} {v}" for k, v in (f.get("chosen") or {}).items())) or "–"]
+        for i, f in enumerate(folds, start=1)
+    ]  # fmt: skip
+    head = ["part", "patients", *(figure(n).name for n in names), "chosen inside"]
+    return _table(head, rows) if rows else ""
+
+
+# --- how it was made -------------------------------------------------------------------------
+
+
+def _making(spec: Json) -> str:
+    members = spec.get("members") or 1
+    members = members if isinstance(members, int) else len(members)
+    settings = ", ".join(f"{_plain(k)} {_plain(v)}" for k, v in (spec.get("settings") or {}).items()
+                         if isinstance(v, str | int | float))  # fmt: skip
+    head = spec.get("head") or spec["task"].get("head")
+    targets = spec.get("targets") or ()
+    heated = [t for t in targets if t.get("temperature") is not None]
+    temperatures = ", ".join(
+        (f"{_plain(t.get('name', ''))} " if len(targets) > 1 else "") + f"{t['temperature']:.3g}"
+        for t in heated
     )
-    return f"""| measure | value |
-|---|---|
-| AUROC | {_range(found["auroc"])} |
-| AUROC, patient bootstrap | {_range(found["auroc_bootstrap"])} |
-| Brier score | {_range(found["brier"], 3)} |
-| sensitivity at 0.5 | {_range(found["sensitivity"])} |
-| specificity at 0.5 | {_range(found["specificity"])} |
-| AUROC of a constant | {baselines["constant"]["auroc"]:.2f} |
-| Brier score of a constant | {baselines["constant"]["brier"]:.3f} |
-| AUROC of the tissue area | {_range(baselines["tissue_area"]["auroc"])} |
+    if not targets and spec.get("temperature") is not None:
+        temperatures = f"{spec['temperature']:.3g}"
+    digest = (spec.get("data") or {}).get("digest")
+    return f"""## Training
 
-| fold | n | positive | AUROC | Brier |
-|---|---|---|---|---|
-{folds}"""
-
-
-def _front_matter(name: str, found: dict[str, Any]) -> str:
-    auroc, brier = found["auroc"]["value"], found["brier"]["value"]
-    return f"""---
-library_name: pathai
-license: other
-license_name: set-by-owner
-tags:
-- pathology
-- multiple-instance-learning
-- research-use-only
-model-index:
-- name: {name}
-  results:
-  - task:
-      type: image-classification
-      name: whole-slide classification
-    dataset:
-      type: private
-      name: training patients, out of fold
-    metrics:
-    - type: roc_auc
-      value: {"null" if auroc is None else format(auroc, ".4f")}
-    - type: brier_score
-      value: {"null" if brier is None else format(brier, ".4f")}
----
+Head {_listed(head)}, {members} network{"" if members == 1 else "s, averaged"}.
+Settings: {settings or "not stated"}.{f" Temperature: {temperatures}." if temperatures else ""}
+Training data: {f"SHA-256 `{_plain(digest)}`" if digest else "digest not stated"}. Ids and SHA-256
+of the slides are kept as salted hashes only.
 """
+
+
+def _license(task: Json) -> str:
+    stated = task.get("license")
+    said = f"{_plain(stated)}." if stated else "Set by the owner of the training data."
+    return f"## License\n\n{said} The encoder's own license applies as well.\n"
+
+
+# --- for the hub -----------------------------------------------------------------------------
+
+_TASK_TYPES = {"survival": "survival-analysis"}
+
+
+def _front_matter(task: Json, metrics: Json) -> str:
+    results = [r for name, target in metrics["targets"].items() if (r := _result(name, target))]
+    data: dict[str, Any] = {
+        "library_name": "pathai",
+        "license": "other",
+        "license_name": "set-by-owner",
+        "tags": ["pathology", "whole-slide-imaging", "multiple-instance-learning",
+                 "research-use-only"],
+    }  # fmt: skip
+    if results:
+        data["model-index"] = [{"name": str(task["name"]), "results": results}]
+    return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _result(name: str, target: Json) -> dict[str, Any] | None:
+    """One target as the hub's evaluation result; nothing where no figure is known."""
+    kind = target["kind"]
+    usual = "image-classification" if kind in CLASSES else "image-regression"
+    found = [
+        {"type": figure(n).hub, "value": round(float(e["value"]), 4), "name": figure(n).name}
+        for n, e in (target.get("figures") or {}).items()
+        if figure(n).hub and e and e.get("value") is not None
+    ]
+    if not found:
+        return None
+    return {
+        "task": {"type": _TASK_TYPES.get(kind, usual), "name": f"whole-slide {kind}: {name}"},
+        "dataset": {"type": "private", "name": "training patients, out of fold"},
+        "metrics": found,
+    }

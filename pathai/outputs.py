@@ -21,6 +21,8 @@ CLASSES = ("binary", "multiclass", "ordinal")
 KINDS = (*CLASSES, "regression", "count", "ratio", "survival")
 LOG_DISPERSION = 30.0
 """Log dispersions are held within this of 0; at ``-LOG_DISPERSION`` the count is Poisson's."""
+LOG_DISPERSION_START = -2.0
+"""Where the log dispersion of a count begins: a standard deviation of a third of the count."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class TargetSpec:
     n_classes : int
         Number of classes; 0 for kinds without classes, binary may leave it out.
     location, scale : float
-        Of a regression target: mean and standard deviation of the training part, in its unit.
+        Of a regression target: mean and standard deviation of the training part, in its unit. Of
+        a count: log of the training part's count per tile; of a ratio: logit of its share. A
+        head starts from there, so that it need not learn the unit.
     edges : tuple of float
         Of a survival target: 0 and the end of each time bin, in the unit of time, increasing.
     weight : float
@@ -66,6 +70,13 @@ class TargetSpec:
             raise PathaiError("E192", message)
         if not (np.isfinite(self.location) and 0 < self.scale < np.inf and self.weight > 0):
             raise PathaiError("E192", f"{self.kind}: scale and weight must be above 0")
+
+    @property
+    def shift(self) -> tuple[float, ...]:
+        """What is added to the outputs of a count or a ratio before they are understood."""
+        if self.kind == "count":
+            return (self.location, LOG_DISPERSION_START)
+        return (self.location,) if self.kind == "ratio" else ()
 
     @property
     def width(self) -> int:

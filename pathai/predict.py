@@ -55,17 +55,25 @@ class Model:
         self.spec, self.digest = spec, bundle.digest
         try:
             kind = {name: arrays.pop(f"reference.{name}") for name in ("mean", "axes", "variances")}
-            scales = [arrays.pop(f"reference.{name}") for name in ("location", "scale")]
+            mean, scale = (arrays.pop(f"reference.{name}") for name in ("location", "scale"))
         except KeyError as error:
             raise PathaiError("E182", f"{spec.task.name}: array {error} is missing") from None
-        self.reference = Reference(**kind, **spec.reference.model_dump())
-        self.scales = Ensemble([], *(torch.from_numpy(a.copy()) for a in scales))
+        self.reference = Reference(
+            **kind,
+            floor=spec.reference.floor,
+            root_mean=spec.reference.root_mean,
+            root_sd=spec.reference.root_sd,
+            n=spec.reference.n,
+        )
+        self.scales = Ensemble([], torch.from_numpy(mean.copy()), torch.from_numpy(scale.copy()))
         self.targets = tuple(spec_of(state) for state in spec.targets)
         self.networks = [self._network(i, one, arrays) for i, one in enumerate(spec.networks)]
         if arrays:
             raise PathaiError("E182", f"{spec.task.name}: array {min(arrays)} has no network")
 
-    def _network(self, i: int, one: NetworkSpec, arrays: dict[str, NDArray[np.float32]]) -> Ensemble:
+    def _network(
+        self, i: int, one: NetworkSpec, arrays: dict[str, NDArray[np.float32]]
+    ) -> Ensemble:
         width, dim = sum(target.width for target in self.targets), self.spec.dim
         with torch.random.fork_rng(devices=[]):  # building heads draws initial weights
             build = HEADS.load(one.head)

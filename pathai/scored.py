@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +65,15 @@ class Scored:
 
     def take(self, rows: Ints) -> Scored:
         """Some of the units."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        taken = {n: a[rows] for n, a in arrays.items() if isinstance(a, np.ndarray) and len(a)}
-        return replace(self, patients=tuple(self.patients[i] for i in rows), **taken)
+        return self._changed(tuple(self.patients[i] for i in rows), lambda a: a[rows])
+
+    def _changed(
+        self, patients: tuple[str, ...], change: Callable[[NDArray[Any]], NDArray[Any]]
+    ) -> Scored:
+        """The same with a change of every array that holds something."""
+        arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        held = {n: change(a) for n, a in arrays.items() if isinstance(a, np.ndarray) and len(a)}
+        return Scored(**{**arrays, **held, "patients": patients})
 
 
 Columns = Mapping[str, Sequence[str]]
@@ -83,18 +89,13 @@ def by_patient(
     several sites is of none of them.
     """
     names, place = np.unique(np.asarray(one.patients, str), return_inverse=True)
-    rows = [np.flatnonzero(place == p) for p in range(len(names))]
+    rows = [np.flatnonzero(place == p).tolist() for p in range(len(names))]
 
     def mean(values: NDArray[Any]) -> NDArray[Any]:
         return np.stack([values[r].mean(axis=0) for r in rows]) if len(values) else values
 
-    means = ("truth", "prob", "raw", "value", "low", "high", "risk", "alive")
-    merged = replace(
-        one,
-        patients=tuple(names.tolist()),
-        sets=mean(one.sets.astype(float)) > 0,
-        **{name: mean(getattr(one, name)) for name in means},
-    )
+    merged = one._changed(tuple(names.tolist()), mean)
+    merged = replace(merged, sets=mean(one.sets.astype(float)) > 0)
     homes = {
         name: [v[r[0]] if len({v[i] for i in r}) == 1 else "several" for r in rows]
         for name, v in columns.items()
@@ -162,7 +163,7 @@ def report(
         point(target, one.truth),
         one.value,
         who,
-        kind=target.kind,
+        kind=number_kind(target),
         unit=target.unit_of_value,
         low=one.low,
         high=one.high,
@@ -186,5 +187,12 @@ def point_figures(one: Scored) -> dict[str, float | None]:
         )
     else:
         value = point(target, one.truth)
-        found = number_figures(value, one.value, who, kind=target.kind, intervals=False)
+        found = number_figures(value, one.value, who, kind=number_kind(target), intervals=False)
     return {name: figure.as_json()["value"] for name, figure in found.items()}
+
+
+def number_kind(target: Target) -> Literal["regression", "count", "ratio"]:
+    """Kind of a question that is answered by a number."""
+    if target.kind not in ("regression", "count", "ratio"):
+        raise ValueError(f"{target.kind} is not answered by a number")
+    return target.kind

@@ -13,12 +13,12 @@ from pathai.chain import Step
 from pathai.config import Config, load_config
 from pathai.encoders.setup import Setup
 from pathai.errors import CODES, PathaiError
-from pathai.plan import Plan, check_columns
+from pathai.plan import Plan
 from pathai.run import owned
-from pathai.sheet import check_id, load_sheet
+from pathai.sheet import check_id
 from pathai.source import Place
 from pathai.store.commit import manifest_path
-from pathai.store.folders import ResultsFolder, SlideFolder
+from pathai.store.folders import SlideFolder
 from pathai.store.manifest import Manifest
 from pathai.task import load_task
 
@@ -113,29 +113,6 @@ def batch(stage: str, config: Path | None, name: str) -> int:
         raise wrong(f"no batch {name!r} of {stage} in this run")
     run_batch(plan, stage, name, list(chain.steps_of_receipt(plan, stage, name)))
     return 0
-
-
-def train_tasks(config: Path, name: str) -> int:
-    """Train one task of a run, or all of them."""
-    plan = plan_of(config)
-    if name and name not in plan.tasks:
-        raise PathaiError("E191", f"no task {name!r}", f"try {', '.join(plan.tasks)}")
-    names = [name] if name else list(plan.tasks)
-    for task in names:
-        check_columns(plan.tasks[task], plan.sheet)
-    return exit_code(
-        made
-        for task in names
-        for made in run_batch(plan, "train", task, [chain.plan_train_step(plan, task)])
-    )
-
-
-def train_one(task: Path, sheet: Path, results: Path, out: Path) -> int:
-    """Train a task outside of a run's configuration."""
-    asked, rows = load_task(task), load_sheet(sheet)
-    check_columns(asked, rows)
-    folder = ResultsFolder(results.absolute())
-    return steps([chain.train_step(Config().train, asked, rows, folder, out.absolute())])
 
 
 def draft_cases(config: Path | None, cases: list[str]) -> int:

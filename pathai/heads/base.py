@@ -143,8 +143,13 @@ class Ensemble(nn.Module):
         self.register_buffer("scale", scale.float())
 
     def standardize(self, x: Tensor) -> Tensor:
-        """Float[..., D] in the encoder's units -> float[..., D] in standard deviations."""
-        return (x.float() - self.mean).div_(self.scale).clamp_(-self.limit, self.limit)
+        """Float[..., N, D] in the encoder's units -> float[..., N, D] in standard deviations.
+
+        A covariate that is not known is NaN in every tile of the slide; it becomes the mean, 0.
+        """
+        z = (x.float() - self.mean).div_(self.scale).clamp_(-self.limit, self.limit)
+        missing = z.shape[-2] > 0 and bool(torch.isnan(z.select(-2, 0)).any())
+        return z.nan_to_num_(0.0) if missing else z
 
     def summary(self, x: Any) -> Tensor:
         """Mean standardized tile, float[N, D] -> float[D]: tells whether a slide is foreign."""

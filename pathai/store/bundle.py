@@ -71,8 +71,8 @@ class TargetState(Record):
 
     ``conformal`` holds sorted out-of-fold nonconformity scores, one per patient: a tuple per class,
     or one tuple for numbers. ``isotonic_x`` and ``isotonic_y`` are the breakpoints of
-    `pathai.calibration.Isotonic`. ``typical`` is what a model that looks at nothing would say: the
-    mean of the training patients, or the shares of the classes.
+    `pathai.calibration.Isotonic`. ``typical`` is what a model that looks at nothing would say:
+    the mean of the training patients, or the shares of the classes.
     """
 
     target: Target
@@ -88,7 +88,7 @@ class TargetState(Record):
 
 
 class NetworkSpec(Record):
-    """Networks of one fit, averaged. ``shift`` and ``stretch`` bring outputs to the common scale."""
+    """Networks of one fit, averaged; ``stretch`` and ``shift`` bring outputs to a common scale."""
 
     head: str
     hidden: int

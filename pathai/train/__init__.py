@@ -1,4 +1,4 @@
-"""Train a task's model: nested, patient-grouped cross-validation for the numbers, one model for use.
+"""Train a task's model: nested cross-validation by patient for the numbers, one model for use.
 
 Nothing is chosen on a test fold: epochs and settings are chosen on inner folds of the training
 patients, so each outer fold's patients are seen once, by a model that never met them. The model

@@ -98,7 +98,7 @@ class Bags:
         """Write what ``load`` reads; tiles that already lie there are left."""
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / TILES).absolute()
-        if not (isinstance(self.tiles, np.memmap) and self.tiles.filename == file):
+        if not (isinstance(self.tiles, np.memmap) and str(self.tiles.filename) == str(file)):
             np.save(file, self.tiles)
         np.save(folder / PLACES, self.places)
         np.save(folder / START, self.start)

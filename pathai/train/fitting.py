@@ -222,10 +222,10 @@ def fit(
 
 def check_head(name: str, head: type[Head], targets: Sequence[Target]) -> None:
     """Refuse a head that cannot answer what is asked (E184)."""
-    kinds = getattr(head, "kinds", None)
-    wrong = next((t for t in targets if kinds is not None and t.kind not in kinds), None)
+    wrong = next((t for t in targets if t.kind not in head.kinds), None)
     if wrong is not None:
-        message = f"head {name} answers {', '.join(sorted(kinds))}; {wrong.name} is {wrong.kind}"
+        kinds = ", ".join(head.kinds)
+        message = f"head {name} answers {kinds}; {wrong.name} is {wrong.kind}"
         raise PathaiError("E184", message, "choose another head in the task")
 
 

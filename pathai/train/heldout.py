@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai import outputs as mean_of
-from pathai.answers import bounds, class_logits, value_and_spread
+from pathai.answers import class_logits, value_and_spread
 from pathai.calibration import Isotonic, calibrate, fit_isotonic, fit_temperature
 from pathai.conformal import class_scores, number_scores
 from pathai.errors import PathaiError
@@ -164,9 +164,7 @@ def states(
     held: Sequence[HeldOut], found: Nested, priors: Sequence[Floats], calibration: str
 ) -> tuple[TargetState, ...]:
     """Calibration and conformal scores of the shipped model, from all held-out answers."""
-    return tuple(
-        _state(one, priors[t], calibration) for t, one in enumerate(held)
-    )
+    return tuple(_state(one, priors[t], calibration) for t, one in enumerate(held))
 
 
 def _state(one: HeldOut, prior: Floats, calibration: str) -> TargetState:
@@ -195,4 +193,3 @@ def _state(one: HeldOut, prior: Floats, calibration: str) -> TargetState:
 
 def _rounded(scores: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(float(s), 6) for s in scores)
-

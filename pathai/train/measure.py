@@ -67,9 +67,9 @@ def _scored(one: HeldOut, alpha: float) -> Scored:
     if target.kind == "survival":
         return Scored(target, one.truth, one.patients, risk=one.risk, alive=one.alive)
     truth, (least, most) = point(target, one.truth), bounds(target.kind)
-    low, high = cross_intervals(truth, one.value, one.spread, who, one.fold, alpha)
-    ends = {"low": np.clip(low, least, most), "high": np.clip(high, least, most)}
-    return Scored(target, one.truth, one.patients, value=one.value, **ends)
+    ends = cross_intervals(truth, one.value, one.spread, who, one.fold, alpha)
+    low, high = (np.clip(end, least, most) for end in ends)
+    return Scored(target, one.truth, one.patients, value=one.value, low=low, high=high)
 
 
 def _fold(found: Nested, one: HeldOut, f: int, task: Task) -> dict[str, Any]:

@@ -160,9 +160,7 @@ def cross_validate(
         models = outer
         if section.ensemble == "seeds":
             last = choices[-1]
-            models = [
-                Job("last", _tuple(whole), (), last.settings, section.members, last.epochs)
-            ]
+            models = [Job("last", _tuple(whole), (), last.settings, section.members, last.epochs)]
             answered |= run(models)
     folds = tuple(answers_of(cohort, job, answered[job.name]) for job in outer)
     shipped = tuple(_weights(answered[job.name]) for job in models)

@@ -5,7 +5,7 @@ import pytest
 from huggingface_hub import EvalResult, ModelCard
 
 from pathai.figure_words import answer, figure, told
-from pathai.model_card import model_card
+from pathai.modelcard import model_card
 
 SPEC = {
     "task": {"name": "tumor", "question": "Is there tumor?", "kind": "binary", "stains": ["H&E"],

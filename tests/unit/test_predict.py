@@ -8,30 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mil_cases import ATTRS, DIM, TUMOR, about, features, row
 
 from pathai import predict
 from pathai.config import PredictConfig, TrainConfig
 from pathai.errors import PathaiError
-from pathai.sheet import SheetRow
 from pathai.store.bundle import WEIGHTS, check_bundle, read_bundle, read_weights
 from pathai.store.commit import Commit, Skipped
 from pathai.store.folders import SlideFolder, write_slide_info
 from pathai.store.groups import write_features
-from pathai.store.records import Features, FeaturesAttrs, SlideInfo
-from pathai.task import Task
+from pathai.store.records import Features, SlideInfo
 from pathai.train import train
 
-DIM = 10
-ATTRS = FeaturesAttrs(
-    encoder="morphology",
-    encoder_digest="e" * 64,
-    grid_digest="grid",
-    tile_px=256,
-    stride_px=256,
-    mpp=0.5,
-)
-TASK = Task(name="tumor", question="Is there tumor?", label="tumor", classes=("no", "yes"))
+TASK = TUMOR.model_copy(update={"train_on": {}})
 SECTION = PredictConfig()
+QUICK = TrainConfig(folds=3, inner_folds=0, epochs=10, hidden=32)
 
 
 def slide(rng: np.random.Generator, tumor: bool, shift: float = 0.0) -> Features:
@@ -39,32 +30,15 @@ def slide(rng: np.random.Generator, tumor: bool, shift: float = 0.0) -> Features
     x = rng.normal(size=(40, DIM)) + 0.3 * rng.normal(size=DIM) + shift
     if tumor:
         x[3:9, :3] += 5
-    return Features(
-        x.astype(np.float16),
-        np.stack([np.arange(40) * 512, np.zeros(40)], 1).astype(np.int32),
-        np.array([512, 512], np.float32),
-        np.ones(40, np.float16),
-        np.ones(40, np.float16),
-        ATTRS,
-    )
+    return replace(features(rng, 0), x=x.astype(np.float16))
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("models") / "tumor"
     store = {f"s{i:02d}": slide(rng, i % 2 == 1) for i in range(24)}
-    rows = [
-        SheetRow(
-            row=i + 2,
-            slide_id=name,
-            path="x.svs",
-            case_id=name,
-            patient_id=name,
-            labels={"tumor": TASK.classes[i % 2]},
-        )
-        for i, name in enumerate(store)
-    ]
-    train(TASK, rows, store.get, str, TrainConfig(epochs=10, hidden=32), folder)
+    rows = [row(i, name, name, tumor=TASK.classes[i % 2]) for i, name in enumerate(store)]
+    train(TASK, rows, store.get, about, QUICK, folder)
     return folder
 
 
@@ -206,7 +180,8 @@ def test_bad_weights_are_refused(copy: Path, tmp_path: Path) -> None:
 
 def test_weights_of_another_head_are_refused(bundle: Path) -> None:
     loaded = read_bundle(bundle)
-    spec = loaded.spec.model_copy(update={"hidden": 33})
+    network = loaded.spec.networks[0].model_copy(update={"hidden": 33})
+    spec = loaded.spec.model_copy(update={"networks": (network,)})
     with pytest.raises(PathaiError, match=r"E182.*do not fit"):
         predict.Model(replace(loaded, spec=spec))
     arrays = {k: v for k, v in loaded.arrays.items() if k != "reference.axes"}
@@ -237,7 +212,7 @@ def folder_with(path: Path, stain: str) -> SlideFolder:
 def test_stage_writes_what_the_model_answers(bundle: Path, tmp_path: Path) -> None:
     folder = folder_with(tmp_path, "H&E")
     out = Commit(folder.base("predictions", "tumor"), ("tumor.zarr",))
-    predict.run(folder, SECTION, out, model=bundle, name="tumor")
+    predict.run(folder, SECTION, out, model=bundle, name="tumor", labels={}, site="")
     out.finish()
     found = folder.read_prediction("tumor")
     assert found.attrs.label == "yes"
@@ -250,5 +225,11 @@ def test_another_stain_is_skipped(bundle: Path, tmp_path: Path) -> None:
     folder = folder_with(tmp_path, "Ki-67")
     with pytest.raises(Skipped, match=r"E142.*stain Ki-67"):
         predict.run(
-            folder, SECTION, Commit(tmp_path / "x", ("tumor.zarr",)), model=bundle, name="tumor"
+            folder,
+            SECTION,
+            Commit(tmp_path / "x", ("tumor.zarr",)),
+            model=bundle,
+            name="tumor",
+            labels={},
+            site="",
         )

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mil_cases import ATTRS, DIM, TUMOR, about, cohort_of, features, musk, row, sheet
 
 from pathai.answers import value_and_spread
 from pathai.config import Candidate, TrainConfig
 from pathai.errors import PathaiError
 from pathai.labels import point
 from pathai.sheet import SheetRow
-from pathai.stats import auroc, auroc_interval, binary_metrics
+from pathai.stats import auroc, auroc_interval, binary_metrics, concordance
 from pathai.store.bundle import METRICS, WEIGHTS, read_bundle
 from pathai.task import Target, Task
 from pathai.train import train
@@ -29,7 +30,6 @@ from pathai.train.fitting import (
 )
 from pathai.train.heldout import HeldOut, held_out
 from pathai.train.nested import Nested, cross_validate
-from mil_cases import ATTRS, DIM, TUMOR, about, cohort_of, features, musk, row, sheet
 
 QUICK = TrainConfig(folds=3, inner_folds=0, epochs=4, hidden=16, members=1)
 
@@ -105,9 +105,7 @@ def test_test_patients_do_not_touch_their_model(tmp_path: Path) -> None:
     alone = fit(
         changed.take(train_part), found.choices[0].settings, section, epochs=found.choices[0].epochs
     )
-    np.testing.assert_array_equal(
-        outputs_of(alone.model, given.take(test)), found.folds[0].outputs
-    )
+    np.testing.assert_array_equal(outputs_of(alone.model, given.take(test)), found.folds[0].outputs)
 
 
 def test_the_setting_that_can_learn_is_chosen_on_inner_folds() -> None:
@@ -139,6 +137,7 @@ def test_training_that_was_interrupted_goes_on(
     """Finished fits are not done again, and the result is that of one go."""
     from pathai.train import nested as room
 
+    monkeypatch.setattr(room, "MIN_TO_CHOOSE", 10)
     given, section = cohort(24, tmp_path), QUICK.model_copy(update={"inner_folds": 2})
     whole = cross_validate(given, "mean", section)
     done: list[str] = []
@@ -298,7 +297,8 @@ def test_bad_data_are_named(tmp_path: Path) -> None:
     refused("E184", "no column 'part'", rows, wrong)
     refused("E181", "features of morphology", rows, TUMOR.model_copy(update={"encoder": "x"}))
     with_age = TUMOR.model_copy(update={"covariates": ("age",)})
-    refused("E184", r"row 2, .*column age: 'old' is not a number", relabel(rows, 0, age="old"), with_age)
+    aged = relabel(rows, 0, age="old")
+    refused("E184", r"row 2, .*column age: 'old' is not a number", aged, with_age)
     good = store["s02-0"]
     store["s02-0"] = replace(good, attrs=ATTRS.model_copy(update={"encoder_digest": "f" * 64}))
     refused("E181", "s00-0 and s02-0", rows)
@@ -326,7 +326,7 @@ def test_bad_numbers_are_named_with_their_row(kind: str, tmp_path: Path) -> None
     task = Task.model_validate({"name": "n", "question": "?", "label": "cells", **keys})
     given = [row(0, "s0", "p0", **labels)]
     with pytest.raises(PathaiError, match=f"E184: row 2, slide s0, .*{words}"):
-        gather(task, given, dict().get, about, 0, tmp_path)
+        gather(task, given, {}.get, about, 0, tmp_path)
 
 
 def test_covariates_are_heard() -> None:
@@ -397,16 +397,19 @@ def test_every_kind_of_question_is_learned_out_of_fold(kind: str) -> None:
     truth, said = point(held.target, held.truth), held.value
     if kind == "ordinal":
         said = held.prob @ np.arange(4)
-    elif kind == "survival":
-        truth, said = -truth, held.risk
+    if kind == "survival":
+        event = held.truth[:, 1].astype(bool)
+        marked = [float((given.bags[i][:, 0] > 1.5).float().mean()) for i in held.rows]
+        assert concordance(truth, event, held.risk) > concordance(truth, event, marked) - 0.1
+        return
     ranks = [np.argsort(np.argsort(x)) for x in (truth, said)]
-    assert np.corrcoef(ranks)[0, 1] > (0.4 if kind == "survival" else 0.8)
+    assert np.corrcoef(ranks)[0, 1] > 0.8
 
 
 def test_tiles_get_the_counts_that_slides_alone_tell() -> None:
     """Rates add up to the slide's count, and marked tiles hold what they were given."""
     given = planted("count", 60, 6)
-    section = TrainConfig(folds=3, inner_folds=0, epochs=30, hidden=32, members=1)
+    section = TrainConfig(epochs=60, hidden=32, members=1, dropout=0, learning_rate=5e-3)
     fitted = fit(given, Settings.of("count", section), section)
     for i in range(3):
         tiles = given.bags[i]
