@@ -150,6 +150,51 @@ def task() -> str:
     )
 
 
+def tasks() -> str:
+    """The task files that are shipped: what each asks, in its own words."""
+    folder = DOCS.parent / "configs" / "tasks"
+    return "\n\n".join(_task(file) for file in sorted(folder.glob("*.yaml")))
+
+
+def _task(file: Path) -> str:
+    """A task file's leading comment, its answers, and its limits."""
+    import yaml
+
+    text = file.read_text("utf-8")
+    comment = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(line.removeprefix("#").strip())
+    data = yaml.safe_load(text)
+    rows = [_asked(one) for one in (data, *data.get("targets", ()))]
+    shared = [f"encoder `{data['encoder']}`", f"head `{data['head']}`", f"per {data['unit']}",
+              f"stains {', '.join(data['stains'])}"]  # fmt: skip
+    for key, said in (("tile_tables", "tables per tile"), ("covariates", "with")):
+        shared += [f"{said} {', '.join(f'`{v}`' for v in data[key])}"] if data.get(key) else []
+    return "\n\n".join(
+        (
+            f"## {data['name']}",
+            "\n".join(comment).strip(),
+            table(("question", "kind", "column", "answers"), rows),
+            f"As shipped: {'; '.join(shared)}.",
+            "Limits:",
+            "\n".join(f"- {limit}" for limit in data["limits"]),
+        )
+    )
+
+
+def _asked(data: dict[str, Any]) -> tuple[str, str, str, str]:
+    columns = [data["label"], *(data[key] for key in ("time", "total") if key in data)]
+    answers = [f"`{name}`" for name in data.get("classes", ())] or [data.get("unit_of_value", "")]
+    return (
+        data["question"],
+        data.get("kind", "binary"),
+        ", ".join(f"`{c}`" for c in columns),
+        ", ".join(answers),
+    )
+
+
 def sheet() -> str:
     """Columns of the sheet."""
     from pathai.sheet import COLUMNS, REQUIRED, SheetRow
@@ -403,8 +448,8 @@ def notions() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
-    for part in (configuration, task, sheet, stains, verbs, errors, findings, flags, llm, keys,
-                 features, cells, prediction, tissue, encoders, facts, morphology, heads,
+    for part in (configuration, task, tasks, sheet, stains, verbs, errors, findings, flags, llm,
+                 keys, features, cells, prediction, tissue, encoders, facts, morphology, heads,
                  measures, plots, notions)
 }  # fmt: skip
 """Name of a part to what writes it."""

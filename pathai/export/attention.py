@@ -105,7 +105,8 @@ def _features(attention: Attention) -> Iterator[str]:
     width, height = (float(v) for v in features.size_px0)
     low, high = features.xy_px0.min(axis=0).tolist(), features.xy_px0.max(axis=0).tolist()
     around = Box(low[0], low[1], high[0] - low[0] + width, high[1] - low[1] + height)
-    name = f"{attention.model}: {label or 'no answer'}"
+    words = "no answer" if attrs.abstained else label  # a number stands in the metadata
+    name = f"{attention.model}: {words}" if words else attention.model
     yield geojson.note(slide_id, name, label, around, _metadata(attrs))
     columns = (weight, percentiles(weight), attention.relative)
     measures = dict(zip(MEASURES, columns, strict=True))
