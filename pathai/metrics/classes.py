@@ -122,11 +122,13 @@ def class_report(
     }
 
 
-def class_statistics(truth: ArrayLike, prob: ArrayLike, *, ordinal: bool) -> dict[str, Statistic]:
+def class_statistics(
+    truth: ArrayLike, prob: ArrayLike, *, ordinal: bool, n_bins: int = 10
+) -> dict[str, Statistic]:
     """Every figure as a function of resamples; see ``pathai.stats.bootstrap``.
 
     ``auroc`` and ``auprc`` of more than two classes are means of each class against the rest.
-    The answer is the likeliest class.
+    The answer is the likeliest class. ``n_bins`` is of ``ece``; see ``pathai.stats.bins_for``.
     """
     y, p = np.asarray(truth, np.int64), np.asarray(prob, float)
     n_classes = p.shape[1]
@@ -138,7 +140,7 @@ def class_statistics(truth: ArrayLike, prob: ArrayLike, *, ordinal: bool) -> dic
         "balanced_accuracy": stats.weighted_balanced_accuracy(y, answer, n_classes),
         "kappa": stats.weighted_kappa(y, answer, n_classes, quadratic=ordinal),
         "brier": stats.weighted_mean(stats.brier_losses(y, p)),
-        "ece": stats.weighted_ece(y, p),
+        "ece": stats.weighted_ece(y, p, n_bins),
         "log_loss": stats.weighted_mean(stats.log_losses(y, p)),
         "accuracy": stats.weighted_mean(answer == y),
     }
@@ -164,7 +166,7 @@ def class_figures(
     for ``ON_LOGIT``, mirrored for ``ece``, percentiles for the others.
     """
     y, p, who = np.asarray(truth, np.int64), np.asarray(prob, float), list(groups)
-    wanted = class_statistics(y, p, ordinal=ordinal)
+    wanted = class_statistics(y, p, ordinal=ordinal, n_bins=stats.bins_for(who))
     wanted = {k: s for k, s in wanted.items() if not names or k in names}
     hits = {"accuracy": np.ones(len(y), bool)} if "accuracy" in wanted else {}
     right = p.argmax(axis=1) == y

@@ -78,7 +78,7 @@ def hits(kind: str, n_patients: int, slides: int, repetitions: int) -> Counter[s
     The slides of a patient are copies: as correlated as can be.
     """
     rng = np.random.default_rng(0)
-    truth = truth_of(kind, DRAW[kind](rng, 20_000 if kind == "survival" else 300_000))
+    truth = truth_of(kind, DRAW[kind](rng, 10_000 if kind == "survival" else 300_000))
     if kind == "binary":
         truth["auroc_bootstrap"] = truth["auroc"]
     who = [f"p{i // slides}" for i in range(n_patients * slides)]
@@ -111,13 +111,8 @@ def test_intervals_cover_with_several_slides_per_patient() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("slides", [1, 3])
-@pytest.mark.parametrize(
-    ("kind", "n_patients"),
-    [  # not grades of 40: with 4 patients of its rare class the report warns of its intervals
-        *(("binary", 40), ("counts", 40), ("survival", 40)),
-        *((kind, n) for kind in DRAW for n in (100, 200)),
-    ],
-)
+@pytest.mark.parametrize("n_patients", [40, 100, 200])
+@pytest.mark.parametrize("kind", list(DRAW))
 def test_intervals_cover_everywhere(kind: str, n_patients: int, slides: int) -> None:
     check(hits(kind, n_patients, slides, 400), 400)
 

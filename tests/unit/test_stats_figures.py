@@ -133,10 +133,10 @@ def test_calibration_error_by_hand() -> None:
     p = np.r_[np.full(10, 0.2), np.full(10, 0.9)]
     y = np.r_[np.ones(4), np.zeros(6), np.ones(6), np.zeros(4)].astype(int)
     both = np.column_stack([1 - p, p])
-    assert stats.probability_bins(p).tolist() == [0] * 10 + [1] * 10
-    assert stats.expected_calibration_error(y, both) == pytest.approx((0.2 + 0.3) / 2)
+    assert stats.probability_bins(p, 2).tolist() == [0] * 10 + [1] * 10
+    assert stats.expected_calibration_error(y, both, 2) == pytest.approx((0.2 + 0.3) / 2)
     third = np.column_stack([1 - p, p, np.zeros(20)])  # 0.8 claimed for class 0, 0.6 observed
-    assert stats.expected_calibration_error(y, third) == pytest.approx((0.2 + 0.3) / 2)
+    assert stats.expected_calibration_error(y, third, 2) == pytest.approx((0.2 + 0.3) / 2)
 
 
 def test_bins_keep_equal_probabilities_together() -> None:
@@ -145,4 +145,9 @@ def test_bins_keep_equal_probabilities_together() -> None:
     for value in np.unique(p):
         assert len(np.unique(place[p == value])) == 1
     assert np.unique(place).tolist() == list(range(place.max() + 1))
-    assert stats.probability_bins(p[:9]).tolist() == [0] * 9
+    assert stats.probability_bins(p, 1).tolist() == [0] * 100
+
+
+def test_bins_are_as_many_as_patients_allow() -> None:
+    assert [stats.bins_for([str(i) for i in range(n)]) for n in (0, 9, 25, 400)] == [1, 1, 2, 10]
+    assert stats.bins_for([str(i // 10) for i in range(200)]) == 2
