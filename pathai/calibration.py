@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pathai.stats import Estimate, FloatArray, probability_bins, share
+from pathai.stats import Estimate, FloatArray, bins_for, probability_bins, share
 
 
 def softmax(logits: ArrayLike) -> FloatArray:
@@ -216,7 +216,7 @@ class Bin:
 
 
 def reliability(
-    truth: ArrayLike, prob: ArrayLike, groups: Sequence[str], *, n_bins: int = 10, seed: int = 0
+    truth: ArrayLike, prob: ArrayLike, groups: Sequence[str], *, seed: int = 0
 ) -> list[Bin]:
     """Observed share against claimed probability, in bins of equal numbers of cases.
 
@@ -227,9 +227,8 @@ def reliability(
     prob : float[n]
         Its claimed probability.
     groups : sequence of str, length n
-        Patient of each case; intervals are those of ``pathai.stats.share``.
-    n_bins : int
-        Most bins; fewer for less than 10 cases each.
+        Patient of each case; they say how many bins there are (``pathai.stats.bins_for``).
+        Intervals are those of ``pathai.stats.share``.
     seed : int
         Seed of the resampling.
 
@@ -244,6 +243,6 @@ def reliability(
        Statistician 32:12-22, 1983.
     """
     y, p = np.asarray(truth, bool), np.asarray(prob, float)
-    who, place = np.asarray(groups, str), probability_bins(p, n_bins)
+    who, place = np.asarray(groups, str), probability_bins(p, bins_for(groups))
     rows = [np.flatnonzero(place == b) for b in range(int(place.max()) + 1)] if len(p) else []
     return [Bin(float(p[r].mean()), share(y[r], who[r].tolist(), seed=seed), len(r)) for r in rows]

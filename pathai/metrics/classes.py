@@ -13,8 +13,8 @@ from pathai.metrics.class_curves import class_curves
 from pathai.metrics.tables import Figures, Json, as_json, subgroup_table
 from pathai.stats import Estimate, FloatArray, Statistic
 
-IN_CLASSES = ("auroc", "auroc_bootstrap", "balanced_accuracy")
-"""Figures that do not depend on how common the classes are: resampled within the classes."""
+ON_LOGIT = ("auroc", "auprc", "balanced_accuracy")
+"""Figures between 0 and 1 whose percentiles would be too narrow for small classes."""
 
 PROBABILITY = ("brier", "ece", "log_loss")
 """Figures that calibration changes."""
@@ -122,11 +122,13 @@ def class_report(
     }
 
 
-def class_statistics(truth: ArrayLike, prob: ArrayLike, *, ordinal: bool) -> dict[str, Statistic]:
+def class_statistics(
+    truth: ArrayLike, prob: ArrayLike, *, ordinal: bool, n_bins: int = 10
+) -> dict[str, Statistic]:
     """Every figure as a function of resamples; see ``pathai.stats.bootstrap``.
 
     ``auroc`` and ``auprc`` of more than two classes are means of each class against the rest.
-    The answer is the likeliest class.
+    The answer is the likeliest class. ``n_bins`` is of ``ece``; see ``pathai.stats.bins_for``.
     """
     y, p = np.asarray(truth, np.int64), np.asarray(prob, float)
     n_classes = p.shape[1]
@@ -138,7 +140,7 @@ def class_statistics(truth: ArrayLike, prob: ArrayLike, *, ordinal: bool) -> dic
         "balanced_accuracy": stats.weighted_balanced_accuracy(y, answer, n_classes),
         "kappa": stats.weighted_kappa(y, answer, n_classes, quadratic=ordinal),
         "brier": stats.weighted_mean(stats.brier_losses(y, p)),
-        "ece": stats.weighted_ece(y, p),
+        "ece": stats.weighted_ece(y, p, n_bins),
         "log_loss": stats.weighted_mean(stats.log_losses(y, p)),
         "accuracy": stats.weighted_mean(answer == y),
     }
@@ -160,11 +162,11 @@ def class_figures(
     """Every figure (or those of ``names``) with its interval.
 
     Shares have Wilson's interval where each patient is one unit, the binary ``auroc`` has
-    Newcombe's with patients counted, ``ece`` a mirrored bootstrap, the rest a bootstrap of
-    patients.
+    Newcombe's with patients counted, and the rest a bootstrap of patients: on the logit scale
+    for ``ON_LOGIT``, mirrored for ``ece``, percentiles for the others.
     """
     y, p, who = np.asarray(truth, np.int64), np.asarray(prob, float), list(groups)
-    wanted = class_statistics(y, p, ordinal=ordinal)
+    wanted = class_statistics(y, p, ordinal=ordinal, n_bins=stats.bins_for(who))
     wanted = {k: s for k, s in wanted.items() if not names or k in names}
     hits = {"accuracy": np.ones(len(y), bool)} if "accuracy" in wanted else {}
     right = p.argmax(axis=1) == y
@@ -179,9 +181,10 @@ def class_figures(
     within = stats.resample(who, strata=kind, seed=seed)
     across = stats.resample(who, seed=seed)
     out = {}
+    special = {"ece": across.reflected, "auroc_bootstrap": within.interval}
+    special |= dict.fromkeys(ON_LOGIT, across.on_logit)
     for name, statistic in wanted.items():
-        drawn = within if name in IN_CLASSES else across
-        out[name] = (drawn.reflected if name == "ece" else drawn.interval)(statistic)
+        out[name] = special.get(name, across.interval)(statistic)
     of = np.asarray(who, str)
     for name, rows in hits.items():
         out[name] = stats.share(right[rows], of[rows].tolist(), seed=seed)
@@ -263,7 +266,10 @@ def _warnings(
     for c, name in enumerate(classes):
         n = len(np.unique(who[y == c]))
         if n < FEW:
-            found.append(f"class {name} has {n} patients: too few to judge the model on it")
+            found.append(
+                f"class {name} has {n} patients: too few to judge the model on it, "
+                "and for honest intervals"
+            )
     for column in confounders:
         if column not in columns:
             raise ValueError(f"confounder {column} is no column of subgroups")

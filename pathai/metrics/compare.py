@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pathai import stats
-from pathai.metrics.classes import IN_CLASSES, class_statistics
+from pathai.metrics.classes import class_statistics
 from pathai.metrics.numbers import Kind, number_statistics
 from pathai.metrics.survival import survival_statistics
 from pathai.metrics.tables import Json, numbers, p_value
@@ -50,14 +50,8 @@ def compare_class_models(
     """
     y = np.asarray(truth, np.int64)
     a, b = (class_statistics(y, p, ordinal=ordinal) for p in (first, second))
-    place = np.unique(np.asarray(groups, str), return_inverse=True)[1]
-    kind = stats.patient_labels(groups, y)[place]
-    within, across = (stats.resample(groups, strata=s, seed=seed) for s in (kind, None))
-    found = {
-        name: stats.paired_bootstrap(a[name], b[name], within if name in IN_CLASSES else across)
-        for name in a
-        if name != "ece"
-    }
+    drawn = stats.resample(groups, seed=seed)
+    found = {k: stats.paired_bootstrap(a[k], b[k], drawn) for k in a if k != "ece"}
     scores = [np.asarray(p, float) for p in (first, second)]
     alone = len(set(groups)) == len(y)
     if alone and scores[0].shape[1] == 2 and min((y == 0).sum(), (y == 1).sum()) > 1:

@@ -52,6 +52,7 @@ from pathai.stats.folds import (
     site_folds,
 )
 from pathai.stats.probability import (
+    bins_for,
     brier_losses,
     claimed,
     expected_calibration_error,
@@ -108,6 +109,7 @@ __all__ = [
     "average_precision",
     "balanced_accuracy",
     "binary_metrics",
+    "bins_for",
     "bootstrap_interval",
     "brier_at",
     "brier_losses",

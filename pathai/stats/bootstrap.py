@@ -56,12 +56,39 @@ class Resamples:
             return Estimate(value)
         return percentile_interval(value, self.draws(statistic), self.n_patients, level)
 
+    def on_logit(self, statistic: Statistic, level: float = 0.95) -> Estimate:
+        """Interval of a figure between 0 and 1: normal on the logit scale, mapped back.
+
+        For figures that resampling shifts, as repeated rows shift average precision upward: the
+        interval takes its width from the resamples, its place from the value [1]_.
+
+        References
+        ----------
+        .. [1] Boyd, Eng and Page, "Area under the precision-recall curve: point estimates and
+           confidence intervals", ECML PKDD 2013.
+        """
+        from scipy.special import expit, logit, stdtrit
+
+        value = self.value(statistic)
+        if self.n_patients < 2 or not 0 < value < 1:
+            return Estimate(value)
+        draws = self.draws(statistic)
+        known = draws[np.isfinite(draws)]
+        if known.size < 2 or np.ptp(known) <= 1e-12:
+            return Estimate(value)
+        edge = 0.5 / self.n_patients  # a resample at 0 or 1 is as far out as it can be seen
+        spread = float(logit(np.clip(known, edge, 1 - edge)).std(ddof=1))
+        half = float(stdtrit(self.n_patients - 1, 0.5 + level / 2)) * spread
+        middle = float(logit(value))
+        return Estimate(value, float(expit(middle - half)), float(expit(middle + half)))
+
     def reflected(self, statistic: Statistic, level: float = 0.95) -> Estimate:
         """Interval mirrored at the value, for a statistic that resampling pushes away from 0.
 
         A sum of absolute deviations (the calibration error) grows with every added noise: its
         resamples lie above the value about as far as the value lies above the truth. The
-        percentiles are mirrored at the value ("basic" interval) and cut at 0.
+        percentiles are mirrored at the value ("basic" interval) and cut at 0. By simulation a
+        nominal 95 % holds the truth in 83 to 93 % for 40 to 200 patients: read it as a scale.
 
         References
         ----------

@@ -37,7 +37,7 @@ def association(
     """How strongly a column goes with the label, patients as units.
 
     The p-value is the share of random assignments of the labels to the patients that go with the
-    column at least as strongly: exact for any table, also for sites of one patient.
+    column at least as strongly: valid for any table, also one of sites with one patient.
 
     Parameters
     ----------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -49,7 +51,15 @@ def log_loss(truth: ArrayLike, prob: ArrayLike) -> float:
     return float(log_losses(truth, prob).mean())
 
 
-def probability_bins(prob: ArrayLike, n_bins: int = 10, least: int = 10) -> NDArray[np.intp]:
+def bins_for(groups: Sequence[str]) -> int:
+    """How many bins these patients allow: 10 patients each, at most 10 bins.
+
+    Slides of one patient are alike; bins of few patients would take their noise for a gap.
+    """
+    return max(1, min(10, len(set(groups)) // 10))
+
+
+def probability_bins(prob: ArrayLike, n_bins: int = 10) -> NDArray[np.intp]:
     """Bin of each probability: bins of equal numbers of cases, equal values together.
 
     Bins of equal width would leave most of them nearly empty for a confident model [1]_.
@@ -59,9 +69,7 @@ def probability_bins(prob: ArrayLike, n_bins: int = 10, least: int = 10) -> NDAr
     prob : float[n]
         Probabilities.
     n_bins : int
-        Most bins.
-    least : int
-        Fewer bins, so that each has about this many cases at least.
+        Most bins; fewer where probabilities are equal. See ``bins_for``.
 
     Returns
     -------
@@ -74,8 +82,7 @@ def probability_bins(prob: ArrayLike, n_bins: int = 10, least: int = 10) -> NDAr
        arXiv:1904.01685 (adaptive bins).
     """
     p = np.asarray(prob, float)
-    k = max(1, min(n_bins, len(p) // least))
-    edges = np.quantile(p, np.arange(1, k) / k) if k > 1 else np.empty(0)
+    edges = np.quantile(p, np.arange(1, n_bins) / n_bins) if len(p) else np.empty(0)
     return np.unique(np.searchsorted(edges, p, side="right"), return_inverse=True)[1]
 
 
@@ -106,7 +113,7 @@ def expected_calibration_error(truth: ArrayLike, prob: ArrayLike, n_bins: int = 
     prob : float[n, C]
         Probabilities of the classes.
     n_bins : int
-        Most bins.
+        Most bins; see ``bins_for``.
 
     References
     ----------

@@ -1,5 +1,7 @@
 """Calibration recovers known temperatures and curves."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,78 @@ def test_a_handful_of_separated_cases_is_no_certainty() -> None:
 
 def test_brier() -> None:
     assert cal.brier([1, 0], [1.0, 0.5]) == pytest.approx(0.125)
+
+
+def people(n: int) -> list[str]:
+    return [str(i) for i in range(n)]
+
+
+def test_temperature_is_unbiased_over_repetitions() -> None:
+    """Two hundred cohorts of 150: the mean log temperature is that of the truth."""
+    rng = np.random.default_rng(3)
+    logs = [np.log(cal.fit_temperature(*draw(rng, 150, 2.0))) for _ in range(200)]
+    standard_error = np.std(logs, ddof=1) / np.sqrt(200)
+    # Platt's targets pull a little towards modesty: at most 5 %.
+    assert abs(np.mean(logs) - np.log(2)) < 3.3 * standard_error + 0.05
+
+
+@pytest.mark.parametrize("shape", [lambda p: p**3, lambda p: 1 - (1 - p) ** 2])
+def test_isotonic_undoes_any_rising_distortion(shape) -> None:
+    rng = np.random.default_rng(4)
+    gaps, before = [], []
+    for _ in range(200):
+        honest = rng.beta(1.5, 1.5, 1000)
+        y = (rng.random(1000) < honest).astype(int)
+        said = np.column_stack([1 - shape(honest), shape(honest)])
+        curve = cal.fit_isotonic(said[:600], y[:600], people(600))
+        gaps.append(curve.apply(said[600:])[:, 1] - honest[600:])
+        before.append(said[600:, 1] - honest[600:])
+    assert abs(np.mean(gaps)) < 0.01
+    assert np.mean(np.abs(gaps)) < 0.06
+    assert np.mean(np.abs(gaps)) < 0.4 * np.mean(np.abs(before))
+
+
+def test_isotonic_of_three_classes() -> None:
+    rng = np.random.default_rng(5)
+    honest = rng.dirichlet([1, 1, 1], 6000)
+    y = (rng.random(6000)[:, None] > honest.cumsum(axis=1)).sum(axis=1)
+    said = honest**2 / (honest**2).sum(axis=1, keepdims=True)
+    curve = cal.fit_isotonic(said[:3000], y[:3000], people(3000))
+    fixed = curve.apply(said[3000:])
+    np.testing.assert_allclose(fixed.sum(axis=1), 1)
+    assert (fixed > 0).all()
+    after, before = np.abs(fixed - honest[3000:]).mean(), np.abs(said - honest)[3000:].mean()
+    assert after < 0.5 * before
+
+
+def test_isotonic_rises_and_is_never_certain_and_travels_as_json() -> None:
+    rng = np.random.default_rng(6)
+    y = np.repeat([0, 1], 60)
+    p = np.clip(0.5 + 0.4 * (2 * y - 1) + rng.normal(0, 0.02, 120), 0.01, 0.99)
+    said = np.column_stack([1 - p, p])
+    curve = cal.fit_isotonic(said, y, people(120))
+    grid = np.linspace(0, 1, 50)
+    mapped = curve.apply(np.column_stack([1 - grid, grid]))[:, 1]
+    assert (np.diff(mapped) >= 0).all()
+    assert (mapped[0], mapped[-1]) == pytest.approx((1 / 62, 61 / 62))
+    x, height = json.loads(json.dumps([curve.x, curve.y]))
+    again = cal.Isotonic(tuple(map(tuple, x)), tuple(map(tuple, height)))
+    assert again == curve
+    with pytest.raises(ValueError, match="curves"):
+        curve.apply(np.ones((2, 3)) / 3)
+
+
+def test_isotonic_refuses_few_patients_not_few_slides() -> None:
+    said, y = np.full((400, 2), 0.5), np.arange(400) % 2
+    with pytest.raises(ValueError, match=r"class 0 has 20: calibrate by temperature"):
+        cal.fit_isotonic(said, y, [f"p{i % 40}" for i in range(400)])
+
+
+def test_reliability_bins() -> None:
+    p = np.r_[np.full(50, 0.2), np.full(50, 0.9)]
+    y = np.r_[np.ones(10), np.zeros(40), np.ones(25), np.zeros(25)]
+    low, high = cal.reliability(y, p, people(100))
+    assert (low.predicted, low.observed.value, low.n) == pytest.approx((0.2, 0.2, 50))
+    assert (high.predicted, high.observed.value, high.n) == pytest.approx((0.9, 0.5, 50))
+    assert low.observed.low < 0.2 < low.observed.high
+    assert high.observed.high < 0.9  # overconfidence shows
