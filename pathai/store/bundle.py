@@ -246,7 +246,8 @@ def read_weights(path: Path) -> dict[str, Array]:
     from safetensors.numpy import load
 
     data = path.read_bytes()
-    if data[:2] == b"PK" or data[:1] == b"\x80":
+    # The length of a safetensors header may begin with a pickle's first byte; its ninth is "{".
+    if data[:2] == b"PK" or (data[:1] == b"\x80" and data[8:9] != b"{"):
         message = f"{path.name} is a pickle, which could run code"
         raise PathaiError("E182", message, "convert it to safetensors where it was made")
     if len(data) < 8 or struct.unpack("<Q", data[:8])[0] > min(HEADER_LIMIT, len(data) - 8):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from mil_cases import ATTRS, DIM, TUMOR, about, features, row
 
 from pathai import predict
@@ -176,6 +177,18 @@ def test_bad_weights_are_refused(copy: Path, tmp_path: Path) -> None:
         with pytest.raises(PathaiError, match="E182") as caught:
             read_weights(file)
         assert words in caught.value.message or words == "truncated"
+
+
+def test_a_header_whose_length_begins_like_a_pickle_is_read(tmp_path: Path) -> None:
+    """Of headers of any length, one in 32 has 0x80 as its first byte."""
+    file = tmp_path / "w.safetensors"
+    for length in range(1, 300):
+        raw = save({"x" * length: np.ones(3, np.float32)})
+        if raw[0] == 0x80:
+            break
+    file.write_bytes(raw)
+    assert raw[0] == 0x80
+    assert read_weights(file)["x" * length].tolist() == [1, 1, 1]
 
 
 def test_weights_of_another_head_are_refused(bundle: Path) -> None:
