@@ -82,8 +82,4 @@ def questions(tasks: dict[str, Task], name: str) -> tuple[Asked, ...]:
         task = tasks[name]
     else:
         raise PathaiError("E191", f"no task {name!r}", f"try {', '.join(tasks)}")
-    # A task of one question has no targets.
-    return tuple(
-        Asked(one.name, one.label, tuple(one.classes), task.unit)
-        for one in (task, *getattr(task, "targets", ()))
-    )
+    return tuple(Asked(one.name, one.label, one.classes, task.unit) for one in task.asked)

@@ -13,7 +13,15 @@ from pathai.cohort import OUTPUTS
 from pathai.cohort import run as make_page
 from pathai.errors import PathaiError
 from pathai.plan import Plan
-from pathai.store.bundle import ModelSpec, ReferenceSpec, TrainingData, hash_id, write_bundle
+from pathai.store.bundle import (
+    ModelSpec,
+    NetworkSpec,
+    ReferenceSpec,
+    TargetState,
+    TrainingData,
+    hash_id,
+    write_bundle,
+)
 from pathai.store.commit import Commit, Key, Skipped, run_stage
 from pathai.store.folders import SlideFolder, write_slide_info
 from pathai.store.groups import write_cells, write_features, write_prediction
@@ -32,6 +40,7 @@ from pathai.store.records import (
     SlideInfo,
     TissueMap,
 )
+from pathai.task import Target
 from pathai.units import Box, Mpp, Size
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
@@ -251,21 +260,17 @@ def _cells(rng: np.random.Generator, truth: int, area: float) -> Cells:
 def _train(plan: Plan) -> None:
     task = plan.tasks["tumor"]
     patients = [slide[1] for slide in SLIDES if slide[0] in TRAINED]
+    question = Target.model_validate(task.model_dump(include=set(Target.model_fields)))
     spec = ModelSpec(
         task=task,
-        head="mean",
-        members=1,
+        networks=(NetworkSpec(head="mean", hidden=4, dropout=0.0, members=1),),
         dim=4,
-        hidden=4,
-        dropout=0.0,
         encoder="morphology",
         encoder_digest="e",
         tile_px=128,
         mpp=0.5,
         settings={"seed": 0},
-        temperature=1.0,
-        log_prior=(0.0, 0.0),
-        conformal=((0.1, 0.2), (0.1, 0.2)),
+        targets=(TargetState(target=question, conformal=((0.1, 0.2), (0.1, 0.2))),),
         reference=ReferenceSpec(**dict.fromkeys(ReferenceSpec.model_fields, 4)),
         data=TrainingData(
             digest="1" * 64,
@@ -280,7 +285,7 @@ def _train(plan: Plan) -> None:
     parents = {s: plan.results.slide(s).base("features", "morphology") for s in TRAINED}
 
     def train(out: Commit) -> None:
-        write_bundle(out.part("tumor"), spec, arrays, {"n": 4}, "# tumor\n")
+        write_bundle(out.part("tumor"), spec, arrays, {"n": 4}, "# tumor\n", "<p>tumor</p>")
 
     _do(base, "tumor", "train", ("tumor",), parents, train, tolerant=True)
 

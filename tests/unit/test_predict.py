@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save
 from mil_cases import ATTRS, DIM, TUMOR, about, features, row
+from safetensors.numpy import save
 
 from pathai import predict
 from pathai.config import PredictConfig, TrainConfig
