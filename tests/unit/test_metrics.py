@@ -68,9 +68,10 @@ def test_binary_report_holds_what_its_parts_give() -> None:
     json.dumps(report, allow_nan=False)
     old = stats.binary_metrics(y, p[:, 1], who)
     figures = report["figures"]
-    for name in ("auroc", "auroc_bootstrap", "sensitivity", "specificity"):
+    for name in ("auroc", "sensitivity", "specificity"):
         assert figures[name] == old[name]
-    assert figures["brier"]["value"] == old["brier"]["value"]
+    for name in ("brier", "auroc_bootstrap"):
+        assert figures[name]["value"] == old[name]["value"]
     assert figures["log_loss"]["value"] == pytest.approx(sk.log_loss(y, p), abs=1e-6)
     assert figures["auprc"]["value"] == pytest.approx(
         sk.average_precision_score(y, p[:, 1]), abs=1e-6
