@@ -62,8 +62,8 @@ class TransMil(Head):
         Every tile looks at every other: time grows with the square of their number, and memory
         with about 60 bytes per tile and hidden unit, beside the board of places.
         """
-        h = torch.cat([self.embed(x) for x in bag])[None]
-        place = None if bag.place is None else bag.place[None]
+        h = bag.each(self.embed, self.classify.in_features)[None]
+        place = None if bag.place is None else bag.place[None].to(h.device)
         mask = torch.ones(h.shape[:2], dtype=torch.bool, device=h.device)
         outputs, attention = self._mix(h, mask, place)
         return outputs[0], attention[0]
