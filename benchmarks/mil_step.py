@@ -114,12 +114,11 @@ def status(key: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1000
 
 
-def memory(name: str, dtype: str) -> dict[str, float]:
+def memory(name: str, dtype: str, hidden: str = "128") -> dict[str, float]:
     """Peak above the bag of one answer, and its distance from the plain formula."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    width = 2
-    heads = [HEADS.load(name)(DIM, width, 128, 0.25) for _ in range(MEMBERS)]
+    heads = [HEADS.load(name)(DIM, 2, int(hidden), 0.25) for _ in range(MEMBERS)]
     model = Ensemble(heads, torch.zeros(DIM) + 0.1, torch.ones(DIM) * 1.1).eval()
     source = np.random.default_rng(2)
     bag = np.empty((LARGE, DIM), dtype)
@@ -159,6 +158,7 @@ def measure() -> dict[str, Any]:
         torch.set_num_threads(threads)
     large = {name: in_a_child(name, "float16") for name in STREAMED}
     large["abmil, float32"] = in_a_child("abmil", "float32")
+    large["abmil, 512 units"] = in_a_child("abmil", "float16", "512")
     return {
         "step": {"tiles": TILES, "dim": DIM, "rounds": ROUNDS, **steps},
         "answer": {"tiles": LARGE, "dim": DIM, "members": MEMBERS, "hidden": 128, "heads": large},

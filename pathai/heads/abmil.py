@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pathai.heads.bag import CHUNK, Bag, SoftmaxMean
+from pathai.heads.bag import Bag, SoftmaxMean
 from pathai.heads.base import Head, attend, require_tiles
+
+CACHED = 1024
+"""Tiles trained on together: their intermediate values stay in the processor's cache."""
 
 
 class AbMil(Head):
@@ -44,15 +47,15 @@ class AbMil(Head):
         return self.pool(self.embedded(x), mask)
 
     def embedded(self, x: Tensor) -> list[Tensor]:
-        """Embedded tiles float[B, n, H] in chunks that stay in the processor's cache."""
-        return [self.embed(part) for part in torch.split(x, CHUNK, dim=1)]
+        """Embedded tiles float[B, n, H] ``CACHED`` at a time."""
+        return [self.embed(part) for part in torch.split(x, CACHED, dim=1)]
 
     def pool(self, h: list[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs and attention of embedded tiles."""
         require_tiles(mask)
         score = torch.cat([self.score(part)[..., 0] for part in h], dim=1)
         attention = attend(score, mask)  # [B, N]
-        weights = torch.split(attention, CHUNK, dim=1)
+        weights = torch.split(attention, CACHED, dim=1)
         parts = [torch.bmm(a[:, None], part) for a, part in zip(weights, h, strict=True)]
         return self.classify(torch.cat(parts, dim=1).sum(dim=1)), attention
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pathai.errors import PathaiError
 
-CHUNK = 1024
-"""Tiles looked at together; changes memory and speed only."""
+CHUNK = 512
+"""Tiles looked at together in an answer; changes memory and speed only."""
 
 
 @dataclass(frozen=True, eq=False)

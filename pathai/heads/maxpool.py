@@ -42,9 +42,8 @@ class MaxPool(Head):
 
     def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Outputs float[C] and attention float[N] of a bag read in chunks."""
-        each = bag.each(
-            lambda x: self.classify(self.embed(x)), self.classify.out_features
-        )  # [N, C]
+        width = self.classify.out_features
+        each = bag.each(lambda x: self.classify(self.embed(x)), width)  # [N, C]
         outputs, first = each.max(dim=0)
-        share = torch.bincount(first, minlength=bag.n_tiles) / len(outputs)
+        share = torch.bincount(first, minlength=bag.n_tiles) / width
         return outputs, share.float()

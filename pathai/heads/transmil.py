@@ -60,7 +60,7 @@ class TransMil(Head):
         """Outputs float[C] and attention float[N]; all embeddings are held, the features are not.
 
         Every tile looks at every other: time grows with the square of their number, and memory
-        with about 60 bytes per tile and hidden unit, beside the board of places.
+        with it: about 40 bytes per tile and hidden unit, 65 where places are known.
         """
         h = bag.each(self.embed, self.classify.in_features)[None]
         place = None if bag.place is None else bag.place[None].to(h.device)
