@@ -89,7 +89,7 @@ def evaluate(
         if unit == "patient":
             found, baselines, columns = by_patient(found, baselines, columns)
         numbers = report(
-            found, baselines=baselines, columns=columns, alpha=alpha, method="the model's own",
+            found, baselines=baselines, columns=columns, alpha=alpha, method="",
             seed=seed,
         )  # fmt: skip
         asked = {"question": state.target.question, "column": state.target.label}
@@ -154,7 +154,7 @@ def _scored(
         prob = np.array([answer.prob for answer in said])
         prob = prob / prob.sum(axis=1, keepdims=True)  # answers are stored with six digits
         sets = np.array([[c in answer.set for c in target.classes] for answer in said])
-        return replace(scored, prob=prob, raw=prob, sets=sets), columns
+        return replace(scored, prob=prob, sets=sets), columns
     if target.kind == "survival":
         alive = np.array([answer.prob[0] for answer in said])
         risks = np.array([answer.risk for answer in said], float)

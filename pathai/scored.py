@@ -37,7 +37,7 @@ class Scored:
     patients : tuple of str, length m
         Patient of each unit.
     prob, raw : float64[m, C]
-        Classes: probabilities after and before calibration.
+        Classes: probabilities after calibration, and before where that is of interest.
     sets : bool[m, C]
         Classes: the conformal set.
     value, low, high : float64[m]
@@ -138,7 +138,7 @@ def report(
             who,
             target.classes,
             ordinal=target.kind == "ordinal",
-            raw=one.raw,
+            raw=one.raw if len(one.raw) else None,
             calibration_method=method,
             sets=one.sets,
             alpha=alpha,
