@@ -19,8 +19,6 @@ ON_LOGIT = ("auroc", "auroc_bootstrap", "auprc", "balanced_accuracy")
 PROBABILITY = ("brier", "ece", "log_loss")
 """Figures that calibration changes."""
 
-FEW = 10
-"""Patients of a class below which the report warns."""
 
 
 def class_report(
@@ -117,7 +115,7 @@ def class_report(
         "conformal": None if sets is None else _conformal(y, sets, of, classes, alpha, seed),
         "operating_points": _operating_points(y, p, who, aims, seed) if binary else [],
         "subgroups": subgroup_table(columns, who, figures),
-        "warnings": _warnings(y, of, classes, columns, confounders, seed),
+        "warnings": _warnings(y, of, columns, confounders, seed),
         "curves": class_curves(y, p, who, classes, ordinal=ordinal, seed=seed),
     }
 
@@ -250,19 +248,11 @@ def _operating_points(
 def _warnings(
     y: NDArray[np.int64],
     who: NDArray[Any],
-    classes: Sequence[str],
     columns: Mapping[str, Sequence[str]],
     confounders: Sequence[str],
     seed: int,
 ) -> list[str]:
     found = []
-    for c, name in enumerate(classes):
-        n = len(np.unique(who[y == c]))
-        if n < FEW:
-            found.append(
-                f"class {name} has {n} patients: too few to judge the model on it, "
-                "and for honest intervals"
-            )
     for column in confounders:
         if column not in columns:
             raise ValueError(f"confounder {column} is no column of subgroups")
