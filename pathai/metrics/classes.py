@@ -20,7 +20,6 @@ PROBABILITY = ("brier", "ece", "log_loss")
 """Figures that calibration changes."""
 
 
-
 def class_report(
     truth: ArrayLike,
     prob: ArrayLike,
