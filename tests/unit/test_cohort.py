@@ -187,7 +187,10 @@ def test_a_task_that_does_not_suit_the_stain_is_no_problem_of_the_slide(tiny_cop
     page = (cohort / "index.html").read_text()
     assert "not applicable: stain H-DAB" in Page(page).rows["slide-E1"]
     assert "E142" not in page
-    assert metrics["tasks"]["tumor"]["left_out"]["not applicable: other stain"] == 1
+    assert (
+        metrics["tasks"]["tumor"]["targets"]["tumor"]["left_out"]["not applicable: other stain"]
+        == 1
+    )
 
 
 def test_the_raw_output_for_a_foreign_slide_is_shown_as_not_to_be_relied_on(html, folder):
