@@ -15,7 +15,7 @@ def chance(p: float | None) -> str:
 
 def number(answer: Answer, value: float | None, *, unit: bool = True) -> str:
     """A number of an answer: a share in percent, everything else with the answer's own unit."""
-    if answer.kind == "ratio" and not answer.unit_of_value:
+    if answer.kind == "ratio" and answer.unit_of_value in ("", "%"):
         return shown("percent", value)
     return shown("value", value, answer.unit_of_value if unit else "")
 

@@ -64,7 +64,7 @@ def by_area(
         density: float = value.sum() / max(float(area.sum()), 1e-12)
         return np.asarray(density * new_area)
     slope = float((x[:, 0] * (value - value.mean())).mean())
-    return constant + slope * new[:, 0]
+    return np.asarray(constant + slope * new[:, 0])
 
 
 def _logistic(x: Any, labels: NDArray[np.intp], new: Any, constant: Floats) -> Floats:

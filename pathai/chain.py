@@ -296,7 +296,7 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
     rows = plan.sheet.cases()[folder.case_id]
     folders = {row.slide_id: plan.results.slide(row.slide_id) for row in rows}
     detector = plan.config.cells.detector
-    models = [model.name for model in plan.models]
+    models = {model.name: model.task.asked for model in plan.models}
 
     def work(out: Commit) -> None:
         from pathai.findings import run
