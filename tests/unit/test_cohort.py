@@ -6,9 +6,9 @@ import os
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import pytest
+from page_cases import Page
 from tiny_run import CONFIG, HOSTILE, SLIDES, content, finish, remake, write_tiny_run
 
 from pathai.chain import cohort_step
@@ -17,26 +17,6 @@ from pathai.plan import Plan
 from pathai.store.commit import Key, Skipped, run_stage
 from pathai.store.manifest import read_manifest
 from pathai.verify import verify
-
-
-class Page(HTMLParser):
-    """Elements with attributes, and the text of the table's rows by id."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.rows: dict[str, str] = {}
-        self._row = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        found = {k: v or "" for k, v in attrs}
-        self.tags.append((tag, found))
-        if tag == "tr":
-            self._row = found.get("id", "")
-
-    def handle_data(self, data):
-        self.rows[self._row] = self.rows.get(self._row, "") + data
 
 
 @pytest.fixture(scope="session")
