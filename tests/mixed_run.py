@@ -127,6 +127,7 @@ def _predict(plan: Plan, task: Task, slide_id: str, fate: str) -> None:
         out_of_distribution=foreign,
         abstained=foreign,
         reason="unlike the slides the model was trained on" if foreign else "",
+        top_tiles=(0,),
         encoder="morphology",
         grid_digest="g",
         model_digest="m",

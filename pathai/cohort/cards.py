@@ -53,7 +53,7 @@ def _target_card(target: Json, model: Json) -> dict[str, Any]:
     return {
         **card,
         "question": target["question"],
-        "of": f"{about.name} for {_asked(target)}",
+        "of": f"{about.name[:1].upper()}{about.name[1:]} for {_asked(target)}",
         "means": about.means,
         "figure": about.name,
         "unit": model["unit"],
@@ -81,7 +81,7 @@ def _parts(target: Json) -> str:
         return f"{yes} positive, {no} negative"
     if target["kind"] == "survival":
         return f"{target['n_events']} with the event"
-    return ", ".join(f"{n} {name}" for name, n in (target.get("n_by_class") or {}).items())
+    return ", ".join(f"{name}: {n}" for name, n in (target.get("n_by_class") or {}).items())
 
 
 def _bars(target: Json) -> list[dict[str, Any]]:
@@ -128,7 +128,9 @@ def _said(target: Json, unit: str) -> list[str]:
     """What follows from the figures."""
     name = words().main(target["kind"])
     about, own = figure(name), target["figures"][name]
-    found = [answer(target, unit), *doubts(target), *target["warnings"]]
+    # That a class has few patients stands among the doubts already.
+    warnings = [text for text in target["warnings"] if not text.startswith("class ")]
+    found = [answer(target, unit), *doubts(target), *warnings]
     area = (target["baselines"].get("tissue_area") or {}).get(name)
     if area and None not in (own["low"], own["high"], area["low"], area["high"], area["value"]):
         apart = own["low"] > area["high"] or own["high"] < area["low"]
