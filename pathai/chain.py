@@ -38,9 +38,9 @@ VERSIONS = {
     "cells": 1,
     "train": 2,
     "predict": 2,
-    "findings": 1,
+    "findings": 2,
     "draft": 1,
-    "cohort": 1,
+    "cohort": 2,
 }
 """Raised when the output of a stage changes, so that old results are made again."""
 

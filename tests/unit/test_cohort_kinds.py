@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_each_question_has_a_card_with_its_main_figure_and_the_models_own_page(h
     links = set(re.findall(r'href="([^"#]+evaluation\.html)"', html))
     assert len(links) == 3
     assert all((root / "results" / "cohort" / link).resolve().is_file() for link in links)
-    assert not re.search(r"\bnan\b|\bNone\b", re.sub(r"data:\S+", "", html))
+    assert not re.search(r"\bnan\b|>None<", re.sub(r"data:\S+", "", html))
 
 
 def test_columns_of_the_table_are_those_of_the_answers(rows):
@@ -139,6 +140,44 @@ def test_columns_of_the_table_are_those_of_the_answers(rows):
     cells = list(rows["F1"].values())
     assert None not in cells
     assert rows["F1"]["cancer-cells_value"] == ""
+
+
+def test_the_batch_is_judged_by_patients_that_nothing_was_trained_on(metrics, html):
+    """Of twelve slides four were trained on and two have no tiles; PG has two slides."""
+    for model in ("tumor", "grade", "cancer-cells"):
+        found = metrics["drift"][model]
+        assert (found["n_slides"], found["n_patients"]) == (6, 5)
+        assert sum(found["histogram"]) == 5
+        assert (found["beyond"], found["slides_beyond"], found["verdict"]) == (1, 1, "unknown")
+        assert found["groups"] == []  # one site, one scanner
+    assert html.count("<p>There are too few patients to tell") == 3
+
+
+def test_the_verdict_is_told_by_site(root):
+    """Slides of one of two sites are far off: its row says so, and the other's does not."""
+    from pathai.cohort.drift import drift
+    from pathai.cohort.gather import slide_rows
+    from pathai.cohort.training import Training
+    from pathai.plan import Plan
+    from pathai.store.bundle import read_bundle
+
+    rows = []
+    base = next(r for r in slide_rows(Plan(root / "config.yaml")) if r.row.slide_id == "E1")
+    rng = np.random.default_rng(3)
+    for i in range(60):
+        site = "north" if i % 2 else "south"
+        percentile = rng.uniform(0, 100) if i % 2 else rng.uniform(60, 100)
+        attrs = base.answers["tumor"].model_copy(update={"ood_percentile": percentile})
+        sheet = base.row.model_copy(
+            update={"slide_id": f"X{i}", "patient_id": f"X{i}", "site": site}
+        )
+        rows.append(replace(base, row=sheet, answers={"tumor": attrs}))
+    training = Training(read_bundle(root / "models" / "tumor").spec.data, True, rows)
+    found = drift("tumor", training, rows, 99.0)
+    assert found["verdict"] == "unlike"
+    assert {g["value"]: g["verdict"] for g in found["groups"]} == {
+        "north": "like", "south": "unlike",
+    }  # fmt: skip
 
 
 # --- words -----------------------------------------------------------------------------------
