@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pathai.heads.bag import Bag, SoftmaxMean
 from pathai.heads.base import Head, attend, require_tiles
+from pathai.heads.dropout import Dropout
 
 CACHED = 1024
 """Tiles trained on together: their intermediate values stay in the processor's cache."""
@@ -33,9 +34,7 @@ class AbMil(Head):
 
     def __init__(self, dim: int, width: int, hidden: int = 64, dropout: float = 0.25) -> None:
         super().__init__(dim, width, hidden, dropout)
-        self.embed = nn.Sequential(
-            nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)
-        )
+        self.embed = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(inplace=True), Dropout(dropout))
         self.gated = nn.Linear(hidden, 2 * hidden)
         self.weight = nn.Linear(hidden, 1, bias=False)
         self.classify: nn.Module = nn.Linear(hidden, width)

@@ -12,6 +12,7 @@ from torch.nn.functional import softplus
 from pathai.errors import PathaiError
 from pathai.heads.bag import Bag
 from pathai.heads.base import Head, require_tiles
+from pathai.heads.dropout import Dropout
 from pathai.likelihood import Truth
 
 PACE = 10.0
@@ -55,7 +56,7 @@ class CountMil(Head):
         self.rate = nn.Sequential(
             nn.Linear(dim, hidden),
             nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, width // 2),
         )
         self.scale = nn.Parameter(torch.zeros(width // 2))

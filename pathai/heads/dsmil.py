@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pathai.heads.bag import Bag, SoftmaxMean
 from pathai.heads.base import Head, attend, require_tiles
+from pathai.heads.dropout import Dropout
 
 
 class DsMil(Head):
@@ -32,12 +33,10 @@ class DsMil(Head):
 
     def __init__(self, dim: int, width: int, hidden: int = 64, dropout: float = 0.25) -> None:
         super().__init__(dim, width, hidden, dropout)
-        self.embed = nn.Sequential(
-            nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)
-        )
+        self.embed = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(inplace=True), Dropout(dropout))
         self.score = nn.Linear(hidden, width)
         self.query = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh())
-        self.value = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU())
+        self.value = nn.Sequential(Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU())
         self.classify = nn.Parameter(torch.randn(width, hidden) / math.sqrt(hidden))
         self.bias = nn.Parameter(torch.zeros(width))
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pathai.heads.bag import Bag
 from pathai.heads.base import Head, require_tiles
+from pathai.heads.dropout import Dropout
 
 HEADS = 4
 KERNELS = (7, 5, 3)
@@ -37,9 +38,7 @@ class TransMil(Head):
     def __init__(self, dim: int, outputs: int, hidden: int = 64, dropout: float = 0.25) -> None:
         super().__init__(dim, outputs, hidden, dropout)
         width = -(-hidden // HEADS) * HEADS
-        self.embed = nn.Sequential(
-            nn.Linear(dim, width), nn.ReLU(inplace=True), nn.Dropout(dropout)
-        )
+        self.embed = nn.Sequential(nn.Linear(dim, width), nn.ReLU(inplace=True), Dropout(dropout))
         self.token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.first, self.second = (nn.LayerNorm(width) for _ in range(2))
         self.mix, self.remix = (_Attention(width) for _ in range(2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,12 +15,13 @@ from torch import Tensor
 from pathai.config import Candidate, TrainConfig
 from pathai.errors import PathaiError
 from pathai.heads import HEADS
-from pathai.heads.base import Ensemble, Head, collate, collate_places
+from pathai.heads.base import Ensemble, Head
 from pathai.labels import point, strata
 from pathai.likelihood import Truth
 from pathai.outputs import TargetSpec
 from pathai.task import Target
 from pathai.train.cohort import Cohort
+from pathai.train.shown import shown, together
 
 MAX_BATCH, STEPS_PER_EPOCH = 4, 16
 """Slides per optimizer step: one in cohorts of up to 16 slides, so that these learn at all."""
@@ -211,12 +211,13 @@ def fit(
     model = Ensemble([], *standardization(cohort))
     width, curve = sum(spec.width for spec in specs), np.zeros(0)
     device = place(section)
+    own = Slides(cohort, model.to(device), specs)
+    seen = None if watched is None else Slides(watched, model, specs)
     for member in range(members or section.members):
         with deterministic(section.seed * 1000 + member):
             network: Head = build(cohort.bags.dim, width, settings.hidden, settings.dropout)
-            network, model = network.to(device), model.to(device)
-            trainer = _Trainer(network, model, cohort, specs, settings, section)
-            curve = trainer.run(epochs or section.epochs, watched)
+            trainer = _Trainer(network.to(device), own, settings, section)
+            curve = trainer.run(epochs or section.epochs, seen)
         model.heads.append(network)
     return Fitted(model.to("cpu").eval(), specs, class_shares(cohort), curve)
 
@@ -244,32 +245,47 @@ def batch_size(n: int) -> int:
     return min(max(n // STEPS_PER_EPOCH, 1), MAX_BATCH)
 
 
+class Slides:
+    """Slides on the device as a trainer needs them: standardized tiles, truth and weights."""
+
+    def __init__(self, cohort: Cohort, scales: Ensemble, specs: tuple[TargetSpec, ...]) -> None:
+        self.tiles, self.sizes = shown(cohort.bags, scales), cohort.bags.sizes
+        self.truth = Truth(
+            specs,
+            torch.from_numpy(cohort.truth.transpose(1, 0, 2).copy()),
+            torch.from_numpy(self.sizes),
+            torch.from_numpy(slide_weights(cohort)),
+        ).to(scales.mean.device)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def together(self, rows: Tensor, max_tiles: int = 0) -> list[Tensor]:
+        """Slides int64[n] in groups that a head sees at once."""
+        sizes = self.sizes[rows.numpy()]
+        sizes = np.minimum(sizes, max_tiles) if max_tiles else sizes
+        return [rows[group] for group in together(sizes.tolist())]
+
+
 class _Trainer:
     """AdamW with a short warm-up and a cosine decay, one batch of slides after another."""
 
     def __init__(
         self,
         head: Head,
-        scales: Ensemble,
-        cohort: Cohort,
-        specs: tuple[TargetSpec, ...],
+        own: Slides,
         settings: Settings,
         section: TrainConfig,
     ) -> None:
-        self.head, self.scales, self.cohort, self.specs = head, scales, cohort, specs
-        self.section, self.weights = section, slide_weights(cohort)
-        self.device = scales.mean.device
+        self.head, self.own, self.section = head, own, section
+        self.rate = settings.learning_rate
         self.optimizer = torch.optim.AdamW(
-            head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay,
-            fused=True,
-        )  # fmt: skip
-        self.batch = batch_size(len(cohort))
-        steps = section.epochs * math.ceil(len(cohort) / self.batch)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: min(1, (step + 1) / (0.1 * steps)) * _cosine(step / steps)
+            head.parameters(), self.rate, weight_decay=settings.weight_decay, fused=True
         )
+        self.batch, self.step = batch_size(len(own)), 0
+        self.steps = section.epochs * math.ceil(len(own) / self.batch)
 
-    def run(self, epochs: int, watched: Cohort | None) -> Floats:
+    def run(self, epochs: int, watched: Slides | None) -> Floats:
         curve: list[float] = []
         for _ in range(epochs):
             self.epoch()
@@ -282,59 +298,43 @@ class _Trainer:
     def epoch(self) -> None:
         """Show every bag once, in random order."""
         self.head.train()
-        for rows in torch.split(torch.randperm(len(self.cohort)), self.batch):
-            x, mask, place, truth = self.batch_of(self.cohort, rows.numpy(), self.weights)
+        for rows in torch.split(torch.randperm(len(self.own)), self.batch):
             self.optimizer.zero_grad()
-            with self.lighter():
-                loss = self.head.loss(x, mask, truth, place).mean()
-            if not torch.isfinite(loss):
-                raise PathaiError("E184", "the loss is not finite", "lower train.learning_rate")
-            loss.backward()  # type: ignore[no-untyped-call]
+            for part in self.own.together(rows, self.section.max_tiles):
+                x, mask, place = self.own.tiles.batch(part, self.section.max_tiles)
+                with self.lighter():
+                    each = self.head.loss(x, mask, self.own.truth.take(part), place)
+                loss = each.sum() / len(rows)
+                if not torch.isfinite(loss):
+                    raise PathaiError("E184", "the loss is not finite", "lower train.learning_rate")
+                loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.param_groups[0]["lr"] = self.rate * pace(self.step, self.steps)
             self.optimizer.step()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # a fused step is not seen by it
-                self.schedule.step()
+            self.step += 1
 
     @torch.inference_mode()
-    def loss_of(self, watched: Cohort) -> float:
-        """Mean weighted loss, one bag at a time, without dropout."""
+    def loss_of(self, watched: Slides) -> float:
+        """Mean weighted loss, without dropout."""
         self.head.eval()
-        weights, total = slide_weights(watched), 0.0
-        for i in range(len(watched)):
-            x, mask, place, truth = self.batch_of(watched, np.array([i]), weights)
+        total = 0.0
+        for part in watched.together(torch.arange(len(watched))):
+            x, mask, place = watched.tiles.batch(part)
             with self.lighter():
                 outputs, _ = self.head(x, mask, place)
-            total += float(truth.loss(outputs.float()))
+            total += float(watched.truth.take(part).loss(outputs.float()).sum())
         return total / len(watched)
-
-    def batch_of(
-        self, cohort: Cohort, rows: Ints, weights: Floats
-    ) -> tuple[Tensor, Tensor, Tensor | None, Truth]:
-        bags = [cohort.bags[i] for i in rows]
-        places = [cohort.bags.place(i) for i in rows]
-        if self.section.max_tiles and self.head.training:
-            kept = [torch.randperm(len(b))[: self.section.max_tiles].sort().values for b in bags]
-            bags = [b[k] for b, k in zip(bags, kept, strict=True)]
-            places = [p if p is None else p[k] for p, k in zip(places, kept, strict=True)]
-        x, mask = collate([self.scales.standardize(b.to(self.device)) for b in bags])
-        place = collate_places([p.to(self.device) for p in places if p is not None])
-        truth = Truth(
-            self.specs,
-            torch.from_numpy(cohort.truth[:, rows].transpose(1, 0, 2)).to(self.device),
-            torch.from_numpy(cohort.bags.sizes[rows]).to(self.device),
-            torch.from_numpy(weights[rows]).to(self.device),
-        )
-        return x, mask.to(self.device), place, truth
 
     def lighter(self) -> AbstractContextManager[object]:
         """Half precision of the matrix products, where asked for or on a GPU."""
-        wanted = self.section.precision
-        half = wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda")
-        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
+        wanted, device = self.section.precision, self.own.truth.values.device.type
+        half = wanted == "bf16" or (wanted == "auto" and device == "cuda")
+        return torch.autocast(device, torch.bfloat16) if half else nullcontext()
 
 
-def _cosine(done: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+def pace(step: int, steps: int) -> float:
+    """Share of the learning rate at a step: a tenth of warm-up, then a cosine."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+    return min(1, (step + 1) / (0.1 * steps)) * cosine
 
 
 @torch.inference_mode()

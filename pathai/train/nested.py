@@ -36,8 +36,10 @@ Ints = NDArray[np.intp]
 
 MIN_TO_CHOOSE = 20
 """Patients of a training part below which nothing is chosen: inner folds would choose by chance."""
-WORTH_A_PROCESS = 2e9
-"""Tile values shown to heads, from which on starting processes pays."""
+WORTH_A_PROCESS = 20.0
+"""Seconds of fitting, about, from which on starting processes pays."""
+VALUE_S, SLIDE_S = 2e-8, 5e-4
+"""Seconds, about, for each tile value and each slide that a head is shown."""
 SAY_S = 5.0
 
 
@@ -263,9 +265,13 @@ class Crew:
     def _worth(self, jobs: Sequence[Job]) -> bool:
         if place(self.section) != "cpu" or len(jobs) < 2 or threads() < 2:
             return False
-        sizes = self.cohort.bags.sizes
-        shown = sum(sizes[list(job.train)].sum() * job.epochs * job.members for job in jobs)
-        return bool(shown * self.cohort.bags.dim > WORTH_A_PROCESS)
+        sizes, dim = self.cohort.bags.sizes, self.cohort.bags.dim
+
+        def seconds(job: Job) -> float:
+            once = VALUE_S * dim * sizes[list(job.train)].sum() + SLIDE_S * len(job.train)
+            return float(once * job.epochs * job.members)
+
+        return sum(map(seconds, jobs)) > WORTH_A_PROCESS
 
     def _path(self, job: Job) -> Path | None:
         if self.scratch is None:

@@ -36,6 +36,9 @@ from pathai.train.nested import Nested, cross_validate
 from pathai.train.shipped import from_nested
 
 QUICK = TrainConfig(folds=3, inner_folds=0, epochs=4, hidden=16, members=1)
+LEARN = TrainConfig(
+    folds=3, inner_folds=0, epochs=20, hidden=32, members=1, ensemble="folds"
+)  # no model is shipped, so none is fitted to all slides
 
 
 def cohort(patients: int, tmp_path: Path, per_patient: int = 1) -> Cohort:
@@ -51,7 +54,7 @@ def answers(given: Cohort, section: TrainConfig, head: str = "abmil") -> tuple[N
 @pytest.mark.parametrize("head", ["abmil", "mean"])
 def test_a_planted_signal_is_learned_out_of_fold(head: str, tmp_path: Path) -> None:
     given = cohort(24, tmp_path)
-    section = TrainConfig(folds=3, inner_folds=0, epochs=30, hidden=64, members=1)
+    section = LEARN.model_copy(update={"epochs": 30, "hidden": 64})
     _, held = answers(given, section, head)
     assert auroc(held.labels == 1, held.prob[:, 1]) > 0.9
 
@@ -64,7 +67,7 @@ def test_random_labels_give_half_but_a_leak_is_caught() -> None:
     labels = np.repeat(rng.permutation(np.repeat([0.0, 1.0], 12)), 2)
     honest = cohort_of(bags, labels, [f"p{i // 2:02d}" for i in range(48)])
     leaking = replace(honest, patients=tuple(f"s{i:02d}" for i in range(48)))
-    section = TrainConfig(folds=3, inner_folds=2, epochs=12, hidden=32, members=1)
+    section = LEARN.model_copy(update={"inner_folds": 2, "epochs": 12})
     areas = [auroc(labels == 1, answers(c, section)[1].prob[:, 1]) for c in (honest, leaking)]
     low, high = auroc_interval(areas[0], 12, 12)
     assert low <= 0.5 <= high
@@ -188,7 +191,7 @@ def test_half_precision_changes_little(tmp_path: Path) -> None:
 
 def test_some_tiles_of_each_slide_suffice_when_asked(tmp_path: Path) -> None:
     given = cohort(24, tmp_path)
-    section = TrainConfig(folds=3, inner_folds=0, epochs=30, hidden=32, members=1, max_tiles=15)
+    section = LEARN.model_copy(update={"epochs": 30, "max_tiles": 15})
     _, held = answers(given, section)
     assert auroc(held.labels == 1, held.prob[:, 1]) > 0.8
 
@@ -348,8 +351,7 @@ def test_covariates_are_heard() -> None:
     with tempfile.TemporaryDirectory() as folder:
         given = gather(task, rows, store.get, about, 0, Path(folder)).cohort
         assert given.bags.dim == DIM + 1
-        section = TrainConfig(folds=3, inner_folds=0, epochs=20, hidden=16, members=1)
-        _, held = answers(given, section, "mean")
+        _, held = answers(given, LEARN, "mean")
     known = [i for i in range(40) if i not in (4, 7)]
     assert auroc(held.labels[known] == 1, held.prob[known, 1]) > 0.95
     assert np.isfinite(held.prob).all()
@@ -397,8 +399,7 @@ def answer(kind: str, part: float, tiles: int, chance: np.random.Generator) -> t
 @pytest.mark.parametrize("kind", ["ordinal", "regression", "count", "ratio", "survival"])
 def test_every_kind_of_question_is_learned_out_of_fold(kind: str) -> None:
     given = planted(kind, 60, 3)
-    section = TrainConfig(folds=3, inner_folds=0, epochs=20, hidden=32, members=1)
-    _, held = answers(given, section, "count" if kind == "count" else "mean")
+    _, held = answers(given, LEARN, "count" if kind == "count" else "mean")
     truth, said = point(held.target, held.truth), held.value
     if kind == "ordinal":
         said = held.prob @ np.arange(4)
@@ -433,8 +434,7 @@ def test_several_questions_share_a_head_and_some_answers_may_be_missing() -> Non
     truth = np.concatenate([first.truth, second.truth])
     truth[1, ::4] = np.nan
     both = replace(first, targets=(first.targets[0], second.targets[0]), truth=truth)
-    section = TrainConfig(folds=3, inner_folds=0, epochs=30, hidden=32, members=1)
-    found = cross_validate(both, "mean", section)
+    found = cross_validate(both, "mean", LEARN.model_copy(update={"epochs": 30}))
     one, two = held_out(both, found, "temperature")
     assert (len(one.value), len(two.value)) == (40, 30)
     share = two.truth[:, 0] / two.truth[:, 1]
@@ -447,7 +447,7 @@ def test_musk1_is_learned(test_data: Path) -> None:
     """A public data set: 92 molecules, 5 folds; the mean published AUC is around 0.9."""
     given = musk(test_data)
     assert np.bincount(given.strata).tolist() == [45, 47]
-    _, held = answers(given, TrainConfig(folds=5, inner_folds=0, epochs=30, members=1))
+    _, held = answers(given, LEARN.model_copy(update={"folds": 5}))
     numbers = binary_metrics(held.labels == 1, held.prob[:, 1], list(held.patients))
     assert numbers["auroc"]["low"] > 0.75
     assert numbers["brier"]["high"] < 0.25
