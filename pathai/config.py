@@ -135,10 +135,10 @@ class Candidate(Section):
     """One setting to be tried on inner folds; what is not given is as in ``train``."""
 
     head: str = Field("", description="default: the task's")
-    hidden: int | None = Field(None, ge=1)
-    dropout: Fraction | None = None
-    learning_rate: float | None = Field(None, gt=0)
-    weight_decay: float | None = Field(None, ge=0)
+    hidden: int | None = Field(None, ge=1, description="as `train.hidden`")
+    dropout: Fraction | None = Field(None, description="as `train.dropout`")
+    learning_rate: float | None = Field(None, gt=0, description="as `train.learning_rate`")
+    weight_decay: float | None = Field(None, ge=0, description="as `train.weight_decay`")
 
 
 class TrainConfig(Section):

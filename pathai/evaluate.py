@@ -89,7 +89,7 @@ def evaluate(
         if unit == "patient":
             found, baselines, columns = by_patient(found, baselines, columns)
         numbers = report(
-            found, baselines=baselines, columns=columns, alpha=alpha, method="the model's own",
+            found, baselines=baselines, columns=columns, alpha=alpha, method="",
             seed=seed,
         )  # fmt: skip
         asked = {"question": state.target.question, "column": state.target.label}

@@ -38,7 +38,7 @@ class Scored:
     patients : tuple of str, length m
         Patient of each unit.
     prob, raw : float64[m, C]
-        Classes: probabilities after and before calibration.
+        Classes: probabilities after calibration, and before where that is of interest.
     sets : bool[m, C]
         Classes: the conformal set.
     value, low, high : float64[m]
@@ -125,7 +125,7 @@ def answered(
         prob = np.array([answer.prob for answer in answers])
         prob = prob / prob.sum(axis=1, keepdims=True)  # answers are stored with six digits
         sets = np.array([[c in answer.set for c in target.classes] for answer in answers])
-        return replace(scored, prob=prob, raw=prob, sets=sets)
+        return replace(scored, prob=prob, sets=sets)
     if target.kind == "survival":
         alive = np.array([answer.prob[0] for answer in answers])
         risks = np.array([answer.risk for answer in answers], float)
@@ -179,7 +179,7 @@ def report(
             who,
             target.classes,
             ordinal=target.kind == "ordinal",
-            raw=one.raw,
+            raw=one.raw if len(one.raw) else None,
             calibration_method=method,
             sets=one.sets,
             alpha=alpha,

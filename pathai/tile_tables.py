@@ -39,15 +39,22 @@ def with_tables(folder: SlideFolder, features: Features, detectors: Sequence[str
 
 
 def counts(features: Features, cells: Cells) -> NDArray[np.float64]:
-    """Nuclei float64[N, C] of each class with their center in the tile; tiles may overlap."""
+    """Nuclei float64[N, C] of each class with their center in the tile; tiles may overlap.
+
+    A tile reaches from its edge up to that of the next one, which it does not contain. The edges
+    are the exact ones and not the whole pixels that are read, so that a nucleus between two tiles
+    that touch belongs to one of them, and tiles without overlap never count one twice.
+    """
     out = np.zeros((len(features.x), len(cells.attrs.classes)))
     order = np.argsort(cells.xy_px0[:, 1], kind="stable")
     x, y, kind = cells.xy_px0[order, 0], cells.xy_px0[order, 1], cells.class_[order]
-    width, height = features.size_px0
-    first = np.searchsorted(y, features.xy_px0[:, 1])
-    last = np.searchsorted(y, features.xy_px0[:, 1] + height)
-    for i, left in enumerate(features.xy_px0[:, 0]):
-        inside = (x[first[i] : last[i]] >= left) & (x[first[i] : last[i]] < left + width)
-        mine = kind[first[i] : last[i]][inside]
-        out[i] = np.bincount(mine, minlength=out.shape[1])
+    strides = features.attrs.tile_px / features.attrs.stride_px  # edge of a tile
+    step = features.size_px0.astype(float) / strides
+    place = features.places[:, ::-1]
+    (left, top), (right, bottom) = (place * step).T, ((place + strides) * step).T
+    first, last = np.searchsorted(y, top), np.searchsorted(y, bottom)
+    for i in range(len(out)):
+        row = slice(first[i], last[i])
+        inside = (x[row] >= left[i]) & (x[row] < right[i])
+        out[i] = np.bincount(kind[row][inside], minlength=out.shape[1])
     return out

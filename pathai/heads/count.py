@@ -18,6 +18,9 @@ PACE = 10.0
 """How much faster than weights scale and dispersion are learned. The optimizer's steps are equal
 for all parameters, but a weight goes some hundredths and these single numbers some units."""
 
+LEAST = 1e-12
+"""Added to every rate, so that a bag without cells has shares and a logarithm too."""
+
 
 class CountMil(Head):
     r"""Rates of tiles that add up, learned from the counts of slides alone.
@@ -88,13 +91,13 @@ class CountMil(Head):
 
     def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Outputs float[2 T] and attention float[N] of a bag read in chunks."""
-        rate = torch.cat([self._rates(x) for x in bag])  # [N, T]
+        rate = bag.each(self._rates, len(self.scale))  # [N, T]
         total = rate.double().sum(dim=0)
         outputs = self._outputs((total / bag.n_tiles).float()[None])[0]
         return outputs, (rate / total.float()).mean(dim=1)
 
     def _rates(self, x: Tensor) -> Tensor:
-        return torch.exp(PACE * self.scale) * softplus(self.rate(x))
+        return torch.exp(PACE * self.scale) * (softplus(self.rate(x)) + LEAST)
 
     def _outputs(self, mean: Tensor) -> Tensor:
         """Mean rates float[B, T] and the dispersions, target by target: float[B, 2 T]."""

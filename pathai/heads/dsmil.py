@@ -62,7 +62,7 @@ class DsMil(Head):
         """Outputs float[C] and attention float[N] of a bag read twice, in chunks."""
         most, critical = self._critical(bag)
         chosen = self.query(critical) / math.sqrt(critical.shape[1])  # [C, H]
-        pooled = SoftmaxMean()
+        pooled = SoftmaxMean(bag, *self.classify.shape)
         for x in bag:
             h = self.embed(x)
             pooled.add(self.query(h) @ chosen.T, self.value(h))
@@ -71,11 +71,11 @@ class DsMil(Head):
 
     def _critical(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Largest score float[C] of each output, and the embedding float[C, H] of its tile."""
-        best, found = [], []
+        best = self.bias.new_full(self.bias.shape, float("-inf"))
+        tile: Tensor = self.classify  # of the right shape, and replaced by the first chunk
         for x in bag:
             h = self.embed(x)
             most, at = self.score(h).max(dim=0)
-            best.append(most)
-            found.append(h[at])
-        most, part = torch.stack(best).max(dim=0)  # the first of equals, as in ``forward``
-        return most, torch.stack(found)[part, torch.arange(len(part))]
+            tile = torch.where((most > best)[:, None], h[at], tile)  # the first of equals
+            best = torch.maximum(best, most)
+        return best, tile

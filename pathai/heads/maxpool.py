@@ -42,7 +42,8 @@ class MaxPool(Head):
 
     def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Outputs float[C] and attention float[N] of a bag read in chunks."""
-        each = torch.cat([self.classify(self.embed(x)) for x in bag])  # [N, C]
+        width = self.classify.out_features
+        each = bag.each(lambda x: self.classify(self.embed(x)), width)  # [N, C]
         outputs, first = each.max(dim=0)
-        share = torch.bincount(first, minlength=bag.n_tiles) / len(outputs)
+        share = torch.bincount(first, minlength=bag.n_tiles) / width
         return outputs, share.float()

@@ -42,6 +42,5 @@ class MeanPool(Head):
 
     def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Outputs float[C] and attention float[N] of a bag read in chunks."""
-        total = torch.stack([self.embed(x).double().sum(dim=0) for x in bag]).sum(dim=0)
-        pooled = (total / bag.n_tiles).float()
+        pooled = bag.mean(self.embed)
         return self.classify(pooled), pooled.new_full((bag.n_tiles,), 1 / bag.n_tiles)

@@ -37,6 +37,8 @@ def grain_of(view: Overview) -> Grain:
     rows = BLOCK * view.zoom
     for top in range(0, height, BAND):  # in bands that fit a processor's cache
         band = view.fine[top * rows : (top + BAND) * rows + 1, :, 1].astype(np.int16)
+        if len(band) < 3:  # a last band of one or two rows has no row between two others
+            band = np.pad(band, ((0, 3 - len(band)), (0, 0)), mode="edge")
         above, here, below = band[:-2:2], band[1:-1:2], band[2::2]
         bend = 2 * here - above - below
         fine = np.abs(2 * bend[:, 1:-1:2] - bend[:, :-2:2] - bend[:, 2::2])

@@ -210,11 +210,12 @@ def fit(
     check_head(settings.head, build, cohort.targets)
     model = Ensemble([], *standardization(cohort))
     width, curve = sum(spec.width for spec in specs), np.zeros(0)
-    place = _device(section)
+    device = place(section)
     for member in range(members or section.members):
         with deterministic(section.seed * 1000 + member):
             network: Head = build(cohort.bags.dim, width, settings.hidden, settings.dropout)
-            trainer = _Trainer(network.to(place), model.to(place), cohort, specs, settings, section)
+            network, model = network.to(device), model.to(device)
+            trainer = _Trainer(network, model, cohort, specs, settings, section)
             curve = trainer.run(epochs or section.epochs, watched)
         model.heads.append(network)
     return Fitted(model.to("cpu").eval(), specs, class_shares(cohort), curve)
@@ -229,7 +230,8 @@ def check_head(name: str, head: type[Head], targets: Sequence[Target]) -> None:
         raise PathaiError("E184", message, "choose another head in the task")
 
 
-def _device(section: TrainConfig) -> str:
+def place(section: TrainConfig) -> str:
+    """Where to train: as the configuration says, or on a free GPU where there is one."""
     if section.device != "auto":
         return section.device
     from pathai.encoders.device import device

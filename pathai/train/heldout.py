@@ -161,13 +161,14 @@ def _curve(prob: Floats, labels: Ints, who: Sequence[str]) -> Isotonic:
 
 
 def states(
-    held: Sequence[HeldOut], found: Nested, priors: Sequence[Floats], calibration: str
+    held: Sequence[HeldOut], priors: Sequence[Floats], calibration: str
 ) -> tuple[TargetState, ...]:
     """Calibration and conformal scores of the shipped model, from all held-out answers."""
-    return tuple(_state(one, priors[t], calibration) for t, one in enumerate(held))
+    return tuple(state_of(one, priors[t], calibration) for t, one in enumerate(held))
 
 
-def _state(one: HeldOut, prior: Floats, calibration: str) -> TargetState:
+def state_of(one: HeldOut, prior: Floats, calibration: str) -> TargetState:
+    """Calibration and conformal scores of one question; ``prior`` is the log share of classes."""
     target = one.target.model_validate(one.target.model_dump(include=set(Target.model_fields)))
     if not target.has_classes:
         value = point(target, one.truth)

@@ -91,15 +91,17 @@ def _fold(found: Nested, one: HeldOut, f: int, task: Task) -> dict[str, Any]:
 
 
 def constant(one: HeldOut) -> Floats:
-    """What the training part's mean says of each slide: shares float64[m, C], or a value [m]."""
+    """One answer for all slides: shares float64[m, C] of the classes, or a value [m].
+
+    It is the mean over the folds of what their training parts say. Each fold's own would rank the
+    folds, and so seem to know something, or worse than nothing.
+    """
     if one.target.has_classes:
-        shares: Floats = np.exp(one.offset)
-        return shares
+        shares: Floats = np.exp(one.offset).mean(axis=0)
+        return np.tile(shares / shares.sum(), (len(one.fold), 1))
     value = goal(one.target, one.truth)
-    out = np.empty(len(value))
-    for f in np.unique(one.fold):
-        out[one.fold == f] = value[one.fold != f].mean()
-    return out
+    parts = [value[one.fold != f].mean() for f in np.unique(one.fold)]
+    return np.full(len(value), np.mean(parts))
 
 
 def by_area(one: HeldOut, area: Floats) -> Floats:

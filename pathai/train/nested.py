@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,13 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.config import TrainConfig
+from pathai.encoders.device import threads
 from pathai.errors import PathaiError
 from pathai.outputs import TargetSpec
 from pathai.processes import die_with_parent
 from pathai.stats import grouped_folds, site_folds
 from pathai.store.manifest import write_atomic
 from pathai.train.cohort import Cohort
-from pathai.train.fitting import Fitted, Settings, fit, outputs_of
+from pathai.train.fitting import Fitted, Settings, fit, outputs_of, place
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -261,9 +261,7 @@ class Crew:
             yield running[future], future.result()
 
     def _worth(self, jobs: Sequence[Job]) -> bool:
-        from pathai.train.fitting import _device
-
-        if _device(self.section) != "cpu" or len(jobs) < 2 or processes() < 2:
+        if place(self.section) != "cpu" or len(jobs) < 2 or threads() < 2:
             return False
         sizes = self.cohort.bags.sizes
         shown = sum(sizes[list(job.train)].sum() * job.epochs * job.members for job in jobs)
@@ -303,11 +301,6 @@ def crew(cohort: Cohort, section: TrainConfig, scratch: Path | None) -> Iterator
             run.pool.shutdown(cancel_futures=True)
 
 
-def processes() -> int:
-    """Processor cores that this job may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _digest(cohort: Cohort, section: TrainConfig) -> str:
     total = sha256(section.model_dump_json(exclude={"tasks"}).encode())
     for array in (*cohort.moments, cohort.truth, cohort.bags.sizes):
@@ -321,7 +314,7 @@ def _pool(cohort: Cohort, section: TrainConfig, scratch: Path) -> ProcessPoolExe
     cohort.bags.save(scratch)  # what came from a file of this folder lies there already
     shared = replace(cohort, bags=None)  # type: ignore[arg-type]
     return ProcessPoolExecutor(
-        processes(), multiprocessing.get_context("spawn"), _start, (shared, section, str(scratch))
+        threads(), multiprocessing.get_context("spawn"), _start, (shared, section, str(scratch))
     )
 
 

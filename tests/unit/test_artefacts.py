@@ -29,7 +29,7 @@ from pathai.testing.truth import Truth
 from pathai.tiling import require_tissue
 from pathai.tissue import Overview, examine, overview, tissue_map
 from pathai.tissue.blur import edge_width
-from pathai.tissue.grain import box_mean
+from pathai.tissue.grain import box_mean, grain_of
 from pathai.tissue.parts import Parts, closed, dilated, without_small_holes
 from pathai.units import Box, Mpp, Size
 
@@ -257,3 +257,22 @@ def test_box_mean_is_that_of_scipy() -> None:
     for radius in (1, 2):
         wanted = ndimage.uniform_filter(image, 2 * radius + 1, mode="nearest")
         assert np.abs(box_mean(image, radius) - wanted).max() < 1e-5
+
+
+@pytest.mark.parametrize("zoom", [1, 4])
+@pytest.mark.parametrize("beyond", [1, 2])
+def test_a_last_band_of_a_few_rows_has_a_grain_too(zoom: int, beyond: int) -> None:
+    """Slides whose height lies just above a multiple of the bands'."""
+    height = 2 * zoom * 32 + beyond
+    fine = np.random.default_rng(0).integers(0, 255, (height + 60, 24, 3), dtype=np.uint8)
+
+    def of(rows: int) -> np.ndarray:
+        small = np.zeros((-(-rows // zoom), 24 // zoom, 3), np.uint8)
+        valid = np.ones(small.shape[:2], np.float32)
+        grain = grain_of(Overview(small, valid, 16.0, Mpp(8, 8), fine=fine[:rows], zoom=zoom))
+        return np.stack([grain.slope, grain.finest])
+
+    short, tall = of(height), of(height + 60)
+    assert short.shape[1] == 33
+    assert np.isfinite(short).all()
+    assert np.array_equal(short[:, :32], tall[:, :32])

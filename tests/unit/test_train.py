@@ -13,6 +13,8 @@ from mil_cases import ATTRS, DIM, TUMOR, about, cohort_of, features, musk, row, 
 from pathai.answers import value_and_spread
 from pathai.config import Candidate, TrainConfig
 from pathai.errors import PathaiError
+from pathai.heads import HEADS
+from pathai.heads.base import Ensemble
 from pathai.labels import point
 from pathai.sheet import SheetRow
 from pathai.stats import auroc, auroc_interval, binary_metrics, concordance
@@ -27,9 +29,11 @@ from pathai.train.fitting import (
     outputs_of,
     slide_weights,
     standardization,
+    target_specs,
 )
 from pathai.train.heldout import HeldOut, held_out
 from pathai.train.nested import Nested, cross_validate
+from pathai.train.shipped import from_nested
 
 QUICK = TrainConfig(folds=3, inner_folds=0, epochs=4, hidden=16, members=1)
 
@@ -167,6 +171,7 @@ def test_processes_give_the_same_bits(tmp_path: Path, monkeypatch: pytest.Monkey
     given, section = cohort(12, tmp_path), QUICK
     alone = cross_validate(given, "abmil", section)
     monkeypatch.setattr(room, "WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(room, "threads", lambda: 2)
     together = cross_validate(given, "abmil", section, tmp_path / "scratch")
     for one, two in zip(alone.folds, together.folds, strict=True):
         np.testing.assert_array_equal(one.outputs, two.outputs)
@@ -446,3 +451,35 @@ def test_musk1_is_learned(test_data: Path) -> None:
     numbers = binary_metrics(held.labels == 1, held.prob[:, 1], list(held.patients))
     assert numbers["auroc"]["low"] > 0.75
     assert numbers["brier"]["high"] < 0.25
+
+
+@pytest.mark.parametrize("kind", ["regression", "count", "ratio"])
+def test_models_of_the_folds_are_averaged_on_one_scale(kind: str) -> None:
+    """Each fold has its own unit; their outputs are brought to that of all patients first."""
+    given = planted(kind, 24, 2)
+    head = "count" if kind == "count" else "mean"
+    section = QUICK.model_copy(update={"ensemble": "folds"})
+    found = cross_validate(given, head, section)
+    task = Task.model_validate({**given.targets[0].model_dump(), "head": head})
+    shipped = from_nested(task, given, found, held_out(given, found, "temperature"), section)
+    tiles, outputs, own = given.bags[3], [], []
+    for network, arrays, fold in zip(shipped.networks, found.models, found.folds, strict=True):
+        heads = [HEADS.load(head)(given.bags.dim, fold.specs[0].width, 16, 0.25)]
+        model = Ensemble(heads, torch.zeros(given.bags.dim), torch.ones(given.bags.dim)).eval()
+        model.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
+        raw = model.answer(tiles)[0].double().numpy()
+        own.append(float(value_and_spread(fold.specs[0], raw[None], [len(tiles)])[0][0]))
+        outputs.append(raw * np.array(network.stretch) + np.array(network.shift))
+    common = target_specs(given)[0]
+    alone = [float(value_and_spread(common, o[None], [len(tiles)])[0][0]) for o in outputs]
+    np.testing.assert_allclose(alone, own, rtol=1e-5)
+    assert len({round(value, 3) for value in own}) == 3
+
+
+def test_folds_of_a_survival_task_cannot_be_averaged() -> None:
+    given = planted("survival", 24, 2)
+    section = QUICK.model_copy(update={"ensemble": "folds"})
+    found = cross_validate(given, "mean", section)
+    task = Task.model_validate(given.targets[0].model_dump())
+    with pytest.raises(PathaiError, match="E184: the folds of a survival task"):
+        from_nested(task, given, found, held_out(given, found, "temperature"), section)
