@@ -128,9 +128,7 @@ def _said(target: Json, unit: str) -> list[str]:
     """What follows from the figures."""
     name = words().main(target["kind"])
     about, own = figure(name), target["figures"][name]
-    # That a class has few patients stands among the doubts already.
-    warnings = [text for text in target["warnings"] if not text.startswith("class ")]
-    found = [answer(target, unit), *doubts(target), *warnings]
+    found = [answer(target, unit), *doubts(target), *target["warnings"]]
     area = (target["baselines"].get("tissue_area") or {}).get(name)
     if area and None not in (own["low"], own["high"], area["low"], area["high"], area["value"]):
         apart = own["low"] > area["high"] or own["high"] < area["low"]
