@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"<!-- (\w+): begin -->\n.*?<!-- \1: end -->", re.DOTALL)
-PAGES = ("README.md", "docs/stages.md", "docs/encoders-own.md")
+PAGES = ("README.md", "docs/stages.md", "docs/encoders-own.md", "docs/counting.md")
 
 
 def read(name: str) -> dict:
@@ -149,7 +149,57 @@ def encoders() -> str:
     return "\n".join(lines)
 
 
-PARTS = {"figures": figures, "tiles": tiles, "encoders": encoders}
+def counting() -> str:
+    """Markdown tables of counts that were learned from slide counts alone."""
+    found = read("counting")
+    cohort, tasks = found["cohort"], found["tasks"]
+    low, _, median, _, high = cohort["cancer_nuclei_quartiles"]
+    few, many = cohort["side_px"]
+    lines = [
+        f"{cohort['patients']} patients, one synthetic slide each ({few:,} to {many:,} px a side "
+        f"at 0.5 µm/px, {cohort['tiles']:,} tiles in all); {cohort['without_cancer']} have no "
+        f"cancer, the others {low:.0f} to {high:.0f} cancer nuclei (median {median:.0f}). All "
+        "figures are out of fold, with 95 % intervals over patients.",
+        "",
+        "| features | error of the slide's count | intervals that hold the truth (promised: 90 %) "
+        "| tiles' shares and true counts: Pearson | Spearman |",
+        "|---|---|---|---|---|",
+    ]
+    counts = [row for row in tasks.values() if "tiles" in row]
+    for name, row in tasks.items():
+        if "tiles" in row:
+            lines.append(
+                f"| {name.removeprefix('cancer-cells-').replace('-table', ' and nuclei per tile')}"
+                f" | {share(row['figures']['mape'])} | {share(row['intervals']['coverage'])} | "
+                f"{between(row['tiles']['pearson'])} | {between(row['tiles']['spearman'])} |"
+            )
+    for name, words in (("tissue_area", "tissue area alone"), ("constant", "a constant")):
+        lines.append(f"| {words} | {share(counts[0]['baselines'][name]['mape'])} | | | |")
+    lines += [
+        "",
+        "Error: mean absolute difference as a share of the true count, over slides with cancer. "
+        "Tumor cellularity, the share of cancer among all nuclei, from two counts per slide:",
+        "",
+        "| features | mean absolute error | tissue area alone | a constant | intervals that hold "
+        "the truth |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in tasks.items():
+        if "tiles" not in row:
+            each = (row["figures"], row["baselines"]["tissue_area"], row["baselines"]["constant"])
+            cells = " | ".join(share(figures["mae"]) for figures in each)
+            what = name.removeprefix("cellularity-")
+            lines.append(f"| {what} | {cells} | {share(row['intervals']['coverage'])} |")
+    lines += [
+        "",
+        f"Processor: {found['machine']['processor']}, one thread. From "
+        "`benchmarks/results/counting.json`, written by `benchmarks/counting.py`; this block by "
+        "`docs/figures.py`.",
+    ]
+    return "\n".join(lines)
+
+
+PARTS = {"figures": figures, "tiles": tiles, "encoders": encoders, "counting": counting}
 
 
 def renewed(text: str) -> str:
