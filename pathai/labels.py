@@ -121,6 +121,19 @@ def strata(target: Target, truth: Floats) -> Ints:
     return part
 
 
+def needed(target: Target, truth: Floats) -> tuple[Ints, dict[int, str]]:
+    """Part of each slide intp[n], and by name the parts without which nothing is learned.
+
+    Every class; an event; or any value.
+    """
+    part = strata(target, truth)
+    if target.has_classes:
+        return part, dict(enumerate(target.classes))
+    if target.kind == "survival":
+        return part, {1: "1 (event)"}
+    return np.minimum(part, 0), {0: "a value"}
+
+
 def read_covariates(task: Task, labels: Labels) -> tuple[float, ...]:
     """What the sheet says beside the slide; NaN where it says nothing.
 

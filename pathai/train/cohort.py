@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.labels import is_blank, read_covariates, read_truth, strata
+from pathai.labels import is_blank, needed, read_covariates, read_truth, strata
 from pathai.sheet import SheetRow
 from pathai.store.bundle import TrainingData, hash_id
 from pathai.store.records import Features, FeaturesAttrs
@@ -286,13 +286,7 @@ def _one_label_per_patient(task: Task, found: list[_Found]) -> None:
 def _enough_patients(task: Task, cohort: Cohort) -> None:
     who = np.asarray(cohort.patients, str)
     for target, truth in zip(cohort.targets, cohort.truth, strict=True):
-        part = strata(target, truth)
-        if target.has_classes:
-            wanted = dict(enumerate(target.classes))
-        elif target.kind == "survival":
-            wanted = {1: "1 (event)"}
-        else:
-            part, wanted = np.where(part >= 0, 0, -1), {0: "a value"}
+        part, wanted = needed(target, truth)
         for index, name in wanted.items():
             n = len(np.unique(who[part == index]))
             if n < MIN_PATIENTS:

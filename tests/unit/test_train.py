@@ -474,12 +474,3 @@ def test_models_of_the_folds_are_averaged_on_one_scale(kind: str) -> None:
     alone = [float(value_and_spread(common, o[None], [len(tiles)])[0][0]) for o in outputs]
     np.testing.assert_allclose(alone, own, rtol=1e-5)
     assert len({round(value, 3) for value in own}) == 3
-
-
-def test_folds_of_a_survival_task_cannot_be_averaged() -> None:
-    given = planted("survival", 24, 2)
-    section = QUICK.model_copy(update={"ensemble": "folds"})
-    found = cross_validate(given, "mean", section)
-    task = Task.model_validate(given.targets[0].model_dump())
-    with pytest.raises(PathaiError, match="E184: the folds of a survival task"):
-        from_nested(task, given, found, held_out(given, found, "temperature"), section)
