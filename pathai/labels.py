@@ -1,11 +1,13 @@
 """The truth about a slide, from the text in the sheet to two numbers per question."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathai.errors import PathaiError
+from pathai.sheet import SheetRow
 from pathai.task import Target, Task
 
 Floats = NDArray[np.float64]
@@ -95,6 +97,38 @@ def _survival(target: Target, labels: Labels, text: str, event: float) -> tuple[
     if time <= 0:
         raise ValueError(f"column {target.time}: a time of {time_text} is not after the start")
     return time, event
+
+
+def one_label_per_patient(
+    target: Target, truth: Floats, rows: Sequence[SheetRow], remedy: str
+) -> None:
+    """Refuse a patient whose slides have different answers to a question asked per patient.
+
+    Parameters
+    ----------
+    target : Target
+        The question.
+    truth : float64[n, 2]
+        Of each slide; NaN where it is not known, which contradicts nothing.
+    rows : sequence of SheetRow, length n
+        Where it stands.
+    remedy : str
+        What can be done beside correcting the sheet.
+
+    Raises
+    ------
+    PathaiError
+        E184 naming both rows.
+    """
+    first: dict[str, int] = {}
+    for i in np.flatnonzero(~np.isnan(truth[:, 0])).tolist():
+        j = first.setdefault(rows[i].patient_id, i)
+        if not np.array_equal(truth[i], truth[j]):
+            message = (
+                f"rows {rows[j].row} and {rows[i].row}, column {target.label}: patient "
+                f"{rows[i].patient_id} has two labels"
+            )
+            raise PathaiError("E184", message, f"correct the sheet, or {remedy}")
 
 
 def point(target: Target, truth: Floats) -> Floats:

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.labels import is_blank, needed, read_covariates, read_truth, strata
+from pathai.labels import (
+    is_blank,
+    needed,
+    one_label_per_patient,
+    read_covariates,
+    read_truth,
+    strata,
+)
 from pathai.sheet import SheetRow
 from pathai.store.bundle import TrainingData, hash_id
 from pathai.store.records import Features, FeaturesAttrs
@@ -270,17 +277,9 @@ def _same_encoder(task: Task, row: SheetRow, features: Features, first: _Found |
 
 
 def _one_label_per_patient(task: Task, found: list[_Found]) -> None:
-    first: dict[str, _Found] = {}
-    for one in found:
-        earlier = first.setdefault(one.row.patient_id, one)
-        for target, known, now in zip(task.asked, earlier.truth, one.truth, strict=True):
-            if known != now and not np.isnan(known[0] + now[0]):
-                message = (
-                    f"rows {earlier.row.row} and {one.row.row}, column {target.label}: patient "
-                    f"{one.row.patient_id} has two labels"
-                )
-                remedy = "correct the sheet, or set unit: slide in the task"
-                raise PathaiError("E184", message, remedy)
+    rows, truth = [one.row for one in found], np.array([one.truth for one in found])
+    for t, target in enumerate(task.asked):
+        one_label_per_patient(target, truth[:, t], rows, "set unit: slide in the task")
 
 
 def _enough_patients(task: Task, cohort: Cohort) -> None:

@@ -114,6 +114,22 @@ def test_what_cannot_be_shipped_is_refused_before_the_first_fit(
         train(death, rows, store.get, about, section, tmp_path / "death")
 
 
+def test_a_patient_with_two_labels_is_named_whichever_slides_have_them(tmp_path: Path) -> None:
+    """A further question may be blank on a patient's first slide."""
+    columns = {"tumor": ["no", "yes"] * 9, "rare": ["", "", "", "", "", ""] + ["no", "yes"] * 6}
+    rows, store = slides(columns)
+    rows = [
+        r.model_copy(update={"patient_id": f"p{i % 2 + i // 6 * 2}"}) for i, r in enumerate(rows)
+    ]
+    blank = [rows[i].model_copy(update={"patient_id": f"p{i % 2 + 2}"}) for i in (0, 1)]
+    late = rows[8].model_copy(update={"labels": {**rows[8].labels, "rare": "yes"}})
+    given = [*blank, *rows[2:8], late, *rows[9:]]
+    task = TUMOR.model_copy(update={"targets": (RARE["class"],)})
+    gather(task, [*blank, *rows[2:]], store.get, about, 0, tmp_path)
+    with pytest.raises(PathaiError, match=r"E184: rows 8 and 10, column rare: patient p2 has two"):
+        gather(task, given, store.get, about, 0, tmp_path)
+
+
 def test_finished_fits_belong_to_their_question(tmp_path: Path) -> None:
     """The same labels asked about as ordered classes: other outputs, so other fits."""
     classes = ("low", "middle", "high")
