@@ -12,6 +12,7 @@ from pathai.corrections import Asked, corrected
 from pathai.errors import PathaiError
 from pathai.plan import Plan, check_columns, given_model
 from pathai.sheet import Sheet, SheetRow, load_sheet
+from pathai.store.bundle import SUMS, may_become_bundle
 from pathai.store.commit import manifest_path
 from pathai.store.folders import ResultsFolder, SlideFolder
 from pathai.store.manifest import READABLE, read_manifest
@@ -55,6 +56,9 @@ def train_one(wanted: Training) -> int:
     """Train a task outside of a run, with the settings of a configuration or the usual ones."""
     task, sheet = load_task(wanted.task), load_sheet(wanted.sheet)
     check_columns(task, sheet)
+    if not may_become_bundle(wanted.out):
+        message = f"{wanted.out.name} is no model, and training would replace it"
+        raise PathaiError("E193", message, "give -o a new folder, or one that holds a model")
     if wanted.corrections is not None:
         sheet = _corrected(sheet, task, wanted.corrections)
     section = (load_config(wanted.config) if wanted.config else Config()).train
@@ -137,10 +141,14 @@ def evaluate(
     Raises
     ------
     PathaiError
-        E182, E183 for a bundle; E184 when nothing can be scored.
+        E182, E183 for a bundle; E184 when nothing can be scored; E193 when ``out`` is a file or
+        a model.
     """
     from pathai.evaluate import compare, write
 
+    if out.is_file() or (out / SUMS).exists():
+        what = "a file" if out.is_file() else "a model, whose own numbers would be lost"
+        raise PathaiError("E193", f"{out.name} is {what}", "give -o another folder")
     metrics, units, about = _measured(model, wanted, alpha)
     if against is not None:
         _, others, _ = _measured(against, wanted, alpha)

@@ -167,6 +167,14 @@ def write_bundle(
     write_atomic(folder / SUMS, _sums({n: sha256(d).hexdigest() for n, d in contents.items()}))
 
 
+def may_become_bundle(folder: Path) -> bool:
+    """Whether a bundle may be written here: nothing is there, or only files of a bundle."""
+    if not folder.is_dir():
+        return not folder.exists()
+    own = {WEIGHTS, SPEC, METRICS, CARD, PAGE, SUMS}
+    return {path.name for path in folder.iterdir()} <= own
+
+
 def _sums(digests: Mapping[str, str]) -> bytes:
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 
