@@ -26,7 +26,7 @@ from pathai.train.few import few_shot
 from pathai.train.heldout import check_calibration, held_out
 from pathai.train.measure import measure
 from pathai.train.nested import cross_validate, outer_folds
-from pathai.train.shipped import bundle_of, from_nested
+from pathai.train.shipped import bundle_of, check_ensemble, from_nested
 
 __all__ = ["Known", "train"]
 
@@ -77,6 +77,7 @@ def train(
         if section.few_shot:
             metrics, shipped = few_shot(task, gathered, section)
         else:
+            check_ensemble(task, section)
             fold = outer_folds(gathered.cohort, section)
             check_calibration(gathered.cohort, fold, task.calibration)
             found = cross_validate(gathered.cohort, task.head, section, folder)

@@ -156,11 +156,8 @@ def cross_validate(
     Raises
     ------
     PathaiError
-        E184 when the folds cannot be made (`outer_folds`) or their models cannot be averaged.
+        E184 when the folds cannot be made; see `outer_folds`.
     """
-    if section.ensemble == "folds" and any(t.kind == "survival" for t in cohort.targets):
-        message = "the folds of a survival task have their own time bins and cannot be averaged"
-        raise PathaiError("E184", message, "set train.ensemble: seeds")
     fold = outer_folds(cohort, section)
     k = len(np.unique(fold))
     whole = np.arange(len(cohort))
@@ -193,8 +190,8 @@ def _tuple(rows: Ints) -> tuple[int, ...]:
 
 def _every_part_has_all(cohort: Cohort, fold: Ints) -> None:
     """Refuse folds of which one leaves nothing to learn an answer from (E184)."""
-    for t, target in enumerate(cohort.targets):
-        part, wanted = needed(target, cohort.truth[t])
+    for target, truth in zip(cohort.targets, cohort.truth, strict=True):
+        part, wanted = needed(target, truth)
         for f in np.unique(fold):
             lacking = sorted(set(wanted) - set(part[fold != f].tolist()))
             if lacking:

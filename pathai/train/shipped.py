@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from pathai.config import TrainConfig
+from pathai.errors import PathaiError
 from pathai.heads.base import Ensemble
 from pathai.reference import fit_reference
 from pathai.store.bundle import ModelSpec, NetworkSpec, ReferenceSpec, TargetState
@@ -34,6 +35,13 @@ class Shipped:
     networks: tuple[NetworkSpec, ...]
     states: tuple[TargetState, ...]
     arrays: Arrays
+
+
+def check_ensemble(task: Task, section: TrainConfig) -> None:
+    """Refuse, before any fit, to average models of the folds that have no common scale (E184)."""
+    if section.ensemble == "folds" and any(one.kind == "survival" for one in task.asked):
+        message = "the folds of a survival task have their own time bins and cannot be averaged"
+        raise PathaiError("E184", message, "set train.ensemble: seeds")
 
 
 def from_nested(
