@@ -65,7 +65,7 @@ def test_groups_hold_every_slide_once_with_little_padding() -> None:
     rng = np.random.default_rng(3)
     for sizes in (rng.integers(1, 9, 200), rng.integers(1, 20_000, 40), np.full(50, 500)):
         groups = together(sizes.tolist())
-        assert sorted(sum(groups, [])) == list(range(len(sizes)))
+        assert sorted(i for group in groups for i in group) == list(range(len(sizes)))
         for group in groups:
             own = sizes[group]
             padded = own.max() * len(own)
