@@ -8,9 +8,9 @@
 - ``nested``: 5 x 4 folds on 200 slides of 500 tiles, 512 features; one of 20 tiles of a positive
   slide is shifted.
 - ``musk``: accuracy of out-of-fold answers, 10 folds, seeds 0, 1, ... In the same folds: torchmil's
-  ABMIL as it is built by default, and an SVM on statistics of the bag. Head and settings are
-  chosen among those of ``configs/search.yaml`` on inner
-  folds; that list was drawn up on synthetic bags, not on Musk.
+  ABMIL as it is built by default (50 epochs of AdamW, tiles standardized in the training part),
+  and an SVM on statistics of the bag. Our head is chosen among those of ``configs/search.yaml``
+  on inner folds; that list was drawn up on synthetic bags, not on Musk.
 """
 
 import argparse
