@@ -71,6 +71,7 @@ def test_shares_that_do_not_follow_the_cells_are_no_proof(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # some minutes on an idle processor
 def test_cancer_cells_of_40_patients_are_counted_on_slides(
     counting: ModuleType, tmp_path: Path
 ) -> None:
