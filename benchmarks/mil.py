@@ -37,12 +37,13 @@ from sklearn.svm import SVC
 from torchmil.models.abmil import ABMIL
 
 from pathai.config import TrainConfig, load_config
+from pathai.encoders.device import threads
 from pathai.stats import auroc
 from pathai.task import Target
 from pathai.train.bags import Bags
 from pathai.train.cohort import Cohort
 from pathai.train.fitting import deterministic
-from pathai.train.nested import Nested, cross_validate, processes
+from pathai.train.nested import Nested, cross_validate
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("PATHAI_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -109,7 +110,7 @@ def nested() -> dict[str, Any]:
     return {
         "slides": SLIDES, "tiles": TILES, "dim": DIM, "epochs": section.epochs,
         "members": section.members, "folds": section.folds, "inner_folds": section.inner_folds,
-        "processes": processes(), **seconds, "target_wall_s": 300,
+        "processes": threads(), **seconds, "target_wall_s": 300,
         "chosen_epochs": [choice.epochs for choice in (*found.choices, found.last)],
         "auroc": round(area, 4),
     }  # fmt: skip

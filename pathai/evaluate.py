@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.labels import point, read_truth
+from pathai.labels import one_label_per_patient, point, read_truth
 from pathai.metrics import compare_class_models, compare_number_models, compare_survival_models
 from pathai.metrics_page import metrics_page
 from pathai.scored import Scored, answered, by_patient, number_kind, report
@@ -84,7 +84,7 @@ def evaluate(
     told = list(_answered(rows, ask, training, left_out))
     targets, units = {}, []
     for t, state in enumerate(states):
-        found, columns = _scored(state, t, told)
+        found, columns = _scored(state, t, told, unit)
         baselines = _constant(state, len(found.patients))
         if unit == "patient":
             found, baselines, columns = by_patient(found, baselines, columns)
@@ -135,7 +135,7 @@ def _answered(
 
 
 def _scored(
-    state: TargetState, t: int, told: Sequence[tuple[SheetRow, Told]]
+    state: TargetState, t: int, told: Sequence[tuple[SheetRow, Told]], unit: str
 ) -> tuple[Scored, dict[str, list[str]]]:
     """Answers and truth of one question, over the slides whose label is known."""
     target = state.target
@@ -144,6 +144,9 @@ def _scored(
         message = f"no answered slide has a label in column {target.label}"
         raise PathaiError("E184", message, "fill the column, or name another sheet")
     truth = np.array([_truth(state, row) for row, _ in known])
+    if unit == "patient":
+        rows = [row for row, _ in known]
+        one_label_per_patient(target, truth, rows, "leave slides out with --where")
     said = [one.attrs.answers[t] for _, one in known]
     columns = {
         "site": [row.site for row, _ in known],

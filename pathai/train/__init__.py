@@ -23,9 +23,9 @@ from pathai.store.bundle import write_bundle
 from pathai.task import Task
 from pathai.train.cohort import About, Known, ReadFeatures, gather
 from pathai.train.few import few_shot
-from pathai.train.heldout import held_out
+from pathai.train.heldout import check_calibration, held_out
 from pathai.train.measure import measure
-from pathai.train.nested import cross_validate
+from pathai.train.nested import cross_validate, outer_folds
 from pathai.train.shipped import bundle_of, from_nested
 
 __all__ = ["Known", "train"]
@@ -77,6 +77,8 @@ def train(
         if section.few_shot:
             metrics, shipped = few_shot(task, gathered, section)
         else:
+            fold = outer_folds(gathered.cohort, section)
+            check_calibration(gathered.cohort, fold, task.calibration)
             found = cross_validate(gathered.cohort, task.head, section, folder)
             held = held_out(gathered.cohort, found, task.calibration)
             metrics = measure(task, gathered, found, held, section)

@@ -29,6 +29,8 @@ MAX_BATCH, STEPS_PER_EPOCH = 4, 16
 TEMPERATURES = tuple(2.0 ** (k / 2) for k in range(-6, 9))
 """Among which the best is taken before a loss is compared."""
 
+TINY = 1e-12
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
@@ -142,7 +144,8 @@ def class_shares(cohort: Cohort) -> tuple[Floats, ...]:
         part = strata(target, truth)
         own = patient_weights(cohort.patients, part >= 0)
         share = np.array([own[part == c].sum() for c in range(len(target.classes))])
-        found.append(np.log(share / share.sum()) if len(share) else share)
+        total = max(float(share.sum()), TINY)  # inner folds may lack what is rare
+        found.append(np.log(np.maximum(share / total, TINY)))
     return tuple(found)
 
 
@@ -155,14 +158,17 @@ def target_specs(cohort: Cohort) -> tuple[TargetSpec, ...]:
 
 def _spec(target: Target, truth: Floats, tiles: Ints) -> TargetSpec:
     known = truth[~np.isnan(truth[:, 0])]
+    if not len(known) and target.kind != "survival":
+        return TargetSpec(target.kind, len(target.classes))
     if target.kind == "regression":
         value = point(target, known)
-        sd = max(float(value.std()), 1e-12)
+        sd = max(float(value.std()), TINY)
         return TargetSpec(target.kind, location=float(value.mean()), scale=sd)
     if target.kind == "survival":
         times = known[known[:, 1] == 1, 0]
-        cuts = np.quantile(times, np.arange(1, target.bins) / target.bins)
-        edges = np.unique([0, *cuts, max(known[:, 0].max(), target.horizon)])
+        ends = np.arange(1, target.bins) / target.bins
+        cuts = np.quantile(times, ends) if len(times) else ()
+        edges = np.unique([0, *cuts, known[:, 0].max(initial=target.horizon)])
         return TargetSpec(target.kind, edges=tuple(edges.tolist()))
     if target.kind == "ratio":
         share = np.clip(point(target, known).mean(), 0.01, 0.99)

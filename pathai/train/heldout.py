@@ -149,6 +149,17 @@ def calibrated_by_others(one: HeldOut, calibration: str) -> tuple[Floats, Floats
     return raw, prob
 
 
+def check_calibration(cohort: Cohort, fold: Ints, calibration: str) -> None:
+    """Refuse, before any fit, a curve for which the other folds have too few patients (E184)."""
+    if calibration != "isotonic":
+        return
+    for target, truth in zip(cohort.targets, cohort.truth, strict=True):
+        for f in np.unique(fold) if target.has_classes else ():
+            rest = np.flatnonzero((fold != f) & ~np.isnan(truth[:, 0]))
+            flat = np.full((len(rest), len(target.classes)), 1 / len(target.classes))
+            _curve(flat, truth[rest, 0].astype(np.intp), [cohort.patients[i] for i in rest])
+
+
 def _curve(prob: Floats, labels: Ints, who: Sequence[str]) -> Isotonic:
     try:
         return fit_isotonic(prob, labels, who)

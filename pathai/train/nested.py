@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 from pathai.config import TrainConfig
 from pathai.encoders.device import threads
 from pathai.errors import PathaiError
+from pathai.labels import needed
 from pathai.outputs import TargetSpec
 from pathai.processes import die_with_parent
 from pathai.stats import grouped_folds, site_folds
 from pathai.store.manifest import write_atomic
+from pathai.task import Target
 from pathai.train.cohort import Cohort
 from pathai.train.fitting import Fitted, Settings, fit, outputs_of, place
 
@@ -119,6 +121,22 @@ def folds_of(cohort: Cohort, k: int, seed: int, *, keep_sites: bool) -> Ints:
     return site_folds(cohort.patients, sites, cohort.strata, k, seed)
 
 
+def outer_folds(cohort: Cohort, section: TrainConfig) -> Ints:
+    """Fold intp[n] in which each slide is tested.
+
+    Raises
+    ------
+    PathaiError
+        E184 when a fold would leave nothing to learn an answer from, or sites do not suffice.
+    """
+    k = fold_count(cohort, section.folds)
+    if k < 2:
+        raise PathaiError("E184", "cross-validation needs 2 patients of each class")
+    fold = folds_of(cohort, k, section.seed, keep_sites=section.keep_sites)
+    _every_part_has_all(cohort, fold)
+    return fold
+
+
 def cross_validate(
     cohort: Cohort, head: str, section: TrainConfig, scratch: Path | None = None
 ) -> Nested:
@@ -138,13 +156,13 @@ def cross_validate(
     Raises
     ------
     PathaiError
-        E184 when a fold would lack a class, or sites do not suffice.
+        E184 when the folds cannot be made (`outer_folds`) or their models cannot be averaged.
     """
-    k = fold_count(cohort, section.folds)
-    if k < 2:
-        raise PathaiError("E184", "cross-validation needs 2 patients of each class")
-    fold = folds_of(cohort, k, section.seed, keep_sites=section.keep_sites)
-    _every_part_has_all(cohort, fold)
+    if section.ensemble == "folds" and any(t.kind == "survival" for t in cohort.targets):
+        message = "the folds of a survival task have their own time bins and cannot be averaged"
+        raise PathaiError("E184", message, "set train.ensemble: seeds")
+    fold = outer_folds(cohort, section)
+    k = len(np.unique(fold))
     whole = np.arange(len(cohort))
     parts = [*(np.flatnonzero(fold != f) for f in range(k)), whole]
     candidates = [Settings.of(head, section, c) for c in section.search]
@@ -174,14 +192,18 @@ def _tuple(rows: Ints) -> tuple[int, ...]:
 
 
 def _every_part_has_all(cohort: Cohort, fold: Ints) -> None:
-    """Refuse folds of which one takes a class away from its training part (E184)."""
-    part = cohort.strata
-    for f in np.unique(fold):
-        lacking = set(part.tolist()) - set(part[fold != f].tolist())
-        if lacking and cohort.targets[0].has_classes:
-            name = cohort.targets[0].classes[min(lacking)]
-            message = f"a training part of the cross-validation lacks the class {name}"
-            raise PathaiError("E184", message, "add patients of it, or keep_sites: false")
+    """Refuse folds of which one leaves nothing to learn an answer from (E184)."""
+    for t, target in enumerate(cohort.targets):
+        part, wanted = needed(target, cohort.truth[t])
+        for f in np.unique(fold):
+            lacking = sorted(set(wanted) - set(part[fold != f].tolist()))
+            if lacking:
+                message = (
+                    f"a training part of the cross-validation lacks {target.label} = "
+                    f"{wanted[lacking[0]]} ({target.name})"
+                )
+                remedy = "add patients of it, set another train.seed, or keep_sites: false"
+                raise PathaiError("E184", message, remedy)
 
 
 # --- choosing --------------------------------------------------------------------------------
@@ -335,6 +357,8 @@ def crew(cohort: Cohort, section: TrainConfig, scratch: Path | None) -> Iterator
 
 def _digest(cohort: Cohort, section: TrainConfig) -> str:
     total = sha256(section.model_dump_json(exclude={"tasks"}).encode())
+    for target in cohort.targets:  # of a whole task only what is asked
+        total.update(target.model_dump_json(include=set(Target.model_fields)).encode())
     for array in (*cohort.moments, cohort.truth, cohort.bags.sizes):
         total.update(np.ascontiguousarray(array).tobytes())
     total.update("\n".join(cohort.patients).encode())

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from pathai.config import TrainConfig
-from pathai.errors import PathaiError
 from pathai.heads.base import Ensemble
 from pathai.reference import fit_reference
 from pathai.store.bundle import ModelSpec, NetworkSpec, ReferenceSpec, TargetState
@@ -78,9 +77,6 @@ def _networks(cohort: Cohort, found: Nested, section: TrainConfig) -> tuple[Netw
     if section.ensemble == "seeds":
         return (_network(found.last.settings, section),)
     common = target_specs(cohort)
-    if any(spec.kind == "survival" for spec in common):
-        message = "the folds of a survival task have their own time bins and cannot be averaged"
-        raise PathaiError("E184", message, "set train.ensemble: seeds")
     networks = []
     for choice, answered in zip(found.choices, found.folds, strict=True):
         shift: list[float] = []

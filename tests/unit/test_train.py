@@ -478,15 +478,6 @@ def test_models_of_the_folds_are_averaged_on_one_scale(kind: str) -> None:
     assert len({round(value, 3) for value in own}) == 3
 
 
-def test_folds_of_a_survival_task_cannot_be_averaged() -> None:
-    given = planted("survival", 24, 2)
-    section = QUICK.model_copy(update={"ensemble": "folds"})
-    found = cross_validate(given, "mean", section)
-    task = Task.model_validate(given.targets[0].model_dump())
-    with pytest.raises(PathaiError, match="E184: the folds of a survival task"):
-        from_nested(task, given, found, held_out(given, found, "temperature"), section)
-
-
 def test_the_latest_epoch_that_is_as_good_as_the_best_is_taken() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(30, 200)) * 0.5
