@@ -33,10 +33,11 @@ class CountMil(Head):
 
     side by side for several counts. The dispersion :math:`\alpha` of
     `pathai.likelihood.count_loss` is one learned number. The softplus is linear for many cells, as
-    features mostly are; cells per tile may be 0.01 or 1,000, since rates are in units of the mean
-    count per tile of the training part (``TargetSpec.location``). The attention is :math:`r_k / \sum_j r_j`, its mean over several counts.
-    Sums of rates under a count likelihood are from [1]_, there Poisson's with Gaussian processes;
-    contributions that add up explain the answer as those of `pathai.heads.additive` do.
+    features mostly are. Rates are in units of the training part's mean count per tile
+    (``TargetSpec.location``), so that cells per tile may be 0.01 or 1,000. The attention is
+    :math:`r_k / \sum_j r_j`, its mean over several counts. Sums of rates under a count likelihood
+    are from [1]_, there Poisson's with Gaussian processes; contributions that add up explain the
+    answer as those of `pathai.heads.additive` do.
 
     References
     ----------
