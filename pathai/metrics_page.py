@@ -119,6 +119,10 @@ def _evaluated(metrics: Json) -> str:
     about = words().notions["out_of_fold"]
     folds = len(metrics.get("folds") or ())
     how = f"Measured out of fold, in {folds} parts. {about.means}" if folds else ""
+    if few := metrics.get("few_shot"):
+        how = (f"The probe learned from {number(few['patients'])} of "
+               f"{number(metrics.get('n_patients'))} patients; every figure is of "
+               f"{few['tested_on']}.")  # fmt: skip
     by = "" if metrics.get("unit") != "slide" else (
         " Slides are scored, not patients: read “slide” where “patient” stands below. Intervals "
         "count patients all the same, since slides of one patient are alike.")  # fmt: skip

@@ -129,6 +129,7 @@ def test_task_errors_name_the_key(tmp_path):
         ("S1\ta\tC\tP\nS2\tb\tC\tP\nS1\tc\tC\tP\n", "E152", ["row 4", "row 2"]),
         ("S1\ta\tC\tP\ns1\tb\tC\tP\n", "E152", ["row 3", "row 2"]),
         ("S1\ta\tC\tP\nS2\tb\tC\tQ\n", "E154", ["row 3", "case C", "row 2"]),
+        ("S1\ta\tC\tpat-1\nS2\tb\tD\tPAT-1\n", "E154", ["row 3", "PAT-1", "pat-1 in row 2"]),
         ("S1\t\tC\tP\n", "E154", ["row 2", "path"]),
         ("S1\ta\tC\tP\tH&E\tx\n", "E154", ["row 2", "mpp"]),
         ("S1\ta\tC\tP\tH&E\t0\n", "E154", ["row 2", "mpp"]),
