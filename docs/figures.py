@@ -32,9 +32,10 @@ def figures() -> str:
     ]
     for run in demo["runs"]:
         found = cohorts[str(run["seed"])]
-        task, counts = found["tasks"]["tumor"], found["counts"]
+        task, counts = found["tasks"]["tumor"]["targets"]["tumor"], found["counts"]
         held = f"{task['n_patients']} patients, {task['n_slides']} slides"
-        auc = [task[name]["auroc"] for name in names]
+        sources = {"model": task["figures"], **task["baselines"]}
+        auc = [sources[name]["auroc"] for name in names]
         shown = " | ".join(f"{a['value']:.2f} ({a['low']:.2f} to {a['high']:.2f})" for a in auc)
         lines.append(f"| {run['seed']} | {held} | AUC of *tumor* | {shown} |")
         errors = " | ".join(share(counts[name]["mape"]) for name in names)

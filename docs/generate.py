@@ -84,7 +84,9 @@ def _kind(annotation: Any) -> str:
              "tuple[str, ...]": "list of text", "tuple[str, str]": "two texts",
              "dict[str, str]": "column: value", "float | None": "number",
              "int | None": "whole number"}  # fmt: skip
-    if "LlmConfig" in text or "ColorConfig" in text:
+    if "Candidate" in text or "Target" in text:
+        return "list of sections"
+    if "LlmConfig" in text or "ColorConfig" in text or "Abstain" in text:
         return "section"
     return words[text]
 
@@ -118,7 +120,7 @@ def described(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str, 
 
 def configuration() -> str:
     """Every key of the configuration, a table per section."""
-    from pathai.config import ColorConfig, Config, LlmConfig, Section
+    from pathai.config import Candidate, ColorConfig, Config, LlmConfig, Section
 
     head = ("key", "type", "default", "means")
     sections = {
@@ -135,15 +137,17 @@ def configuration() -> str:
             rows += described(LlmConfig, "report.llm.")
         if name == "features":
             rows += described(ColorConfig, "features.color.")
+        if name == "train":
+            rows += described(Candidate, "train.search[].")
         parts += [f"## {name}", (model.__doc__ or "").strip(), table(head, rows)]
     return "\n\n".join(parts)
 
 
 def task() -> str:
     """Every key of a task file."""
-    from pathai.task import Task
+    from pathai.task import Abstain, Task
 
-    rows = described(Task, "task.")
+    rows = described(Task, "task.") + described(Abstain, "task.abstain.")
     return table(
         ("key", "type", "default", "means"), [(k.replace("task.", ""), *rest) for k, *rest in rows]
     )

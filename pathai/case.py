@@ -1,6 +1,6 @@
 """What the stages left of a case's slides, gathered from the store for its findings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from pathai.store.commit import manifest_path
 from pathai.store.folders import SlideFolder
 from pathai.store.manifest import read_manifest
 from pathai.store.records import TISSUE, CellsAttrs, Features, PredictionAttrs
+from pathai.task import Target
 from pathai.units import Box
 
 State = Literal["ok", "degraded", "skipped", "failed", "missing"]
@@ -32,9 +33,13 @@ class StageState(Frozen):
 
 
 class PredictionInput(Frozen):
-    """One model on one slide; ``boxes`` are the tiles of highest attention, level-0 px."""
+    """One model on one slide; ``boxes`` are the tiles of highest attention, level-0 px.
+
+    ``asked`` are the model's questions, so that each is told of where there is no answer.
+    """
 
     model: str
+    asked: tuple[Target, ...] = ()
     stage: StageState = StageState()
     answer: PredictionAttrs | None = None
     boxes: tuple[Box, ...] = ()
@@ -62,7 +67,7 @@ def slide_input(
     folder: SlideFolder,
     section: FindingsConfig,
     detector: str,
-    models: Sequence[str],
+    models: Mapping[str, Sequence[Target]],
 ) -> SlideInput:
     """What the store holds of a slide.
 
@@ -85,7 +90,9 @@ def slide_input(
         detector=detector,
         cells_stage=cells,
         cells=folder.read_cells_attrs(detector) if cells.usable else None,
-        predictions=tuple(_answer(folder, name, section.top_tiles) for name in models),
+        predictions=tuple(
+            _answer(folder, name, tuple(asked), section.top_tiles) for name, asked in models.items()
+        ),
     )
 
 
@@ -103,13 +110,15 @@ def _tissue_of(folder: SlideFolder) -> tuple[float, Box | None]:
     return tissue.area_mm2(TISSUE), tissue.box(TISSUE)
 
 
-def _answer(folder: SlideFolder, model: str, top_tiles: int) -> PredictionInput:
+def _answer(
+    folder: SlideFolder, model: str, asked: tuple[Target, ...], top_tiles: int
+) -> PredictionInput:
     stage = _state(folder, "predictions", model)
     if not stage.usable:
-        return PredictionInput(model=model, stage=stage)
+        return PredictionInput(model=model, asked=asked, stage=stage)
     found = folder.read_prediction(model)
     boxes = top_boxes(folder.read_features(found.attrs.encoder), found.attention, top_tiles)
-    return PredictionInput(model=model, stage=stage, answer=found.attrs, boxes=boxes)
+    return PredictionInput(model=model, asked=asked, stage=stage, answer=found.attrs, boxes=boxes)
 
 
 def top_boxes(features: Features, attention: NDArray[np.float32], count: int) -> tuple[Box, ...]:

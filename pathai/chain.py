@@ -38,9 +38,9 @@ VERSIONS = {
     "cells": 1,
     "train": 2,
     "predict": 2,
-    "findings": 1,
+    "findings": 2,
     "draft": 1,
-    "cohort": 1,
+    "cohort": 2,
 }
 """Raised when the output of a stage changes, so that old results are made again."""
 
@@ -296,7 +296,7 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
     rows = plan.sheet.cases()[folder.case_id]
     folders = {row.slide_id: plan.results.slide(row.slide_id) for row in rows}
     detector = plan.config.cells.detector
-    models = [model.name for model in plan.models]
+    models = {model.name: model.task.asked for model in plan.models}
 
     def work(out: Commit) -> None:
         from pathai.findings import run

@@ -288,6 +288,8 @@ def train(
     if batch:
         raise typer.Exit(verbs.batch("train", config, batch))
     if task is None and config is not None:
+        if few_shot or corrections is not None:
+            raise verbs.wrong("--few-shot and --corrections need --task --sheet --results -o")
         raise typer.Exit(model_verbs.train_tasks(config, name))
     if task is None or sheet is None or results is None or out is None:
         raise verbs.wrong("train needs --config, or --task --sheet --results -o")

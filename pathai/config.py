@@ -135,10 +135,10 @@ class Candidate(Section):
     """One setting to be tried on inner folds; what is not given is as in ``train``."""
 
     head: str = Field("", description="default: the task's")
-    hidden: int | None = Field(None, ge=1)
-    dropout: Fraction | None = None
-    learning_rate: float | None = Field(None, gt=0)
-    weight_decay: float | None = Field(None, ge=0)
+    hidden: int | None = Field(None, ge=1, description="as `train.hidden`")
+    dropout: Fraction | None = Field(None, description="as `train.dropout`")
+    learning_rate: float | None = Field(None, gt=0, description="as `train.learning_rate`")
+    weight_decay: float | None = Field(None, ge=0, description="as `train.weight_decay`")
 
 
 class TrainConfig(Section):
@@ -151,7 +151,7 @@ class TrainConfig(Section):
     )
     keep_sites: bool = Field(False, description="all slides of a site in one fold")
     epochs: int = Field(30, ge=1, description="at most; how many is chosen on inner folds")
-    patience: int = Field(8, ge=1, description="epochs without a better inner loss")
+    patience: int = Field(15, ge=1, description="epochs without a better inner loss")
     search: tuple[Candidate, ...] = Field((), description="settings to choose from")
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.labels import point, read_truth
+from pathai.labels import one_label_per_patient, point, read_truth
 from pathai.metrics import compare_class_models, compare_number_models, compare_survival_models
 from pathai.metrics_page import metrics_page
-from pathai.scored import Scored, by_patient, number_kind, report
+from pathai.scored import Scored, answered, by_patient, number_kind, report
 from pathai.sheet import SheetRow
 from pathai.store.bundle import METRICS, PAGE, TargetState, TrainingData
 from pathai.store.manifest import canonical, write_atomic
-from pathai.store.records import Answer, PredictionAttrs
+from pathai.store.records import PredictionAttrs
 
 Floats = NDArray[np.float64]
 
@@ -84,12 +84,12 @@ def evaluate(
     told = list(_answered(rows, ask, training, left_out))
     targets, units = {}, []
     for t, state in enumerate(states):
-        found, columns = _scored(state, t, told)
+        found, columns = _scored(state, t, told, unit)
         baselines = _constant(state, len(found.patients))
         if unit == "patient":
             found, baselines, columns = by_patient(found, baselines, columns)
         numbers = report(
-            found, baselines=baselines, columns=columns, alpha=alpha, method="the model's own",
+            found, baselines=baselines, columns=columns, alpha=alpha, method="",
             seed=seed,
         )  # fmt: skip
         asked = {"question": state.target.question, "column": state.target.label}
@@ -135,7 +135,7 @@ def _answered(
 
 
 def _scored(
-    state: TargetState, t: int, told: Sequence[tuple[SheetRow, Told]]
+    state: TargetState, t: int, told: Sequence[tuple[SheetRow, Told]], unit: str
 ) -> tuple[Scored, dict[str, list[str]]]:
     """Answers and truth of one question, over the slides whose label is known."""
     target = state.target
@@ -144,23 +144,15 @@ def _scored(
         message = f"no answered slide has a label in column {target.label}"
         raise PathaiError("E184", message, "fill the column, or name another sheet")
     truth = np.array([_truth(state, row) for row, _ in known])
+    if unit == "patient":
+        rows = [row for row, _ in known]
+        one_label_per_patient(target, truth, rows, "leave slides out with --where")
     said = [one.attrs.answers[t] for _, one in known]
-    scored = Scored(target, truth, tuple(row.patient_id for row, _ in known))
     columns = {
         "site": [row.site for row, _ in known],
         "scanner": [one.scanner for _, one in known],
     }
-    if target.has_classes:
-        prob = np.array([answer.prob for answer in said])
-        prob = prob / prob.sum(axis=1, keepdims=True)  # answers are stored with six digits
-        sets = np.array([[c in answer.set for c in target.classes] for answer in said])
-        return replace(scored, prob=prob, raw=prob, sets=sets), columns
-    if target.kind == "survival":
-        alive = np.array([answer.prob[0] for answer in said])
-        risks = np.array([answer.risk for answer in said], float)
-        return replace(scored, risk=risks, alive=alive), columns
-    value, low, high = _numbers(said)
-    return replace(scored, value=value, low=low, high=high), columns
+    return answered(target, truth, said, [row.patient_id for row, _ in known]), columns
 
 
 def _truth(state: TargetState, row: SheetRow) -> tuple[float, float]:
@@ -169,16 +161,6 @@ def _truth(state: TargetState, row: SheetRow) -> tuple[float, float]:
     except ValueError as error:
         message = f"row {row.row}, slide {row.slide_id}, {error}"
         raise PathaiError("E184", message, "correct the sheet") from None
-
-
-def _numbers(said: Sequence[Answer]) -> tuple[Floats, Floats, Floats]:
-    """Values and intervals; an end that is not there is infinite."""
-
-    def column(name: str, absent: float) -> Floats:
-        found = [getattr(answer, name) for answer in said]
-        return np.array([absent if v is None else v for v in found], float)
-
-    return column("value", np.nan), column("low", -np.inf), column("high", np.inf)
 
 
 def _constant(state: TargetState, n: int) -> dict[str, Floats]:

@@ -97,7 +97,7 @@ def shown(style: Style, value: float | None, unit: str = "", missing: str = "–
     if style.endswith("percent"):
         text = f"{100 * value:{sign},.{0 if abs(value) >= 1 else 1}f}%"
     elif style.endswith("value"):
-        text = f"{value:{sign},.{_decimals(value)}f}" + (f" {unit}" if unit else "")
+        text = f"{value:{sign},.{decimals(value)}f}" + (f" {unit}" if unit else "")
     else:
         text = f"{value:.{3 if style == 'small' else 2}f}"
     if not any(c in "123456789" for c in text):
@@ -105,7 +105,7 @@ def shown(style: Style, value: float | None, unit: str = "", missing: str = "–
     return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
-def _decimals(value: float) -> int:
+def decimals(value: float) -> int:
     """Places that leave three significant digits, four at most."""
     size = abs(value)
     return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.1 else 4

@@ -12,21 +12,47 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import (
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
     ValidationError,
     model_validator,
 )
 
 from pathai.errors import PathaiError
+from pathai.finding_values import (
+    Category,
+    Frozen,
+    ModelAnswer,
+    Number,
+    PredictedNumber,
+    Prediction,
+    Quantity,
+)
 from pathai.units import Box
+
+__all__ = [
+    "CaseFindings",
+    "Category",
+    "Evidence",
+    "Finding",
+    "Frozen",
+    "Key",
+    "Keys",
+    "Method",
+    "ModelAnswer",
+    "PredictedNumber",
+    "Prediction",
+    "Quantity",
+    "Specimen",
+    "canonical",
+    "load_findings",
+    "plain",
+    "registry",
+]
 
 SCHEMA_VERSION = 1
 FINDING_ID = r"^F[1-9][0-9]{0,3}$"
@@ -42,85 +68,8 @@ Status = Literal[
 ]
 Group = Literal["case", "prediction", "cells", "tissue"]
 VALUELESS = ("not_assessed", "failed")
-
-
-def _decimal(value: Any) -> Decimal:
-    """Exact decimal of at most 15 significant digits, so that JSON numbers round-trip."""
-    number = Decimal(repr(value)) if isinstance(value, float) else Decimal(str(value))
-    if not number.is_finite():
-        raise ValueError("a value must be finite")
-    if not number:
-        return Decimal(0)
-    return Decimal(repr(float(f"{number:.14e}")))
-
-
-Number = Annotated[
-    Decimal, BeforeValidator(_decimal), PlainSerializer(float, return_type=float, when_used="json")
-]
-
-
-class Frozen(BaseModel):
-    """Base of every record here: immutable, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Quantity(Frozen):
-    """A number with its UCUM unit; a ratio carries its numerator and denominator."""
-
-    type: Literal["quantity"] = "quantity"
-    value: Number
-    unit: str
-    numerator: int | None = Field(None, ge=0)
-    denominator: int | None = Field(None, ge=0)
-    low: Number | None = None
-    high: Number | None = None
-    level: Number | None = Field(None, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Quantity":
-        if (self.low is None) != (self.high is None) or (self.low is None) != (self.level is None):
-            raise ValueError("an interval needs low, high and level")
-        low, high = self.low, self.high
-        if low is not None and high is not None and not low <= self.value <= high:
-            raise ValueError("the interval does not hold the value")
-        if (self.numerator is None) != (self.denominator is None):
-            raise ValueError("a ratio needs numerator and denominator")
-        n, d = self.numerator, self.denominator
-        if n is not None and d is not None and (d == 0 or n > d):
-            raise ValueError("numerator and denominator do not make a share")
-        return self
-
-
-class Category(Frozen):
-    """One code of a closed list, with its printed words."""
-
-    type: Literal["category"] = "category"
-    code: str = Field(pattern=r"^[a-z0-9_]+$")
-    display: str
-
-
-class Prediction(Frozen):
-    """A model's calibrated answer with its conformal set; never a measurement.
-
-    ``label`` and ``probability`` are empty when the model abstained.
-    """
-
-    type: Literal["prediction"] = "prediction"
-    question: str = ""
-    label: str = ""
-    probability: Number | None = Field(None, ge=0, le=1)
-    set: tuple[str, ...] = ()
-    alpha: Number | None = Field(None, gt=0, lt=1)
-    ood_percentile: Number | None = Field(None, ge=0, le=100)
-    out_of_distribution: bool = False
-    abstained: bool = False
-
-    @model_validator(mode="after")
-    def _answered(self) -> "Prediction":
-        if self.abstained == bool(self.label) or self.abstained == (self.probability is not None):
-            raise ValueError("an answer has label and probability, an abstention neither")
-        return self
+PREDICTED = {"prediction": ".probability", "predicted_number": ".predicted_number"}
+"""Types of value that a model gives, and how their keys end."""
 
 
 class Evidence(Frozen):
@@ -144,7 +93,7 @@ class Key(Frozen):
 
     name: str
     group: Group
-    type: Literal["quantity", "category", "prediction"]
+    type: Literal["quantity", "category", "prediction", "predicted_number"]
     unit: str = "1"
     decimals: int = Field(0, ge=0, le=6)
     minimum: Number | None = None
@@ -175,9 +124,10 @@ class Keys(Frozen):
     @model_validator(mode="after")
     def _apart(self) -> "Keys":
         for pattern, key in self.keys.items():
-            if (key.type == "prediction") != pattern.endswith(".probability"):
-                raise ValueError(f"{pattern}: predictions, and only they, end in .probability")
-            if (key.type == "prediction") != ("mil" in key.methods):
+            for kind, ending in PREDICTED.items():
+                if (key.type == kind) != pattern.endswith(ending):
+                    raise ValueError(f"{pattern}: a {kind}, and only it, ends in {ending}")
+            if (key.type in PREDICTED) != ("mil" in key.methods):
                 raise ValueError(f"{pattern}: a model predicts, and only a model")
             if key.unit not in self.units or not set(key.stains) <= set(self.stains):
                 raise ValueError(f"{pattern}: unknown unit or stain")
@@ -231,7 +181,10 @@ class Finding(Frozen):
     laterality: Literal["", "left", "right", "midline"] = ""
     stain: str = ""
     status: Status
-    value: Annotated[Quantity | Category | Prediction, Field(discriminator="type")] | None = None
+    value: (
+        Annotated[Quantity | Category | Prediction | PredictedNumber, Field(discriminator="type")]
+        | None
+    ) = None
     method: Method
     evidence: tuple[Evidence, ...] = Field(min_length=1)
     flags: tuple[str, ...] = ()
@@ -257,7 +210,7 @@ class Finding(Frozen):
             raise ValueError(f"unknown note {self.note}")
         if isinstance(self.value, Quantity):
             _check_quantity(self.value, row, self.key)
-        foreign = isinstance(self.value, Prediction) and self.value.out_of_distribution
+        foreign = isinstance(self.value, ModelAnswer) and self.value.out_of_distribution
         if foreign != ("out_of_distribution" in self.flags):
             raise ValueError("flag out_of_distribution and the prediction disagree")
         return self
@@ -273,8 +226,8 @@ class Finding(Frozen):
             raise ValueError(f"{self.key} holds a {row.type}, not a {self.value.type}")
         if self.status in (*VALUELESS, "indeterminate") and not self.note:
             raise ValueError(f"{self.status} needs a note that says why")
-        abstained = isinstance(self.value, Prediction) and self.value.abstained
-        if abstained != (self.status == "indeterminate" and row.type == "prediction"):
+        abstained = isinstance(self.value, ModelAnswer) and self.value.abstained
+        if abstained != (self.status == "indeterminate" and row.type in PREDICTED):
             raise ValueError("an answer that the model withheld, and only it, is indeterminate")
 
 

@@ -13,11 +13,13 @@ from pathai import stats
 from pathai.case import PredictionInput, SlideInput, StageState, slide_input
 from pathai.config import FindingsConfig
 from pathai.errors import PathaiError
+from pathai.figure_words import decimals
 from pathai.finding import (
     CaseFindings,
     Evidence,
     Finding,
     Method,
+    PredictedNumber,
     Prediction,
     Quantity,
     Specimen,
@@ -29,7 +31,8 @@ from pathai.sheet import SheetRow
 from pathai.store.commit import Commit
 from pathai.store.folders import CaseFolder, SlideFolder
 from pathai.store.manifest import canonical
-from pathai.store.records import CellsAttrs, Interval
+from pathai.store.records import Answer, CellsAttrs, Interval, PredictionAttrs
+from pathai.task import NUMBER_KINDS, Target
 from pathai.units import Box
 
 FEW_NUCLEI = 500
@@ -41,6 +44,9 @@ References
    International Ki67 in Breast Cancer Working Group", JNCI 113:808-819, 2021.
 """
 
+_UNKNOWN = Answer(question="")
+"""Stands for the question of a model of which nothing is known."""
+
 
 class _Draft(NamedTuple):
     """A finding before it has its id."""
@@ -48,7 +54,7 @@ class _Draft(NamedTuple):
     key: str
     status: Status
     method: Method
-    value: Quantity | Prediction | None = None
+    value: Quantity | Prediction | PredictedNumber | None = None
     flags: tuple[str, ...] = ()
     note: str = ""
     code: str = ""
@@ -118,8 +124,23 @@ def _specimens(slides: Sequence[SlideInput]) -> tuple[Specimen, ...]:
 
 
 def _of_slide(slide: SlideInput) -> list[_Draft]:
-    drafts = [_prediction(p, slide) for p in sorted(slide.predictions, key=lambda p: p.model)]
+    given = sorted(slide.predictions, key=lambda p: p.model)
+    taken, drafts = {_word(p.model) for p in given}, list[_Draft]()
+    for one in given:
+        for t, answer in enumerate(_answers(one)):
+            word = _word(answer.name) if t else _word(one.model)
+            if t and word in taken:
+                word = f"{_word(one.model)}_{word}"
+            taken.add(word)
+            drafts.append(_predicted(one, answer, word, slide))
     return [*drafts, *_cells(slide), _tissue(slide)]
+
+
+def _answers(given: PredictionInput) -> Sequence[Answer | Target]:
+    """What a model said, or was asked where it said nothing."""
+    if given.answer is not None and given.stage.usable:
+        return given.answer.answers
+    return given.asked or (_UNKNOWN,)
 
 
 def _number(drafts: Sequence[_Draft], slide: SlideInput, start: int) -> list[Finding]:
@@ -259,30 +280,60 @@ def _positive(
     )
 
 
-def _prediction(given: PredictionInput, slide: SlideInput) -> _Draft:
-    key, answer = answer_key(given.model), given.answer
+def _predicted(
+    given: PredictionInput, answer: Answer | Target, word: str, slide: SlideInput
+) -> _Draft:
+    """One answer of a model: a class, a number, or the chance of no event up to a time."""
+    number = answer.kind in NUMBER_KINDS
+    key = f"{word}.predicted_number" if number else f"{word}.probability"
     method = Method(name=given.model, version=given.stage.version or "1", kind="mil")
-    if answer is None or not given.stage.usable:
+    attrs = given.answer
+    if attrs is None or not isinstance(answer, Answer):
         return _missing(key, given.stage, slide, method)
-    method = method.model_copy(update={"digest": answer.model_digest})
-    chance = None if answer.abstained else answer.prob[answer.classes.index(answer.label)]
-    value = Prediction(
-        question=answer.question,
-        label="" if answer.abstained else answer.label,
-        probability=chance,
-        set=tuple(answer.set),
-        alpha=answer.alpha,
-        ood_percentile=answer.ood_percentile,
-        out_of_distribution=answer.out_of_distribution,
-        abstained=answer.abstained,
-    )
+    method = method.model_copy(update={"digest": attrs.model_digest})
+    value = _number_of(attrs, answer) if number else _chance_of(attrs, answer)
     flags = _degraded(given.stage)
-    flags += ("out_of_distribution",) if answer.out_of_distribution else ()
-    if answer.abstained:
+    flags += ("out_of_distribution",) if attrs.out_of_distribution else ()
+    if attrs.abstained:
         return _Draft(key, "indeterminate", method, value, flags, "abstained", boxes=given.boxes)
-    flags += ("ambiguous_set",) if len(answer.set) > 1 else ()
-    flags += ("empty_set",) if not answer.set else ()
+    if answer.classes:
+        flags += ("ambiguous_set",) if len(answer.set) > 1 else ()
+        flags += ("empty_set",) if not answer.set else ()
     return _Draft(key, "predicted", method, value, flags, boxes=given.boxes)
+
+
+def _shared(attrs: PredictionAttrs, answer: Answer) -> dict[str, Any]:
+    """What holds for every kind of answer."""
+    names = ("ood_percentile", "out_of_distribution", "abstained")
+    return {"question": answer.question, **{name: getattr(attrs, name) for name in names}}
+
+
+def _chance_of(attrs: PredictionAttrs, answer: Answer) -> Prediction:
+    """A class with its set; of survival the chance of no event, which has none."""
+    fields = {**_shared(attrs, answer), "set": tuple(answer.set)}
+    if answer.classes:
+        fields["alpha"] = attrs.alpha
+    if attrs.abstained:
+        return Prediction(**fields)
+    if answer.classes:
+        chance = answer.prob[answer.classes.index(answer.label)]
+        return Prediction(label=answer.label, probability=chance, **fields)
+    until = f"{answer.horizon:,g} {answer.unit_of_value}".strip()
+    return Prediction(label=f"no event within {until}", probability=answer.prob[0], **fields)
+
+
+def _number_of(attrs: PredictionAttrs, answer: Answer) -> PredictedNumber:
+    """A number with its interval; a share in percent, a count without decimals."""
+    fields = {**_shared(attrs, answer), "alpha": attrs.alpha}
+    percent = answer.kind == "ratio" and answer.unit_of_value in ("", "%")
+    fields["unit"] = "%" if percent else answer.unit_of_value
+    if attrs.abstained or answer.value is None:
+        return PredictedNumber(**fields)
+    times = 100 if percent else 1
+    numbers = {name: getattr(answer, name) for name in ("value", "low", "high")}
+    places = 0 if answer.kind == "count" else 1 if percent else decimals(answer.value)
+    scaled = {name: None if v is None else times * v for name, v in numbers.items()}
+    return PredictedNumber(decimals=places, **scaled, **fields)
 
 
 # --- from the store --------------------------------------------------------------------------
@@ -296,7 +347,7 @@ def run(
     rows: Sequence[SheetRow],
     slides: Mapping[str, SlideFolder],
     detector: str,
-    models: Sequence[str],
+    models: Mapping[str, Sequence[Target]],
 ) -> None:
     """Write ``findings.json`` of a case.
 
@@ -314,8 +365,8 @@ def run(
         Their folders by slide id.
     detector : str
         Name of the nuclei detector.
-    models : sequence of str
-        Names of the models that were applied.
+    models : mapping
+        The questions of the models that were applied, by name.
     """
     inputs = [slide_input(row, slides[row.slide_id], section, detector, models) for row in rows]
     case = findings_of_case(folder.case_id, inputs)

@@ -1,11 +1,13 @@
 """The truth about a slide, from the text in the sheet to two numbers per question."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathai.errors import PathaiError
+from pathai.sheet import SheetRow
 from pathai.task import Target, Task
 
 Floats = NDArray[np.float64]
@@ -97,6 +99,38 @@ def _survival(target: Target, labels: Labels, text: str, event: float) -> tuple[
     return time, event
 
 
+def one_label_per_patient(
+    target: Target, truth: Floats, rows: Sequence[SheetRow], remedy: str
+) -> None:
+    """Refuse a patient whose slides have different answers to a question asked per patient.
+
+    Parameters
+    ----------
+    target : Target
+        The question.
+    truth : float64[n, 2]
+        Of each slide; NaN where it is not known, which contradicts nothing.
+    rows : sequence of SheetRow, length n
+        Where it stands.
+    remedy : str
+        What can be done beside correcting the sheet.
+
+    Raises
+    ------
+    PathaiError
+        E184 naming both rows.
+    """
+    first: dict[str, int] = {}
+    for i in np.flatnonzero(~np.isnan(truth[:, 0])).tolist():
+        j = first.setdefault(rows[i].patient_id, i)
+        if not np.array_equal(truth[i], truth[j]):
+            message = (
+                f"rows {rows[j].row} and {rows[i].row}, column {target.label}: patient "
+                f"{rows[i].patient_id} has two labels"
+            )
+            raise PathaiError("E184", message, f"correct the sheet, or {remedy}")
+
+
 def point(target: Target, truth: Floats) -> Floats:
     """The truth as one number each, float64[n, 2] -> float64[n]: class, value, share or time."""
     value: Floats = truth[:, 0] / truth[:, 1] if target.kind == "ratio" else truth[:, 0].copy()
@@ -119,6 +153,19 @@ def strata(target: Target, truth: Floats) -> Ints:
         cuts = np.quantile(value[known], np.arange(1, STRATA) / STRATA)
         part[known] = np.searchsorted(cuts, value[known], side="right")
     return part
+
+
+def needed(target: Target, truth: Floats) -> tuple[Ints, dict[int, str]]:
+    """Part of each slide intp[n], and by name the parts without which nothing is learned.
+
+    Every class; an event; or any value.
+    """
+    part = strata(target, truth)
+    if target.has_classes:
+        return part, dict(enumerate(target.classes))
+    if target.kind == "survival":
+        return part, {1: "1 (event)"}
+    return np.minimum(part, 0), {0: "a value"}
 
 
 def read_covariates(task: Task, labels: Labels) -> tuple[float, ...]:

@@ -59,7 +59,8 @@ def metrics_page(metrics: Json, *, title: str, about: Sequence[str] = ()) -> str
     unit = metrics.get("unit") or "patient"
     targets = [_target(name, target, unit, i)
                for i, (name, target) in enumerate(metrics["targets"].items())]  # fmt: skip
-    shared = [_folds(metrics, unit), _left_out(metrics), _meanings(metrics, targets)]
+    shared = [*_compared(metrics), _learning(metrics), _folds(metrics, unit), _left_out(metrics),
+              _meanings(metrics, targets)]  # fmt: skip
     context = {
         "title": title,
         "about": list(about),
@@ -71,10 +72,57 @@ def metrics_page(metrics: Json, *, title: str, about: Sequence[str] = ()) -> str
     return page(title, body, shipped("plots.css", "pathai.plots") + shipped("metrics_page.css"))
 
 
+def _compared(metrics: Json) -> list[Part]:
+    """Two models on the same patients, a table per target."""
+    beside = metrics.get("comparison") or {}
+    head = ("figure", f"{beside.get('against')}", "this model", "difference", "p")
+    read = (
+        "Both models answered the same patients. The difference is this model's figure less the "
+        "other's; where its interval holds 0, the two cannot be told apart here. The p-values are "
+        "not corrected for their number: name the figure that decides beforehand."
+    )
+    parts = []
+    for name, found in (beside.get("targets") or {}).items():
+        rows = [
+            (figure(key).name, shown(figure(key).shown, one.get("first")),
+             shown(figure(key).shown, one.get("second")),
+             told(figure(key).shown, one.get("difference")), _p(one.get("p")))
+            for key, one in found["figures"].items()
+        ]  # fmt: skip
+        parts.append(Part(f"Beside another model: {name}", read, head, tuple(rows)))
+    return parts
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "below 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _learning(metrics: Json) -> Part:
+    """How a linear probe grows with labeled patients."""
+    points = (metrics.get("few_shot") or {}).get("learning_curve") or []
+    keys = list(points[0]["figures"]) if points else []
+    rows = [
+        ("all" if point["k"] is None else str(point["k"]), str(point["n_patients"]),
+         *(told(figure(key).shown, point["figures"].get(key)) for key in keys))
+        for point in points
+    ]  # fmt: skip
+    read = (
+        "Patients of each class were drawn again and again, a probe was fitted on them and tested "
+        "on all others. Brackets: the range over the draws, which share patients; it is no "
+        "confidence interval. If the last rows still get better, more labels will help."
+    )
+    head = ("per class", "patients", *(figure(key).name for key in keys))
+    return Part("What more labels would bring", read, head, tuple(rows))
+
+
 def _evaluated(metrics: Json) -> str:
     about = words().notions["out_of_fold"]
     folds = len(metrics.get("folds") or ())
     how = f"Measured out of fold, in {folds} parts. {about.means}" if folds else ""
+    if few := metrics.get("few_shot"):
+        how = (f"The probe learned from {number(few['patients'])} of "
+               f"{number(metrics.get('n_patients'))} patients; every figure is of "
+               f"{few['tested_on']}.")  # fmt: skip
     by = "" if metrics.get("unit") != "slide" else (
         " Slides are scored, not patients: read “slide” where “patient” stands below. Intervals "
         "count patients all the same, since slides of one patient are alike.")  # fmt: skip

@@ -58,7 +58,8 @@ def train_one(wanted: Training) -> int:
     if wanted.corrections is not None:
         sheet = _corrected(sheet, task, wanted.corrections)
     section = (load_config(wanted.config) if wanted.config else Config()).train
-    section = section.model_copy(update={"few_shot": wanted.few_shot})
+    if wanted.few_shot:
+        section = section.model_copy(update={"few_shot": wanted.few_shot})
     folder = ResultsFolder(wanted.results.absolute())
     return verbs.steps([chain.train_step(section, task, sheet, folder, wanted.out.absolute())])
 

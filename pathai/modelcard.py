@@ -44,7 +44,7 @@ def model_card(spec: Json, metrics: Json) -> str:
         _evaluation(metrics),
         *(_target(target, unit, len(targets) > 1) for target in targets.values()),
         _folds(metrics),
-        _making(spec),
+        _making(spec, metrics.get("few_shot")),
         _license(task),
     ]
     return "\n".join(part for part in parts if part)
@@ -110,17 +110,32 @@ _OUT_OF_SCOPE = """## Out of scope
 
 
 def _evaluation(metrics: Json) -> str:
-    left_out = "; ".join(f"{_plain(r)}: {n}" for r, n in (metrics.get("left_out") or {}).items())
+    reasons = {r: n for r, n in (metrics.get("left_out") or {}).items() if n}
+    left_out = "; ".join(f"{_plain(r)}: {n}" for r, n in reasons.items())
     left_out = f"Slides left out: {left_out}.\n" if left_out else ""
+    how = (_few_shot if metrics.get("few_shot") else _nested)(metrics)
     return f"""## Evaluation
 
-Nested and grouped by patient: {metrics.get("n_patients", "–")} patients
+{how} Brackets: 95 % interval, counting patients.
+
+{left_out}"""
+
+
+def _nested(metrics: Json) -> str:
+    return f"""Nested and grouped by patient: {metrics.get("n_patients", "–")} patients
 ({metrics.get("n_slides", "–")} slides) in {len(metrics.get("folds") or ())} parts. Each part was
 answered by a model that never saw its patients, and every setting was chosen inside the other
 parts. This says how well models made in this way do; the shipped one has no test set of its own
-here. Brackets: 95 % interval, counting patients.
+here."""
 
-{left_out}"""
+
+def _few_shot(metrics: Json) -> str:
+    few, targets = metrics["few_shot"], metrics["targets"].values()
+    classes = any(target["kind"] in CLASSES for target in targets)
+    balanced = """ It learned from about as many patients of each
+class: where one is rarer, its probability is too high."""
+    return f"""A linear probe that learned from {few["patients"]} of the {metrics["n_patients"]}
+patients. Every figure is of {_plain(few["tested_on"])}.{balanced if classes else ""}"""
 
 
 def _target(target: Json, unit: str, several: bool) -> str:
@@ -195,24 +210,25 @@ def _folds(metrics: Json) -> str:
 # --- how it was made -------------------------------------------------------------------------
 
 
-def _making(spec: Json) -> str:
-    members = spec.get("members") or 1
-    members = members if isinstance(members, int) else len(members)
-    settings = ", ".join(f"{_plain(k)} {_plain(v)}" for k, v in (spec.get("settings") or {}).items()
-                         if isinstance(v, str | int | float))  # fmt: skip
-    head = spec.get("head") or spec["task"].get("head")
-    targets = spec.get("targets") or ()
-    heated = [t for t in targets if t.get("temperature") is not None]
+def _making(spec: Json, few: Json | None) -> str:
+    networks, targets = spec.get("networks") or (), spec.get("targets") or ()
+    heads = list(dict.fromkeys(one["head"] for one in networks)) or spec["task"].get("head")
+    n = sum(one["members"] for one in networks)
+    known = {
+        k: v for k, v in (spec.get("settings") or {}).items() if isinstance(v, str | int | float)
+    }
+    if few:  # a probe hears of no other setting
+        known = {k: known[k] for k in ("few_shot", "alpha", "seed") if k in known}
+    settings = ", ".join(f"{_plain(k)} {_plain(v)}" for k, v in known.items())
     temperatures = ", ".join(
-        (f"{_plain(t.get('name', ''))} " if len(targets) > 1 else "") + f"{t['temperature']:.3g}"
-        for t in heated
+        (f"{_plain(t['target']['name'])} " if len(targets) > 1 else "") + f"{t['temperature']:.3g}"
+        for t in targets
+        if t["target"]["kind"] in CLASSES
     )
-    if not targets and spec.get("temperature") is not None:
-        temperatures = f"{spec['temperature']:.3g}"
     digest = (spec.get("data") or {}).get("digest")
     return f"""## Training
 
-Head {_listed(head)}, {members} network{"" if members == 1 else "s, averaged"}.
+Head {_listed(heads)}{f", {n} network{'' if n == 1 else 's, averaged'}" if n else ""}.
 Settings: {settings or "not stated"}.{f" Temperature: {temperatures}." if temperatures else ""}
 Training data: {f"SHA-256 `{_plain(digest)}`" if digest else "digest not stated"}. Ids and SHA-256
 of the slides are kept as salted hashes only.

@@ -14,6 +14,7 @@ from pathai.metrics import class_report, number_report, survival_report
 from pathai.metrics.classes import class_figures
 from pathai.metrics.numbers import number_figures
 from pathai.metrics.survival import survival_figures
+from pathai.store.records import Answer
 from pathai.task import Target
 
 Floats = NDArray[np.float64]
@@ -37,7 +38,7 @@ class Scored:
     patients : tuple of str, length m
         Patient of each unit.
     prob, raw : float64[m, C]
-        Classes: probabilities after and before calibration.
+        Classes: probabilities after calibration, and before where that is of interest.
     sets : bool[m, C]
         Classes: the conformal set.
     value, low, high : float64[m]
@@ -103,6 +104,46 @@ def by_patient(
     return merged, {name: mean(b) for name, b in baselines.items()}, homes
 
 
+def answered(
+    target: Target, truth: Floats, answers: Sequence[Answer], patients: Sequence[str]
+) -> Scored:
+    """Stored answers beside the truth, one of each per unit; none of them may be withheld.
+
+    Parameters
+    ----------
+    target : Target
+        The question.
+    truth : float64[m, 2]
+        See `pathai.labels.read_truth`.
+    answers : sequence of Answer, length m
+        To this question.
+    patients : sequence of str, length m
+        Patient of each.
+    """
+    scored = Scored(target, truth, tuple(patients))
+    if target.has_classes:
+        prob = np.array([answer.prob for answer in answers])
+        prob = prob / prob.sum(axis=1, keepdims=True)  # answers are stored with six digits
+        sets = np.array([[c in answer.set for c in target.classes] for answer in answers])
+        return replace(scored, prob=prob, sets=sets)
+    if target.kind == "survival":
+        alive = np.array([answer.prob[0] for answer in answers])
+        risks = np.array([answer.risk for answer in answers], float)
+        return replace(scored, risk=risks, alive=alive)
+    value, low, high = _numbers(answers)
+    return replace(scored, value=value, low=low, high=high)
+
+
+def _numbers(said: Sequence[Answer]) -> tuple[Floats, Floats, Floats]:
+    """Values and intervals; an end that is not there is infinite."""
+
+    def column(name: str, absent: float) -> Floats:
+        found = [getattr(answer, name) for answer in said]
+        return np.array([absent if v is None else v for v in found], float)
+
+    return column("value", np.nan), column("low", -np.inf), column("high", np.inf)
+
+
 def report(
     one: Scored,
     *,
@@ -138,7 +179,7 @@ def report(
             who,
             target.classes,
             ordinal=target.kind == "ordinal",
-            raw=one.raw,
+            raw=one.raw if len(one.raw) else None,
             calibration_method=method,
             sets=one.sets,
             alpha=alpha,

@@ -182,7 +182,15 @@ def _parse_row(line: str, header: list[str], number: int, file: str) -> SheetRow
 
 def _check_patients(rows: list[SheetRow], file: str) -> None:
     owner: dict[str, SheetRow] = {}
+    spelled: dict[str, SheetRow] = {}
     for row in rows:
+        same = spelled.setdefault(row.patient_id.casefold(), row)
+        if same.patient_id != row.patient_id:
+            message = (
+                f"{file}, row {row.row}: patient {row.patient_id} is {same.patient_id} in row "
+                f"{same.row}"
+            )
+            raise PathaiError("E154", message, "spell one patient in one way")
         first = owner.setdefault(row.case_id, row)
         if first.patient_id != row.patient_id:
             message = (

@@ -85,8 +85,10 @@ class Task(Target):
     )
     stains: tuple[str, ...] = ("H&E",)
     sites: tuple[str, ...] = Field((), description="sites that get an answer; none: all")
-    abstain: Abstain = Abstain()
-    calibration: Literal["temperature", "isotonic"] = "temperature"
+    abstain: Abstain = Field(Abstain(), description="when no answer is given")
+    calibration: Literal["temperature", "isotonic"] = Field(
+        "temperature", description="isotonic needs 50 patients of each class in each fold"
+    )
     limits: tuple[str, ...] = ()
     train_on: dict[str, str] = Field(default_factory=dict)
 

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pydantic.fields  # noqa: F401 - in full before Qt's import hook, which breaks its lazy imports
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,7 +1,8 @@
 """A small run folder, written through the store and drafted by the report's own code."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from store_cases import store
@@ -16,6 +17,7 @@ from pathai.store.groups import write_cells, write_features, write_prediction
 from pathai.store.manifest import canonical
 from pathai.store.pyramid import write_tissue
 from pathai.store.records import (
+    Answer,
     Cells,
     Features,
     FeaturesAttrs,
@@ -52,7 +54,23 @@ train_on: {split: train}
 """
 
 
-def make_run(folder: Path, side: int = 1024, seed: int = 5) -> Path:
+def in_numbers(attrs: PredictionAttrs) -> PredictionAttrs:
+    """The answer of a model that counts, and tells survival beside."""
+    also = Answer(
+        name="outcome", question="How long?", kind="survival", prob=(0.68,), risk=0.4, value=74.0,
+        unit_of_value="months", horizon=60,
+    )  # fmt: skip
+    fields: dict[str, Any] = {"kind": "count", "classes": (), "label": "", "prob": (), "set": ()}
+    numbers = {"value": 1240.0, "low": 830.0, "high": 1900.0, "unit_of_value": "cells"}
+    return attrs.model_copy(update={**fields, **numbers, "also": (also,)})
+
+
+def make_run(
+    folder: Path,
+    side: int = 1024,
+    seed: int = 5,
+    change: Callable[[PredictionAttrs], PredictionAttrs] = lambda attrs: attrs,
+) -> Path:
     """Write sheet, configuration, slides and drafts; the last case has no result yet."""
     results = ResultsFolder(folder / "results")
     (folder / "tasks").mkdir(parents=True)
@@ -66,7 +84,7 @@ def make_run(folder: Path, side: int = 1024, seed: int = 5) -> Path:
         lines.append("\t".join(row))
         if case_id != "C03":
             recipe = Recipe(seed + number, side, side, MPP.x, stain)
-            found = _write_slide(results, slide_id, stain, recipe)
+            found = _write_slide(results, slide_id, stain, recipe, change)
             cases.setdefault(case_id, []).append(found)
     (folder / "slides.tsv").write_text("\n".join(lines) + "\n")
     for case_id, inputs in cases.items():
@@ -83,7 +101,13 @@ def _write_case(results: ResultsFolder, case_id: str, slides: Sequence[SlideInpu
     case.draft("json").write_bytes(canonical(made.model_dump(mode="json")))
 
 
-def _write_slide(results: ResultsFolder, slide_id: str, stain: str, recipe: Recipe) -> SlideInput:
+def _write_slide(
+    results: ResultsFolder,
+    slide_id: str,
+    stain: str,
+    recipe: Recipe,
+    change: Callable[[PredictionAttrs], PredictionAttrs],
+) -> SlideInput:
     pixels, truth = draw(recipe)
     folder = results.slide(slide_id)
     folder.path.mkdir(parents=True)
@@ -105,6 +129,7 @@ def _write_slide(results: ResultsFolder, slide_id: str, stain: str, recipe: Reci
     cells = _cells(truth, tissue, stain)
     write_cells(folder.cells("classical"), cells)
     features, prediction = _prediction(truth, tissue, info)
+    prediction = Prediction(prediction.attention, change(prediction.attrs))
     write_features(folder.features("morphology"), features)
     ok = StageState(state="ok", version="1")
     answers: tuple[PredictionInput, ...] = ()

@@ -119,7 +119,7 @@ def remake(root: Path, config: str = CONFIG) -> dict[str, Any]:
     return found
 
 
-def _do(
+def do(
     base: Path,
     subject: str,
     stage: str,
@@ -129,6 +129,7 @@ def _do(
     *,
     tolerant: bool = False,
 ) -> None:
+    """Run a stage that writes what ``work`` writes."""
     run_stage(base, subject, Key(stage, 1, "c", outputs), parents, work, tolerant=tolerant)
 
 
@@ -176,13 +177,13 @@ def _write_slide(folder: SlideFolder, index: int, slide: tuple[str, ...]) -> Non
         write_cells(out.part("classical.zarr"), _cells(rng, int(slide[4]), tissue.area_mm2(TISSUE)))
 
     base = folder.base
-    _do(base("ingest"), slide_id, "ingest", ("slide.json",), {}, ingest)
+    do(base("ingest"), slide_id, "ingest", ("slide.json",), {}, ingest)
     outputs = ("tiles.zarr", "tissue.zarr")
-    _do(base("tile"), slide_id, "tile", outputs, {"ingest": base("ingest")}, tile)
+    do(base("tile"), slide_id, "tile", outputs, {"ingest": base("ingest")}, tile)
     above = {"tile": base("tile")}
     encoder, detector = base("features", "morphology"), base("cells", "classical")
-    _do(encoder, slide_id, "features", ("morphology.zarr",), above, features)
-    _do(detector, slide_id, "cells", ("classical.zarr",), above, cells)
+    do(encoder, slide_id, "features", ("morphology.zarr",), above, features)
+    do(detector, slide_id, "cells", ("classical.zarr",), above, cells)
 
 
 def _tissue_map(fate: str) -> np.ndarray:
@@ -227,6 +228,11 @@ def _features(rng: np.random.Generator) -> Features:
         np.ones(n, np.float16),
         attrs,
     )
+
+
+def tile_count() -> int:
+    """Tiles of every slide."""
+    return len(_features(np.random.default_rng(0)).x)
 
 
 def _cells(rng: np.random.Generator, truth: int, area: float) -> Cells:
@@ -287,7 +293,7 @@ def _train(plan: Plan) -> None:
     def train(out: Commit) -> None:
         write_bundle(out.part("tumor"), spec, arrays, {"n": 4}, "# tumor\n", "<p>tumor</p>")
 
-    _do(base, "tumor", "train", ("tumor",), parents, train, tolerant=True)
+    do(base, "tumor", "train", ("tumor",), parents, train, tolerant=True)
 
 
 def _predict(folder: SlideFolder, index: int, slide: tuple[str, ...]) -> None:
@@ -313,13 +319,13 @@ def _predict(folder: SlideFolder, index: int, slide: tuple[str, ...]) -> None:
     )
 
     def predict(out: Commit) -> None:
-        n = len(_features(np.random.default_rng(0)).x)
+        n = tile_count()
         attention = np.arange(1, n + 1, dtype=np.float32)
         write_prediction(out.part("tumor.zarr"), Prediction(attention / attention.sum(), attrs))
 
     parents = {"features": folder.base("features", "morphology")}
     base = folder.base("predictions", "tumor")
-    _do(base, slide_id, "predict", ("tumor.zarr",), parents, predict)
+    do(base, slide_id, "predict", ("tumor.zarr",), parents, predict)
 
 
 def _write_case(plan: Plan, case_id: str, slides: list[str]) -> None:
@@ -338,6 +344,6 @@ def _write_case(plan: Plan, case_id: str, slides: list[str]) -> None:
         out.part("draft.html").write_text("<p>draft</p>\n")
 
     base = folder.base
-    _do(base("findings"), case_id, "findings", ("findings.json",), parents, findings, tolerant=True)
+    do(base("findings"), case_id, "findings", ("findings.json",), parents, findings, tolerant=True)
     above = {"findings": base("findings")}
-    _do(base("draft"), case_id, "draft", ("draft.html",), above, draft)
+    do(base("draft"), case_id, "draft", ("draft.html",), above, draft)

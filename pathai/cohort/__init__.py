@@ -28,7 +28,6 @@ def run(plan: Plan, out: Commit) -> None:
     rows = slide_rows(plan)
     outcomes = [o for row in rows for o in row.outcomes] + list(other_outcomes(plan, rows))
     metrics = evaluate(plan, rows)
-    models = [model.name for model in plan.models]
     metrics["slides"] = {
         status: sum(row.status == status for row in rows)
         for status in ("ok", "degraded", "skipped", "failed")
@@ -36,7 +35,7 @@ def run(plan: Plan, out: Commit) -> None:
     texts = {
         "index.html": html(plan, rows, outcomes, metrics),
         "failures.tsv": failures_tsv(outcomes),
-        "slides.tsv": slides_tsv(rows, models),
+        "slides.tsv": slides_tsv(rows, plan.models),
     }
     for name, text in texts.items():
         out.part(name).write_bytes(text.encode())

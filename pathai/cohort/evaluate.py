@@ -1,64 +1,40 @@
-"""How good the answers and counts are on slides that nothing was fitted to.
+"""How good the answers are on slides that nothing was fitted to, for every kind of question.
 
 Every figure stands beside two baselines that know nothing of pathology: a constant, and the
-tissue area of the slide. The independent unit is the patient. Which way the tissue area points,
-and every constant, is taken from training slides, never from those that are scored.
+tissue area of the slide. The independent unit is the patient. What the baselines say is learned
+on training slides of the sheet, never on those that are scored.
 """
 
-import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pathai.baselines import by_area, typical
+from pathai.cohort.counts import evaluate_counts
+from pathai.cohort.drift import drift
 from pathai.cohort.gather import SlideRow
+from pathai.cohort.training import Training, held_out, not_evaluated, trained_here
 from pathai.config import CohortConfig
 from pathai.errors import PathaiError
+from pathai.labels import read_truth
 from pathai.plan import Model, Plan
-from pathai.stats import Estimate, RelativeError, auroc, binary_metrics, relative_error
-from pathai.store.bundle import ModelSpec, TrainingData, read_bundle
+from pathai.scored import Scored, answered, by_patient, report
+from pathai.store.bundle import ModelSpec, TargetState, read_bundle
+from pathai.store.records import Answer
+from pathai.task import Target
 
 SEED = 0
-_COLUMNS = ("slide_id", "case_id", "patient_id", "stain", "site", "laterality")
-"""Columns beside the labels that may choose the slides to score."""
+NO_TRAINING = "no training slides in this sheet that it could be learned from"
+
+Floats = NDArray[np.float64]
+Figures = dict[str, Any]
 
 
-class _Training:
-    """Which slides of the sheet a model was trained on, under whatever name.
-
-    A slide is known by its content. Names count only for a model of this run: ids of unrelated
-    runs collide, as both may number their patients from 1.
-    """
-
-    def __init__(self, data: TrainingData, here: bool, rows: Sequence[SlideRow]) -> None:
-        self._data, self._here = data, here
-        self._patients = {row.row.patient_id for row in rows if self.slide(row)}
-
-    def slide(self, row: SlideRow) -> bool:
-        """Whether the model was trained on this very file."""
-        return row.info is not None and self._data.has_content(row.info.sha256)
-
-    def patient(self, row: SlideRow) -> bool:
-        """Whether it was trained on the patient, by this sheet or by a name of this run."""
-        sheet = row.row
-        named = self._here and self._data.has_id(sheet.slide_id, sheet.patient_id)
-        return named or sheet.patient_id in self._patients
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """One scored unit: a patient, or a slide where the task says so."""
-
-    patient: str
-    positive: bool
-    prob: float
-    area: float
-    slides: int
-
-
-def evaluate(plan: Plan, rows: Sequence[SlideRow]) -> dict[str, Any]:
+def evaluate(plan: Plan, rows: Sequence[SlideRow]) -> Figures:
     """All figures of the cohort, ready for JSON.
 
     Parameters
@@ -71,257 +47,257 @@ def evaluate(plan: Plan, rows: Sequence[SlideRow]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``tasks`` by model name and ``counts``; each has ``evaluated`` and, when false, ``reason``.
+        ``tasks`` by model name, each with its ``targets``; ``counts``; and ``drift`` by model
+        name. A target has ``evaluated`` and, when false, ``reason``; else what
+        `pathai.scored.report` tells.
     """
     section = plan.config.cohort
+    found: dict[str, Figures] = {"tasks": {}, "drift": {}}
+    for model in plan.models:
+        here = trained_here(plan, model)
+        try:
+            spec = read_bundle(model.folder).spec
+        except PathaiError as error:
+            reason = f"there is no usable model ({error.code}: {error.message})"
+            nothing = {**not_evaluated(reason), "targets": {}}
+            found["tasks"][model.name], found["drift"][model.name] = nothing, not_evaluated(reason)
+            continue
+        training = Training(spec.data, here, rows)
+        found["tasks"][model.name] = _model(model, spec, section, training, rows, here=here)
+        limit = plan.config.predict.ood_percentile
+        found["drift"][model.name] = drift(model.name, training, rows, limit)
     return {
         "evaluate_on": dict(sorted(section.evaluate_on.items())),
-        "tasks": {
-            model.name: _task(model, section, rows, here=_trained_here(plan, model))
-            for model in plan.models
-        },
-        "counts": _counts(section, plan.config.cells.detector, rows),
+        **found,
+        "counts": evaluate_counts(section, plan.config.cells.detector, rows),
     }
 
 
-def held_out(section: CohortConfig, row: SlideRow) -> bool:
-    """Whether a slide is one of those to score."""
-    columns = {name: getattr(row.row, name) for name in _COLUMNS} | row.row.labels
-    wanted = section.evaluate_on
-    return bool(wanted) and all(columns.get(c) == v for c, v in wanted.items())
-
-
-def _trained_here(plan: Plan, model: Model) -> bool:
-    return model.folder.resolve() == plan.model_folder(model.name).resolve()
-
-
-def _not_evaluated(reason: str) -> dict[str, Any]:
-    return {"evaluated": False, "reason": reason}
-
-
-# --- predictions -----------------------------------------------------------------------------
-
-
-def _task(
-    model: Model, section: CohortConfig, rows: Sequence[SlideRow], *, here: bool
-) -> dict[str, Any]:
-    if not section.evaluate_on:
-        return _not_evaluated("cohort.evaluate_on names no slides to score")
+def _model(
+    model: Model,
+    spec: ModelSpec,
+    section: CohortConfig,
+    training: Training,
+    rows: Sequence[SlideRow],
+    *,
+    here: bool,
+) -> Figures:
     chosen = [row for row in rows if held_out(section, row)]
-    if not chosen:
-        return _not_evaluated("no slide of the sheet is chosen by cohort.evaluate_on")
-    try:
-        spec = read_bundle(model.folder).spec
-    except PathaiError as error:
-        return _not_evaluated(f"there is no usable model ({error.code}: {error.message})")
-    left_out: Counter[str] = Counter()
-    training = _Training(spec.data, here, rows)
-    scored = []
-    for row in chosen:
-        reason = _unusable(model.name, spec, training, row)
-        if reason:
-            left_out[reason] += 1
-        else:
-            scored.append(row)
-    units = _units(model.name, spec, scored, left_out)
-    about = {
+    reason = ""
+    if not section.evaluate_on:
+        reason = "cohort.evaluate_on names no slides to score"
+    elif not chosen:
+        reason = "no slide of the sheet is chosen by cohort.evaluate_on"
+    if reason:
+        return {**not_evaluated(reason), "targets": {}}
+    asked = _Asked(model.name, spec, training, rows)
+    targets = {
+        state.target.name: _target(asked, t, state, chosen) for t, state in enumerate(spec.targets)
+    }
+    return {
         "task": spec.task.name,
-        "question": spec.task.question,
-        "label": spec.task.label,
-        "classes": list(spec.task.classes),
         "unit": spec.task.unit,
         "trained_here": here,
-        "left_out": dict(sorted(left_out.items())),
+        "evaluated": any(found["evaluated"] for found in targets.values()),
+        "targets": targets,
     }
-    positive = sum(u.positive for u in units)
-    if not units or positive in (0, len(units)):
-        reason = "no answered, labeled slide" if not units else "only one class among the slides"
-        return {**_not_evaluated(f"{reason} among those to score"), **about}
-    y, who = [u.positive for u in units], [u.patient for u in units]
-    return {
-        **about,
-        "evaluated": True,
-        "n_slides": sum(u.slides for u in units),
-        "n_patients": len(set(who)),
-        "n_positive_patients": len({u.patient for u in units if u.positive}),
-        "n_negative_patients": len({u.patient for u in units if not u.positive}),
-        "model": binary_metrics(y, [u.prob for u in units], who, SEED),
-        **_baselines(spec, training, rows, units),
-    }
-
-
-def _unusable(model: str, spec: ModelSpec, training: _Training, row: SlideRow) -> str:
-    """Why a slide cannot be scored, or nothing."""
-    if training.slide(row):
-        return "the model was trained on the slide"
-    if training.patient(row):
-        return "the model was trained on the patient"
-    if row.row.labels.get(spec.task.label, "") not in spec.task.classes:
-        return "no label"
-    if model in row.not_applicable:
-        return "not applicable: other stain"
-    answer = row.answers.get(model)
-    if answer is None:
-        return "failed or skipped"
-    if answer.out_of_distribution:
-        return "no answer: out of distribution"
-    if answer.abstained or len(answer.prob) != len(spec.task.classes):
-        return "no answer: abstained"
-    return ""
-
-
-def _units(
-    model: str, spec: ModelSpec, rows: Sequence[SlideRow], left_out: Counter[str]
-) -> list[_Unit]:
-    positive = spec.task.classes[1]
-    single = [
-        _Unit(
-            row.row.patient_id,
-            row.row.labels[spec.task.label] == positive,
-            float(row.answers[model].prob[1]),
-            row.tissue_mm2 or 0.0,
-            1,
-        )
-        for row in rows
-    ]
-    return single if spec.task.unit == "slide" else _by_patient(single, left_out)
-
-
-def _by_patient(single: Sequence[_Unit], left_out: Counter[str]) -> list[_Unit]:
-    """Means over each patient's slides; a patient with two labels is left out."""
-    groups: dict[str, list[_Unit]] = {}
-    for unit in single:
-        groups.setdefault(unit.patient, []).append(unit)
-    found = []
-    for patient, members in sorted(groups.items()):
-        if len({m.positive for m in members}) > 1:
-            left_out["patient with two labels"] += len(members)
-            continue
-        prob = math.fsum(m.prob for m in members) / len(members)
-        area = math.fsum(m.area for m in members) / len(members)
-        found.append(_Unit(patient, members[0].positive, prob, area, len(members)))
-    return found
-
-
-def _baselines(
-    spec: ModelSpec, training: _Training, rows: Sequence[SlideRow], units: Sequence[_Unit]
-) -> dict[str, Any]:
-    y, who = [u.positive for u in units], [u.patient for u in units]
-    trained = [
-        _Unit(
-            row.row.patient_id,
-            row.row.labels.get(spec.task.label) == spec.task.classes[1],
-            0.0,
-            row.tissue_mm2,
-            1,
-        )
-        for row in rows
-        if training.slide(row)
-        and row.row.labels.get(spec.task.label) in spec.task.classes
-        and row.tissue_mm2 is not None
-    ]
-    if spec.task.unit == "patient":
-        trained = _by_patient(trained, Counter())
-    if not trained or len({u.positive for u in trained}) < 2:
-        reason = "no training slides of both classes in this sheet"
-        constant = binary_metrics(y, [0.5] * len(y), who, SEED)
-        return {"constant": constant, "tissue_area": _not_evaluated(reason)}
-    share = sum(u.positive for u in trained) / len(trained)
-    seen = auroc([u.positive for u in trained], [u.area for u in trained])
-    sign = 1 if seen >= 0.5 else -1
-    area = binary_metrics(y, [sign * u.area for u in units], who, SEED)
-    return {
-        "constant": binary_metrics(y, [share] * len(y), who, SEED),
-        "tissue_area": {
-            "evaluated": True,
-            "larger_is_positive": sign > 0,
-            "auroc_training": round(seen, 6),
-            "auroc": area["auroc"],
-        },
-    }
-
-
-# --- counts ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Count:
-    patient: str
-    truth: float
-    found: float
-    area: float
+class _Asked:
+    """A model, what it was trained on, and all slides of the sheet."""
+
+    name: str
+    spec: ModelSpec
+    training: Training
+    rows: Sequence[SlideRow]
+
+    @property
+    def by_patient(self) -> bool:
+        """Whether a patient is one unit."""
+        return self.spec.task.unit == "patient"
 
 
-def _counts(section: CohortConfig, detector: str, rows: Sequence[SlideRow]) -> dict[str, Any]:
-    column = section.count_column
-    if not column:
-        return _not_evaluated("cohort.count_column names no reference count")
-    if not section.evaluate_on:
-        return _not_evaluated("cohort.evaluate_on names no slides to score")
-    tested = {r.row.patient_id for r in rows if held_out(section, r)}
-    left_out: Counter[str] = Counter()
-    scored: list[_Count] = []
-    trained: list[_Count] = []
-    for row in rows:
-        test = held_out(section, row)
-        if not test and row.row.patient_id in tested:
-            continue  # patients never straddle
-        truth = _reference(row.row.labels.get(column, ""))
-        if truth is None or row.cells is None or row.tissue_mm2 is None:
-            if test:
-                left_out["no reference count" if truth is None else "failed or skipped"] += 1
-            continue
-        count = _Count(row.row.patient_id, truth, row.cells.count.value, row.tissue_mm2)
-        (scored if test else trained).append(count)
-    about = {"column": column, "detector": detector, "left_out": dict(sorted(left_out.items()))}
-    if not any(c.truth > 0 for c in scored):
-        return {**_not_evaluated("no counted slide with a reference count"), **about}
-    truths, who = [c.truth for c in scored], [c.patient for c in scored]
+@dataclass
+class _Slides:
+    """Slides with a known truth, and the model's answers where it gave some."""
 
-    def against(found: Sequence[float]) -> dict[str, Any]:
-        return _error(relative_error(truths, found, who, SEED))
+    rows: list[SlideRow] = field(default_factory=list)
+    truth: list[tuple[float, float]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
 
-    figures = {"model": against([c.found for c in scored])}
-    area = math.fsum(c.area for c in trained)
-    if area > 0:
-        total = math.fsum(c.truth for c in trained)
-        mean, density = total / len(trained), total / area
-        figures["constant"] = {**against([mean] * len(scored)), "count": round(mean, 6)}
-        by_area = against([density * c.area for c in scored])
-        figures["tissue_area"] = {**by_area, "density_per_mm2": round(density, 6)}
-    else:
-        nothing = _not_evaluated("no training slide with a reference count in this sheet")
-        figures["constant"] = figures["tissue_area"] = nothing
-    densities = np.array([c.truth / c.area for c in scored if c.area > 0])
-    spread = float(densities.std() / densities.mean()) if len(densities) else 0.0
-    return {
-        **about,
-        "evaluated": True,
-        "n_slides": len(scored),
-        "n_patients": len(set(who)),
-        "reference_density_variation": round(spread, 6),
-        "n_training_slides": len(trained),
-        **figures,
+    @property
+    def patients(self) -> list[str]:
+        """Patient of each slide."""
+        return [row.row.patient_id for row in self.rows]
+
+    @property
+    def area(self) -> Floats:
+        """Tissue of each slide, mm²; 0 where it is not known."""
+        return np.array([row.tissue_mm2 or 0.0 for row in self.rows])
+
+    def add(self, row: SlideRow, truth: tuple[float, float], answer: Answer | None = None) -> None:
+        """One more."""
+        self.rows.append(row)
+        self.truth.append(truth)
+        self.answers += [] if answer is None else [answer]
+
+    def without(self, patients: set[str]) -> "_Slides":
+        """The slides of all other patients."""
+        keep = [i for i, row in enumerate(self.rows) if row.row.patient_id not in patients]
+        answers = [self.answers[i] for i in keep] if self.answers else []
+        return _Slides([self.rows[i] for i in keep], [self.truth[i] for i in keep], answers)
+
+
+def _target(
+    asked: _Asked, t: int, state: TargetState, chosen: Sequence[SlideRow]
+) -> dict[str, Any]:
+    """Figures of one question of a model."""
+    target, left_out = state.target, Counter[str]()
+    slides = _Slides()
+    for row in chosen:
+        found = _usable(asked, t, target, row)
+        if isinstance(found, str):
+            left_out[found] += 1
+        else:
+            slides.add(row, *found)
+    if asked.by_patient and (torn := _two_labels(target, slides)):
+        left_out["patient with two labels"] += sum(p in torn for p in slides.patients)
+        slides = slides.without(torn)
+    about = {
+        "question": target.question,
+        "column": target.label,
+        "kind": target.kind,
+        "classes": list(target.classes),
+        "unit_of_value": target.unit_of_value,
+        "left_out": dict(sorted(left_out.items())),
     }
+    if reason := _too_little(target, slides):
+        return {**about, **not_evaluated(f"{reason} among those to score")}
+    return {**about, "evaluated": True, **_figures(asked, state, slides)}
 
 
-def _reference(text: str) -> float | None:
+def _usable(
+    asked: _Asked, t: int, target: Target, row: SlideRow
+) -> tuple[tuple[float, float], Answer] | str:
+    """Truth and answer of a slide, or why it cannot be scored."""
+    if asked.training.slide(row):
+        return "the model was trained on the slide"
+    if asked.training.patient(row):
+        return "the model was trained on the patient"
+    truth = _truth(target, row)
+    if truth is None:
+        return "no label"
+    if asked.name in row.not_applicable:
+        return "not applicable: other stain"
+    attrs = row.answers.get(asked.name)
+    if attrs is None:
+        return "failed or skipped"
+    if attrs.out_of_distribution:
+        return "no answer: out of distribution"
+    if attrs.abstained or len(attrs.answers) <= t or not _fits(target, attrs.answers[t]):
+        return "no answer: abstained"
+    return truth, attrs.answers[t]
+
+
+def _truth(target: Target, row: SlideRow) -> tuple[float, float] | None:
     try:
-        value = float(text)
+        return read_truth(target, row.row.labels)
     except ValueError:
         return None
-    return value if np.isfinite(value) and value >= 0 else None
 
 
-def _error(error: RelativeError) -> dict[str, Any]:
-    def plain(estimate: Estimate) -> dict[str, float | None]:
-        return estimate.as_json()
+def _fits(target: Target, answer: Answer) -> bool:
+    """Whether an answer is one to this kind of question."""
+    if target.has_classes:
+        return len(answer.prob) == len(target.classes)
+    if target.kind == "survival":
+        return len(answer.prob) == 1 and answer.risk is not None
+    return answer.value is not None
 
-    return {
-        "evaluated": True,
-        "n": error.n,
-        "n_zero": error.n_zero,
-        "mape": plain(error.mape),
-        "median": plain(error.median),
-        "signed": plain(error.signed),
+
+def _two_labels(target: Target, slides: _Slides) -> set[str]:
+    """Patients whose slides contradict each other; numbers may differ from slide to slide."""
+    if not (target.has_classes or target.kind == "survival"):
+        return set()
+    seen: dict[str, set[tuple[float, float]]] = {}
+    for patient, truth in zip(slides.patients, slides.truth, strict=True):
+        seen.setdefault(patient, set()).add(truth)
+    return {patient for patient, found in seen.items() if len(found) > 1}
+
+
+def _too_little(target: Target, slides: _Slides) -> str:
+    """Why nothing can be said, or nothing."""
+    if not slides.rows:
+        return "no answered, labeled slide"
+    if target.has_classes and len(set(slides.truth)) < 2:
+        return "only one class among the slides"
+    if len(set(slides.patients)) < 2:
+        return "only one patient"
+    if target.kind == "survival" and not any(event for _, event in slides.truth):
+        return "no event"
+    return ""
+
+
+def _figures(asked: _Asked, state: TargetState, slides: _Slides) -> Figures:
+    target, who = state.target, slides.patients
+    one = answered(target, np.array(slides.truth), slides.answers, who)
+    columns = {
+        "site": [row.row.site for row in slides.rows],
+        "scanner": [row.info.vendor if row.info else "" for row in slides.rows],
     }
+    area, homes = {"area": slides.area}, columns
+    if asked.by_patient:
+        one, area, homes = by_patient(one, area, columns)
+    baselines, absent = _baselines(asked, state, area["area"])
+    alpha = slides.rows[0].answers[asked.name].alpha
+    found = report(one, baselines=baselines, columns=homes, alpha=alpha, method="", seed=SEED)
+    return {
+        **found,
+        "n_slides": len(slides.rows),
+        "patients_by_class": _patients_by_class(one),
+        "baselines_absent": absent,
+    }
+
+
+def _patients_by_class(one: Scored) -> dict[str, int]:
+    names = one.target.classes
+    pairs = set(zip(one.patients, one.labels.tolist(), strict=True)) if names else set()
+    return {name: sum(label == c for _, label in pairs) for c, name in enumerate(names)}
+
+
+def _baselines(
+    asked: _Asked, state: TargetState, new_area: Floats
+) -> tuple[dict[str, Floats], Mapping[str, str]]:
+    """What the baselines say of each unit, and why one of them says nothing."""
+    target, n = state.target, len(new_area)
+    known = _Slides()
+    for row in asked.rows:
+        truth = _truth(target, row) if asked.training.slide(row) else None
+        if truth is not None and row.tissue_mm2 is not None:
+            known.add(row, truth)
+    if asked.by_patient:
+        known = known.without(_two_labels(target, known))
+    if len(set(known.truth)) > 1:
+        one, area = Scored(target, np.array(known.truth), tuple(known.patients)), known.area
+        if asked.by_patient:
+            one, merged, _ = by_patient(one, {"area": area}, {})
+            area = merged["area"]
+        constant = _spread(target, typical(target, one.truth), n)
+        return {
+            "constant": constant,
+            "tissue_area": by_area(target, one.truth, area, new_area, constant),
+        }, {}
+    if target.has_classes:
+        equal = np.full(len(target.classes), 1 / len(target.classes))
+        says = np.array(state.typical) if state.typical else equal
+    elif state.typical:
+        says = np.array(state.typical)
+    else:
+        return {}, {"constant": NO_TRAINING, "tissue_area": NO_TRAINING}
+    return {"constant": _spread(target, says, n)}, {"tissue_area": NO_TRAINING}
+
+
+def _spread(target: Target, says: Floats, n: int) -> Floats:
+    """The same answer for every unit."""
+    return np.tile(says, (n, 1)) if target.has_classes else np.full(n, says[0])

@@ -9,8 +9,9 @@ from typing import Any
 
 from pathai import __version__
 from pathai.cohort.gather import Outcome, SlideRow
-from pathai.plan import Plan
-from pathai.store.records import Qc
+from pathai.plan import Model, Plan
+from pathai.store.records import Answer, PredictionAttrs, Qc
+from pathai.task import Target
 
 FAILURE_COLUMNS = ("slide_id", "stage", "status", "code", "message", "remedy")
 _PACKAGES = ("numpy", "scipy", "scikit-image", "zarr", "torch", "timm", "openslide-python",
@@ -26,7 +27,7 @@ def failures_tsv(outcomes: Iterable[Outcome]) -> str:
     return _tsv([FAILURE_COLUMNS, *lines])
 
 
-def slides_tsv(rows: Sequence[SlideRow], models: Sequence[str]) -> str:
+def slides_tsv(rows: Sequence[SlideRow], models: Sequence[Model]) -> str:
     """One row per slide of the sheet; an empty cell means not measured."""
     classes = sorted({name for row in rows if row.cells for name in row.cells.classes})
     header = ["slide_id", "case_id", "patient_id", "stain", "site", "status", "code"]
@@ -43,7 +44,10 @@ def slides_tsv(rows: Sequence[SlideRow], models: Sequence[str]) -> str:
     header += ["analyzed_mm2", "nuclei_per_mm2", "nuclei_per_mm2_low", "nuclei_per_mm2_high"]
     header += [f"nuclei_{name}" for name in classes]
     for model in models:
-        header += [f"{model}_{column}" for column in _ANSWER_COLUMNS]
+        for t, target in enumerate(model.task.asked):
+            prefix = f"{model.name}_{target.name}" if t else model.name
+            header += [f"{prefix}_{column}" for column in _columns(target)]
+        header += [f"{model.name}_{column}" for column in _SLIDE_COLUMNS]
     return _tsv([header, *(_slide_cells(row, classes, models) for row in rows)])
 
 
@@ -52,10 +56,21 @@ _QC_COLUMNS = (
     *("found_mm2", *(f"{name}_share" for name in _ARTEFACTS)),
     *("focus_um", "white_rgb", "stain_1_od_rgb", "stain_2_od_rgb", "stains_estimated"),
 )
-_ANSWER_COLUMNS = ("label", "probability", "set", "ood_percentile", "out_of_distribution", "reason")
+_CLASS_COLUMNS = ("label", "probability", "set")
+_NUMBER_COLUMNS = ("value", "low", "high", "unit")
+_SURVIVAL_COLUMNS = ("probability", "horizon", "median", "risk", "unit")
+_SLIDE_COLUMNS = ("ood_percentile", "out_of_distribution", "reason")
 
 
-def _slide_cells(row: SlideRow, classes: Sequence[str], models: Sequence[str]) -> list[str]:
+def _columns(target: Target) -> tuple[str, ...]:
+    """Columns of an answer; of three classes and more also the probability of each."""
+    if target.has_classes:
+        each = [f"p_{name}" for name in target.classes] if len(target.classes) > 2 else []
+        return (*_CLASS_COLUMNS, *each)
+    return _SURVIVAL_COLUMNS if target.kind == "survival" else _NUMBER_COLUMNS
+
+
+def _slide_cells(row: SlideRow, classes: Sequence[str], models: Sequence[Model]) -> list[str]:
     sheet, info, cells = row.row, row.info, row.cells
     codes = dict.fromkeys(o.problem.code for o in row.outcomes)
     out = [sheet.slide_id, sheet.case_id, sheet.patient_id, sheet.stain, sheet.site, row.status]
@@ -92,15 +107,31 @@ def _qc_cells(qc: Qc | None) -> list[str]:
     ]
 
 
-def _answer_cells(row: SlideRow, model: str) -> list[str]:
-    answer = row.answers.get(model)
-    if answer is None:
-        reason = f"not applicable: stain {row.row.stain}" if model in row.not_applicable else ""
-        return [*[""] * (len(_ANSWER_COLUMNS) - 1), reason]
-    prob = dict(zip(answer.classes, answer.prob, strict=False)).get(answer.label)
-    foreign = "yes" if answer.out_of_distribution else "no"
-    percentile = _g(answer.ood_percentile)
-    return [answer.label, _g(prob), ", ".join(answer.set), percentile, foreign, answer.reason]
+def _answer_cells(row: SlideRow, model: Model) -> list[str]:
+    asked, attrs = model.task.asked, row.answers.get(model.name)
+    if attrs is None:
+        unsuited = model.name in row.not_applicable
+        reason = f"not applicable: stain {row.row.stain}" if unsuited else ""
+        return [*[""] * sum(len(_columns(target)) for target in asked), "", "", reason]
+    told = dict(enumerate(attrs.answers))
+    cells = [c for t, target in enumerate(asked) for c in _one_answer(target, attrs, told.get(t))]
+    foreign = "yes" if attrs.out_of_distribution else "no"
+    return [*cells, _g(attrs.ood_percentile), foreign, attrs.reason]
+
+
+def _one_answer(target: Target, attrs: PredictionAttrs, answer: Answer | None) -> list[str]:
+    """Cells of one question; a withheld answer leaves them empty."""
+    if answer is None or attrs.abstained:
+        return [""] * len(_columns(target))
+    unit = answer.unit_of_value
+    if target.has_classes:
+        chances = dict(zip(answer.classes, answer.prob, strict=False))
+        each = [_g(chances.get(c)) for c in target.classes] if len(target.classes) > 2 else []
+        return [answer.label, _g(chances.get(answer.label)), ", ".join(answer.set), *each]
+    if target.kind == "survival":
+        chance = answer.prob[0] if answer.prob else None
+        return [_g(chance), _g(answer.horizon), _g(answer.value), _g(answer.risk), unit]
+    return [_g(answer.value), _g(answer.low), _g(answer.high), unit]
 
 
 def _g(value: float | None) -> str:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pathai.cohort.evaluate import held_out
+from pathai import answer_words
+from pathai.cohort.cards import drift_cards, evaluation
 from pathai.cohort.gather import STATUSES, Outcome, SlideRow
+from pathai.cohort.training import held_out
 from pathai.errors import PathaiError
-from pathai.page import number, page, shipped, template, thumbnail
-from pathai.plan import Plan
-from pathai.store.records import CellsAttrs, PredictionAttrs, Qc
+from pathai.page import page, shipped, template, thumbnail
+from pathai.plan import Model, Plan
+from pathai.store.records import Answer, CellsAttrs, PredictionAttrs, Qc
+from pathai.task import Target
 from pathai.units import Box
 
 THUMB = (192, 144)
@@ -16,8 +19,6 @@ THUMB = (192, 144)
 MARGIN = 0.04
 """Of the tissue's box, shown around it."""
 BADGES = {"ok": "good", "warning": "warn", "degraded": "warn", "skipped": "", "failed": "bad"}
-FEW_PATIENTS = 30
-"""Below it (in the smaller class) the page says in words that these are few patients."""
 
 
 def html(
@@ -52,10 +53,13 @@ def html(
         "patients": len({row.row.patient_id for row in rows}),
         "cases": len({row.row.case_id for row in rows}),
         "statuses": [(s, sum(row.status == s for row in rows), BADGES[s]) for s in STATUSES],
-        "evaluation": _evaluation(metrics, models),
-        "models": models,
+        "evaluation": evaluation(plan, metrics),
+        "drift": drift_cards(metrics, models),
+        "columns": [
+            _heading(model, t) for model in plan.models for t in range(len(model.task.asked))
+        ],
         "alphas": sorted({a.alpha for row in rows for a in row.answers.values()}),
-        "rows": [_row(plan, row, metrics) for row in rows],
+        "rows": [_row(plan, row) for row in rows],
         "outcomes": [
             {"slide_id": o.slide_id, "status": o.status, "badge": BADGES[o.status], **_said(o)}
             for o in outcomes
@@ -64,8 +68,13 @@ def html(
         "detector": plan.config.cells.detector,
     }
     body = template("index.html.jinja", "pathai.cohort").render(context)
-    style = shipped("index.css", "pathai.cohort")
+    style = shipped("plots.css", "pathai.plots") + shipped("index.css", "pathai.cohort")
     return page(title, body, style, shipped("index.js", "pathai.cohort"))
+
+
+def _heading(model: Model, t: int) -> str:
+    """Head of a column: the model, and which of its further questions."""
+    return f"{model.name}: {model.task.asked[t].name}" if t else model.name
 
 
 def _said(outcome: Outcome) -> dict[str, str]:
@@ -82,19 +91,9 @@ def _said(outcome: Outcome) -> dict[str, str]:
 # --- slides ----------------------------------------------------------------------------------
 
 
-def _row(plan: Plan, row: SlideRow, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _row(plan: Plan, row: SlideRow) -> dict[str, Any]:
     sheet = row.row
-    labels = {
-        name: sheet.labels.get(found["label"], "")
-        for name, found in metrics["tasks"].items()
-        if "label" in found
-    }
-    answers = [
-        {"not_applicable": sheet.stain}
-        if model.name in row.not_applicable
-        else _answer(row.answers.get(model.name), labels.get(model.name, ""))
-        for model in plan.models
-    ]
+    answers = [cell for model in plan.models for cell in _cells_of(model, row)]
     column = plan.config.cohort.count_column
     return {
         "id": sheet.slide_id,
@@ -110,7 +109,7 @@ def _row(plan: Plan, row: SlideRow, metrics: Mapping[str, Any]) -> dict[str, Any
         "qc": _qc(row.qc),
         "cells": _cells(row.cells, sheet.labels.get(column, "") if column else ""),
         "answers": answers,
-        "foreign": any(a is not None and a.get("foreign", False) for a in answers),
+        "foreign": any(a.out_of_distribution for a in row.answers.values()),
         "flags": row.flags,
         "notes": row.info.notes if row.info else (),
         "has_draft": row.has_draft,
@@ -143,29 +142,49 @@ def _grouped(text: str) -> str:
     return f"{int(text):,}" if text.isascii() and text.isdigit() else text
 
 
-def _answer(answer: PredictionAttrs | None, reference: str) -> dict[str, Any] | None:
-    if answer is None:
-        return None
-    chance, leading = max(zip(answer.prob, answer.classes, strict=False), default=(None, ""))
+def _cells_of(model: Model, row: SlideRow) -> list[dict[str, Any] | None]:
+    """What a model says of a slide, one cell per question."""
+    asked, attrs = model.task.asked, row.answers.get(model.name)
+    if model.name in row.not_applicable:
+        return [{"not_applicable": row.row.stain} for _ in asked]
+    if attrs is None:
+        return [None for _ in asked]
+    told = attrs.answers
+    return [
+        _answer(attrs, told[t], _reference(one, row.row.labels), first=t == 0)
+        if t < len(told)
+        else None
+        for t, one in enumerate(asked)
+    ]
+
+
+def _answer(
+    attrs: PredictionAttrs, answer: Answer, reference: str, *, first: bool
+) -> dict[str, Any]:
+    """One cell; the reason why there is no answer stands in the model's first."""
+    chances = dict(zip(answer.classes, answer.prob, strict=False))
     return {
-        "label": answer.label,
-        "prob": _chance(chance),
-        "raw": f"{leading} {_chance(chance)}" if leading and answer.abstained else "",
-        "order": answer.prob[-1] if answer.prob and not answer.abstained else None,
-        "set": answer.set,
-        "undecided": len(answer.set) > 1,
-        "foreign": answer.out_of_distribution,
-        "abstained": answer.abstained,
-        "reason": answer.reason,
+        "said": "" if attrs.abstained else answer_words.said(answer),
+        "prob": answer_words.chance(chances.get(answer.label)) if answer.label else "",
+        "raw": answer_words.raw(answer) if attrs.abstained else "",
+        "order": None if attrs.abstained else answer_words.order(answer),
+        "beside": "" if attrs.abstained else answer_words.beside(answer, attrs.alpha),
+        "foreign": attrs.out_of_distribution and first,
+        "abstained": attrs.abstained,
+        "reason": attrs.reason if first else "",
         "reference": reference,
     }
 
 
-def _chance(p: float | None) -> str:
-    """Two digits, and never the certainty that rounding would claim."""
-    if p is None:
-        return ""
-    return ">0.99" if p > 0.99 else "<0.01" if p < 0.01 else f"{p:.2f}"
+def _reference(target: Target, labels: Mapping[str, str]) -> str:
+    """What the sheet says, as the page writes it."""
+    text = labels.get(target.label, "").strip()
+    if target.kind == "survival":
+        time = f"{labels.get(target.time, '')} {target.unit_of_value}".strip()
+        words = {"1": "event at", "0": "no event until"}.get(text)
+        return f"{words} {time}" if words else text
+    total = labels.get(target.total, "").strip() if target.total else ""
+    return f"{_grouped(text)} of {_grouped(total)}" if text and total else _grouped(text)
 
 
 def _thumb(row: SlideRow) -> str:
@@ -186,157 +205,3 @@ def _around(box: Box, width: int, height: int) -> Box:
     x, y = max(box.x - margin, 0), max(box.y - margin, 0)
     right, bottom = min(box.right + margin, width), min(box.bottom + margin, height)
     return Box(x, y, max(right - x, 1), max(bottom - y, 1))
-
-
-# --- evaluation ------------------------------------------------------------------------------
-
-
-def _evaluation(metrics: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:
-    chosen = " and ".join(f"{c} = {v}" for c, v in metrics["evaluate_on"].items())
-    return {
-        "chosen": chosen,
-        "tasks": [_task_card(name, metrics["tasks"][name]) for name in models],
-        "counts": _count_card(metrics["counts"]),
-    }
-
-
-def _task_card(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    card: dict[str, Any] = {"name": name, "evaluated": found["evaluated"]}
-    card["left_out"] = _left_out(found.get("left_out", {}))
-    if not found["evaluated"]:
-        return {**card, "reason": found["reason"]}
-    model, area = found["model"]["auroc"], found["tissue_area"]
-    bars = [_bar("this model", model, 1.0, 2, main=True)]
-    if area["evaluated"]:
-        bars.append(_bar("tissue area alone", area["auroc"], 1.0, 2))
-    else:
-        bars.append(_absent("tissue area alone", area["reason"]))
-    constant = {**found["constant"]["auroc"], "low": None, "high": None}
-    bars.append(_bar("a constant", constant, 1.0, 2))
-    return {
-        **card,
-        "question": found["question"],
-        "label": f"{found['label']} = {found['classes'][1]}",
-        "unit": found["unit"],
-        "patients": found["n_patients"],
-        "slides": found["n_slides"],
-        "positive": found["model"]["n_positive"],
-        "negative": found["model"]["n"] - found["model"]["n_positive"],
-        "bars": bars,
-        "words": _auc_words(found),
-        "trained_here": found["trained_here"],
-    }
-
-
-def _left_out(reasons: Mapping[str, int]) -> str:
-    """Slides that were to be scored and could not be, in words."""
-    return "; ".join(f"{n} {'slide' if n == 1 else 'slides'} ({r})" for r, n in reasons.items())
-
-
-def _auc_words(found: Mapping[str, Any]) -> list[str]:
-    auc, area = found["model"]["auroc"], found["tissue_area"]
-    low, high = auc["low"], auc["high"]
-    pos, neg = found["n_positive_patients"], found["n_negative_patients"]
-    words = []
-    if min(pos, neg) < FEW_PATIENTS:
-        words.append(
-            f"{pos} positive and {neg} negative patients are few: with others of the same kind the "
-            f"AUC may well turn out anywhere between {low:.2f} and {high:.2f}."
-        )
-    if low <= 0.5:
-        words.append("These patients do not show that the model is better than a constant.")
-    else:
-        words.append("On these patients the model is better than a constant.")
-    if area["evaluated"] and area["auroc"]["value"] is not None:
-        if area["auroc"]["value"] >= auc["value"]:
-            words.append("The tissue area alone does as well: the model has shown no skill.")
-        elif area["auroc"]["high"] >= low:
-            words.append("The interval of the tissue area overlaps the model's.")
-    words.append("It says nothing about other laboratories, scanners or stains.")
-    return words
-
-
-def _count_card(found: Mapping[str, Any]) -> dict[str, Any]:
-    card: dict[str, Any] = {"evaluated": found["evaluated"]}
-    card["left_out"] = _left_out(found.get("left_out", {}))
-    if not found["evaluated"]:
-        return {**card, "reason": found["reason"]}
-    kinds = (
-        ("this detector", "model"),
-        ("tissue area alone", "tissue_area"),
-        ("a constant", "constant"),
-    )
-    known = [found[k]["mape"] for _, k in kinds if found[k]["evaluated"]]
-    top = max(v for e in known for v in (e["value"], e["high"]) if v is not None) or 1.0
-    bars = []
-    for words, key in kinds:
-        if not found[key]["evaluated"]:
-            bars.append(_absent(words, found[key]["reason"]))
-            continue
-        bar = _bar(words, found[key]["mape"], top, 1, main=key == "model", percent=True)
-        bars.append({**bar, "signed": f"{found[key]['signed']['value']:+.1%}".replace("-", "−")})
-    return {
-        **card,
-        "column": found["column"],
-        "detector": found["detector"],
-        "slides": found["n_slides"],
-        "patients": found["n_patients"],
-        "training": found["n_training_slides"],
-        "bars": bars,
-        "words": _count_words(found),
-    }
-
-
-def _count_words(found: Mapping[str, Any]) -> list[str]:
-    own = found["model"]
-    signed = own["signed"]["value"]
-    words = []
-    if found["n_patients"] < FEW_PATIENTS:
-        words.append(
-            f"{found['n_patients']} patients are few; the intervals are from resampling them and "
-            "show how much the error moves from patient to patient."
-        )
-    direction = "too many" if signed > 0 else "too few"
-    words.append(f"On average the detector counts {abs(signed):.1%} {direction}.")
-    others = [found[k]["mape"]["value"] for k in ("tissue_area", "constant")
-              if found[k]["evaluated"]]  # fmt: skip
-    if others and own["mape"]["value"] >= min(others):
-        spread = found["reference_density_variation"]
-        words.append(
-            "A baseline that looks at no nucleus does as well, so these slides do not show that "
-            f"counting adds anything; their true density varies by {spread:.0%}."
-        )
-    return words
-
-
-def _bar(
-    words: str,
-    estimate: Mapping[str, float | None],
-    top: float,
-    digits: int,
-    *,
-    main: bool = False,
-    percent: bool = False,
-) -> dict[str, Any]:
-    """A value with its interval as text and as places between 0 and 100 of a plot."""
-    shown = {k: None if v is None else 100 * v if percent else v for k, v in estimate.items()}
-    unit = "%" if percent else ""
-    low, high = shown["low"], shown["high"]
-    between = "" if low is None or high is None else (
-        f"{number(low, digits)} to {number(high, digits)}{unit}"
-    )  # fmt: skip
-    places = {k: None if v is None else round(100 * v / top, 2) for k, v in estimate.items()}
-    return {
-        "words": words,
-        "main": main,
-        "value": f"{number(shown['value'], digits)}{unit}",
-        "between": between,
-        "places": places,
-        "reason": "",
-        "signed": "",
-    }
-
-
-def _absent(words: str, reason: str) -> dict[str, Any]:
-    return {"words": words, "main": False, "value": "", "between": "", "places": {},
-            "reason": reason, "signed": ""}  # fmt: skip

@@ -124,8 +124,8 @@ def checked(x: ArrayLike, truth: ArrayLike, groups: Sequence[str], n_classes: in
     names, patient = np.unique(np.asarray(groups, str), return_inverse=True)
     data = Data(values, target, patient.astype(np.intp), tuple(names.tolist()), n_classes)
     counts = np.bincount(data.classes, minlength=max(n_classes, 1))
-    if counts.min() < 1 + LEFT or len(names) < 2 + LEFT:
-        message = f"{counts.min()} patients of one class, {1 + LEFT} are needed"
+    if counts.min() < 2 or len(names) < 3:
+        message = f"{counts.min()} patients of one class, 2 are needed, and 3 in all"
         raise PathaiError("E184", message, "label more patients")
     return data
 

@@ -7,6 +7,10 @@ from torch import Tensor, nn
 
 from pathai.heads.bag import Bag, SoftmaxMean
 from pathai.heads.base import Head, attend, require_tiles
+from pathai.heads.dropout import Dropout
+
+CACHED = 1024
+"""Tiles trained on together: their intermediate values stay in the processor's cache."""
 
 
 class AbMil(Head):
@@ -30,9 +34,7 @@ class AbMil(Head):
 
     def __init__(self, dim: int, width: int, hidden: int = 64, dropout: float = 0.25) -> None:
         super().__init__(dim, width, hidden, dropout)
-        self.embed = nn.Sequential(
-            nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)
-        )
+        self.embed = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(inplace=True), Dropout(dropout))
         self.gated = nn.Linear(hidden, 2 * hidden)
         self.weight = nn.Linear(hidden, 1, bias=False)
         self.classify: nn.Module = nn.Linear(hidden, width)
@@ -41,14 +43,20 @@ class AbMil(Head):
         self, x: Tensor, mask: Tensor, place: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """X float[B, N, D], mask bool[B, N] -> outputs[B, C], attention[B, N]."""
-        return self.pool(self.embed(x), mask)
+        return self.pool(self.embedded(x), mask)
 
-    def pool(self, h: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs and attention of embedded tiles ``float[B, N, H]``."""
+    def embedded(self, x: Tensor) -> list[Tensor]:
+        """Embedded tiles float[B, n, H] ``CACHED`` at a time."""
+        return [self.embed(part) for part in torch.split(x, CACHED, dim=1)]
+
+    def pool(self, h: list[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs and attention of embedded tiles."""
         require_tiles(mask)
-        attention = attend(self.score(h)[..., 0], mask)  # [B, N]
-        pooled = torch.bmm(attention[:, None, :], h)[:, 0]  # [B, H]
-        return self.classify(pooled), attention
+        score = torch.cat([self.score(part)[..., 0] for part in h], dim=1)
+        attention = attend(score, mask)  # [B, N]
+        weights = torch.split(attention, CACHED, dim=1)
+        parts = [torch.bmm(a[:, None], part) for a, part in zip(weights, h, strict=True)]
+        return self.classify(torch.cat(parts, dim=1).sum(dim=1)), attention
 
     def score(self, h: Tensor) -> Tensor:
         """Attention float[..., 1] of embedded tiles float[..., H] before the softmax."""
@@ -58,7 +66,7 @@ class AbMil(Head):
 
     def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Outputs float[C] and attention float[N] of a bag read in chunks."""
-        pooled = SoftmaxMean()
+        pooled = SoftmaxMean(bag, 1, self.weight.in_features)
         for x in bag:
             h = self.embed(x)
             pooled.add(self.score(h), h)

@@ -56,7 +56,7 @@ class AdditiveMil(AbMil):
 
     def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Outputs float[C] and attention float[N] of a bag read in chunks."""
-        pooled = SoftmaxMean()
+        pooled = SoftmaxMean(bag, 1, len(self.bias))
         for x in bag:
             h = self.embed(x)
             pooled.add(self.score(h), self.classify(h) + self.bias)

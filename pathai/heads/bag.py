@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pathai.errors import PathaiError
 
-CHUNK = 1024
-"""Tiles looked at together; changes memory and speed only."""
+CHUNK = 512
+"""Tiles looked at together in an answer; changes memory and speed only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class Bag:
         Row and column of each tile.
     chunk : int
         Tiles per chunk.
+    device : str or torch.device
+        Where chunks are moved to.
     prepare : callable
         Applied to each chunk float32[n, D], which it must not change in place.
 
@@ -40,6 +42,7 @@ class Bag:
     x: Any
     place: Tensor | None = None
     chunk: int = CHUNK
+    device: str | torch.device = "cpu"
     prepare: Callable[[Tensor], Tensor] = Tensor.float
 
     def __post_init__(self) -> None:
@@ -56,7 +59,27 @@ class Bag:
             part = self.x[start : start + self.chunk]
             if not isinstance(part, Tensor):
                 part = torch.from_numpy(np.array(part, np.float32))
-            yield self.prepare(part.float())
+            yield self.prepare(part.to(self.device, torch.float32))
+
+    def each(self, of: Callable[[Tensor], Tensor], width: int) -> Tensor:
+        """What a function float[n, D] -> float[n, width] gives for all tiles, float32[N, width].
+
+        The result is reserved first: small results kept between large chunks would cut the
+        memory into pieces that no chunk fits in again.
+        """
+        out = torch.empty(self.n_tiles, width, device=self.device)
+        start = 0
+        for x in self:
+            out[start : start + len(x)] = of(x)
+            start += len(x)
+        return out
+
+    def mean(self, of: Callable[[Tensor], Tensor] = Tensor.float) -> Tensor:
+        """Mean float32[S] over all tiles of a function float[n, D] -> float[n, S]."""
+        total: Tensor | float = 0.0
+        for x in self:
+            total = total + of(x).sum(dim=0).double()
+        return torch.as_tensor(total / self.n_tiles).float()
 
 
 def no_tile() -> PathaiError:
@@ -75,19 +98,18 @@ class SoftmaxMean:
        arXiv:1805.02867.
     """
 
-    def __init__(self) -> None:
-        self._scores: list[Tensor] = []
-        self._top: Tensor | None = None
+    def __init__(self, bag: Bag, softmaxes: int, width: int) -> None:
+        self._scores = torch.empty(bag.n_tiles, softmaxes, device=bag.device)
+        self._seen = 0
+        self._top = self._scores.new_full((softmaxes,), float("-inf"))
+        self._weight = self._scores.new_zeros(softmaxes, dtype=torch.float64)
+        self._sum = self._scores.new_zeros(softmaxes, width, dtype=torch.float64)
 
     def add(self, score: Tensor, value: Tensor) -> None:
-        """Take in a chunk: scores float[n, S] of S softmaxes, values float[n, H]."""
-        self._scores.append(score)
-        top = score.amax(dim=0)
-        if self._top is None:
-            self._top = top
-            self._weight = top.new_zeros(len(top), dtype=torch.float64)
-            self._sum = value.new_zeros(len(top), value.shape[1], dtype=torch.float64)
-        top = torch.maximum(top, self._top)
+        """Take in a chunk: scores float[n, S] of S softmaxes, values float[n, width]."""
+        self._scores[self._seen : self._seen + len(score)] = score
+        self._seen += len(score)
+        top = torch.maximum(self._top, score.amax(dim=0))
         shrink = torch.exp(self._top - top).double()
         weight = torch.exp(score - top)
         self._weight = self._weight * shrink + weight.sum(dim=0)
@@ -96,10 +118,10 @@ class SoftmaxMean:
 
     @property
     def mean(self) -> Tensor:
-        """Float32[S, H]."""
+        """Float32[S, width]."""
         return (self._sum / self._weight[:, None]).float()
 
     @property
     def attention(self) -> Tensor:
         """Weight float32[N, S] of each tile; columns sum to 1."""
-        return torch.softmax(torch.cat(self._scores), dim=0)
+        return torch.softmax(self._scores, dim=0)

@@ -42,9 +42,6 @@ class Head(nn.Module):
     def __init__(self, dim: int, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
 
-    def start(self, truth: Truth) -> None:
-        """Take first values from the truth of the training part; most heads need none."""
-
     def loss(self, x: Tensor, mask: Tensor, truth: Truth, place: Tensor | None = None) -> Tensor:
         """Loss float[B] of bags against the truth; a head may add to it."""
         outputs, _ = self(x, mask, place)
@@ -57,7 +54,7 @@ class Head(nn.Module):
         float32.
         """
         x = torch.cat(list(bag))[None]
-        place = None if bag.place is None else bag.place[None]
+        place = None if bag.place is None else bag.place[None].to(x.device)
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         outputs, attention = self(x, mask, place)
         return outputs[0], attention[0]
@@ -153,9 +150,7 @@ class Ensemble(nn.Module):
 
     def summary(self, x: Any) -> Tensor:
         """Mean standardized tile, float[N, D] -> float[D]: tells whether a slide is foreign."""
-        bag = Bag(x, prepare=self.standardize)
-        total = torch.stack([part.double().sum(dim=0) for part in bag]).sum(dim=0)
-        return (total / bag.n_tiles).float()
+        return Bag(x, device=self.mean.device, prepare=self.standardize).mean()
 
     def forward(
         self, x: Tensor, mask: Tensor, place: Tensor | None = None
@@ -189,7 +184,7 @@ class Ensemble(nn.Module):
         PathaiError
             E180 when there is no tile.
         """
-        bag = Bag(x, place, chunk, self.standardize)
+        bag = Bag(x, place, chunk, self.mean.device, self.standardize)
         return _average([cast(Head, head).answer(bag) for head in self.heads])
 
 

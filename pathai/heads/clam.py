@@ -40,11 +40,11 @@ class ClamSb(AbMil):
 
     def loss(self, x: Tensor, mask: Tensor, truth: Truth, place: Tensor | None = None) -> Tensor:
         """Loss float[B] of bags against the truth, that of the examples included."""
-        h = self.embed(x)
+        h = self.embedded(x)
         outputs, attention = self.pool(h, mask)
         if truth.classes is None:
             return truth.loss(outputs)
-        rows = zip(h, attention, mask, truth.classes.tolist(), strict=True)
+        rows = zip(torch.cat(h, dim=1), attention, mask, truth.classes.tolist(), strict=True)
         extra = torch.stack([self._example_loss(*row) for row in rows])
         return self.BAG * truth.loss(outputs) + (1 - self.BAG) * extra
 

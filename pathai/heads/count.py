@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -12,11 +11,14 @@ from torch.nn.functional import softplus
 from pathai.errors import PathaiError
 from pathai.heads.bag import Bag
 from pathai.heads.base import Head, require_tiles
-from pathai.likelihood import Truth
+from pathai.heads.dropout import Dropout
 
 PACE = 10.0
 """How much faster than weights scale and dispersion are learned. The optimizer's steps are equal
 for all parameters, but a weight goes some hundredths and these single numbers some units."""
+
+LEAST = 1e-12
+"""Added to every rate, so that a bag without cells has shares and a logarithm too."""
 
 
 class CountMil(Head):
@@ -31,10 +33,11 @@ class CountMil(Head):
 
     side by side for several counts. The dispersion :math:`\alpha` of
     `pathai.likelihood.count_loss` is one learned number. The softplus is linear for many cells, as
-    features mostly are; the scale lets cells per tile be 0.01 or 1,000, and ``start`` sets it from
-    the training part. The attention is :math:`r_k / \sum_j r_j`, its mean over several counts.
-    Sums of rates under a count likelihood are from [1]_, there Poisson's with Gaussian processes;
-    contributions that add up explain the answer as those of `pathai.heads.additive` do.
+    features mostly are. Rates are in units of the training part's mean count per tile
+    (``TargetSpec.location``), so that cells per tile may be 0.01 or 1,000. The attention is
+    :math:`r_k / \sum_j r_j`, its mean over several counts. Sums of rates under a count likelihood
+    are from [1]_, there Poisson's with Gaussian processes; contributions that add up explain the
+    answer as those of `pathai.heads.additive` do.
 
     References
     ----------
@@ -52,25 +55,11 @@ class CountMil(Head):
         self.rate = nn.Sequential(
             nn.Linear(dim, hidden),
             nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, width // 2),
         )
         self.scale = nn.Parameter(torch.zeros(width // 2))
         self.log_dispersion = nn.Parameter(torch.zeros(width // 2))
-
-    @torch.no_grad()
-    def start(self, truth: Truth) -> None:
-        """Begin at the mean count per tile, with the dispersion that the counts have around it."""
-        for t, values in enumerate(truth.values[:, :, 0].unbind(dim=1)):
-            known = ~torch.isnan(values)
-            count, tiles = values[known], truth.tiles[known].double()
-            if count.sum() == 0:
-                continue
-            rate = count.sum() / tiles.sum()
-            mean = rate * tiles
-            beyond = (((count - mean) ** 2 - mean) / mean**2).mean()
-            self.scale[t] = (rate.log() - math.log(math.log(2))) / PACE  # softplus(0) = log 2
-            self.log_dispersion[t] = beyond.clamp(min=1e-3).log() / PACE
 
     def forward(
         self, x: Tensor, mask: Tensor, place: Tensor | None = None
@@ -88,13 +77,13 @@ class CountMil(Head):
 
     def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Outputs float[2 T] and attention float[N] of a bag read in chunks."""
-        rate = torch.cat([self._rates(x) for x in bag])  # [N, T]
+        rate = bag.each(self._rates, len(self.scale))  # [N, T]
         total = rate.double().sum(dim=0)
         outputs = self._outputs((total / bag.n_tiles).float()[None])[0]
         return outputs, (rate / total.float()).mean(dim=1)
 
     def _rates(self, x: Tensor) -> Tensor:
-        return torch.exp(PACE * self.scale) * softplus(self.rate(x))
+        return torch.exp(PACE * self.scale) * (softplus(self.rate(x)) + LEAST)
 
     def _outputs(self, mean: Tensor) -> Tensor:
         """Mean rates float[B, T] and the dispersions, target by target: float[B, 2 T]."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pathai.heads.bag import Bag, SoftmaxMean
 from pathai.heads.base import Head, attend, require_tiles
+from pathai.heads.dropout import Dropout
 
 
 class DsMil(Head):
@@ -32,12 +33,10 @@ class DsMil(Head):
 
     def __init__(self, dim: int, width: int, hidden: int = 64, dropout: float = 0.25) -> None:
         super().__init__(dim, width, hidden, dropout)
-        self.embed = nn.Sequential(
-            nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)
-        )
+        self.embed = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(inplace=True), Dropout(dropout))
         self.score = nn.Linear(hidden, width)
         self.query = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh())
-        self.value = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU())
+        self.value = nn.Sequential(Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU())
         self.classify = nn.Parameter(torch.randn(width, hidden) / math.sqrt(hidden))
         self.bias = nn.Parameter(torch.zeros(width))
 
@@ -62,7 +61,7 @@ class DsMil(Head):
         """Outputs float[C] and attention float[N] of a bag read twice, in chunks."""
         most, critical = self._critical(bag)
         chosen = self.query(critical) / math.sqrt(critical.shape[1])  # [C, H]
-        pooled = SoftmaxMean()
+        pooled = SoftmaxMean(bag, *self.classify.shape)
         for x in bag:
             h = self.embed(x)
             pooled.add(self.query(h) @ chosen.T, self.value(h))
@@ -71,11 +70,11 @@ class DsMil(Head):
 
     def _critical(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Largest score float[C] of each output, and the embedding float[C, H] of its tile."""
-        best, found = [], []
+        best = self.bias.new_full(self.bias.shape, float("-inf"))
+        tile: Tensor = self.classify  # of the right shape, and replaced by the first chunk
         for x in bag:
             h = self.embed(x)
             most, at = self.score(h).max(dim=0)
-            best.append(most)
-            found.append(h[at])
-        most, part = torch.stack(best).max(dim=0)  # the first of equals, as in ``forward``
-        return most, torch.stack(found)[part, torch.arange(len(part))]
+            tile = torch.where((most > best)[:, None], h[at], tile)  # the first of equals
+            best = torch.maximum(best, most)
+        return best, tile

@@ -35,6 +35,5 @@ class LinearProbe(Head):
 
     def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Outputs float[C] and attention float[N] of a bag read in chunks."""
-        total = torch.stack([x.double().sum(dim=0) for x in bag]).sum(dim=0)
-        pooled = (total / bag.n_tiles).float()
+        pooled = bag.mean()
         return self.classify(pooled), pooled.new_full((bag.n_tiles,), 1 / bag.n_tiles)

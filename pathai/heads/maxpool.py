@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pathai.heads.bag import Bag
 from pathai.heads.base import Head, require_tiles
+from pathai.heads.dropout import Dropout
 
 
 class MaxPool(Head):
@@ -24,9 +25,7 @@ class MaxPool(Head):
 
     def __init__(self, dim: int, width: int, hidden: int = 64, dropout: float = 0.25) -> None:
         super().__init__(dim, width, hidden, dropout)
-        self.embed = nn.Sequential(
-            nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)
-        )
+        self.embed = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(inplace=True), Dropout(dropout))
         self.classify = nn.Linear(hidden, width)
 
     def forward(
@@ -42,7 +41,8 @@ class MaxPool(Head):
 
     def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Outputs float[C] and attention float[N] of a bag read in chunks."""
-        each = torch.cat([self.classify(self.embed(x)) for x in bag])  # [N, C]
+        width = self.classify.out_features
+        each = bag.each(lambda x: self.classify(self.embed(x)), width)  # [N, C]
         outputs, first = each.max(dim=0)
-        share = torch.bincount(first, minlength=bag.n_tiles) / len(outputs)
+        share = torch.bincount(first, minlength=bag.n_tiles) / width
         return outputs, share.float()

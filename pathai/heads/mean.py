@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pathai.heads.bag import Bag
 from pathai.heads.base import Head, require_tiles
+from pathai.heads.dropout import Dropout
 
 
 class MeanPool(Head):
@@ -26,9 +27,7 @@ class MeanPool(Head):
 
     def __init__(self, dim: int, width: int, hidden: int = 64, dropout: float = 0.25) -> None:
         super().__init__(dim, width, hidden, dropout)
-        self.embed = nn.Sequential(
-            nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)
-        )
+        self.embed = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(inplace=True), Dropout(dropout))
         self.classify = nn.Linear(hidden, width)
 
     def forward(
@@ -42,6 +41,5 @@ class MeanPool(Head):
 
     def answer(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Outputs float[C] and attention float[N] of a bag read in chunks."""
-        total = torch.stack([self.embed(x).double().sum(dim=0) for x in bag]).sum(dim=0)
-        pooled = (total / bag.n_tiles).float()
+        pooled = bag.mean(self.embed)
         return self.classify(pooled), pooled.new_full((bag.n_tiles,), 1 / bag.n_tiles)

@@ -13,14 +13,11 @@ from pathai.metrics.class_curves import class_curves
 from pathai.metrics.tables import Figures, Json, as_json, subgroup_table
 from pathai.stats import Estimate, FloatArray, Statistic
 
-ON_LOGIT = ("auroc", "auprc", "balanced_accuracy")
+ON_LOGIT = ("auroc", "auroc_bootstrap", "auprc", "balanced_accuracy")
 """Figures between 0 and 1 whose percentiles would be too narrow for small classes."""
 
 PROBABILITY = ("brier", "ece", "log_loss")
 """Figures that calibration changes."""
-
-FEW = 10
-"""Patients of a class below which the report warns."""
 
 
 def class_report(
@@ -117,7 +114,7 @@ def class_report(
         "conformal": None if sets is None else _conformal(y, sets, of, classes, alpha, seed),
         "operating_points": _operating_points(y, p, who, aims, seed) if binary else [],
         "subgroups": subgroup_table(columns, who, figures),
-        "warnings": _warnings(y, of, classes, columns, confounders, seed),
+        "warnings": _warnings(y, of, columns, confounders, seed),
         "curves": class_curves(y, p, who, classes, ordinal=ordinal, seed=seed),
     }
 
@@ -163,7 +160,8 @@ def class_figures(
 
     Shares have Wilson's interval where each patient is one unit, the binary ``auroc`` has
     Newcombe's with patients counted, and the rest a bootstrap of patients: on the logit scale
-    for ``ON_LOGIT``, mirrored for ``ece``, percentiles for the others.
+    for ``ON_LOGIT``, mirrored for ``ece``, percentiles for the others. With fewer than ten
+    patients of a class they are too narrow; Newcombe's and Wilson's are not.
     """
     y, p, who = np.asarray(truth, np.int64), np.asarray(prob, float), list(groups)
     wanted = class_statistics(y, p, ordinal=ordinal, n_bins=stats.bins_for(who))
@@ -177,14 +175,11 @@ def class_figures(
     if not intervals:
         one = np.ones((1, len(y)))
         return {k: Estimate(float(s(one)[0])) for k, s in wanted.items()}
-    kind = _patient_class(y, who)
-    within = stats.resample(who, strata=kind, seed=seed)
-    across = stats.resample(who, seed=seed)
+    drawn = stats.resample(who, seed=seed)
     out = {}
-    special = {"ece": across.reflected, "auroc_bootstrap": within.interval}
-    special |= dict.fromkeys(ON_LOGIT, across.on_logit)
+    special = {"ece": drawn.reflected, **dict.fromkeys(ON_LOGIT, drawn.on_logit)}
     for name, statistic in wanted.items():
-        out[name] = special.get(name, across.interval)(statistic)
+        out[name] = special.get(name, drawn.interval)(statistic)
     of = np.asarray(who, str)
     for name, rows in hits.items():
         out[name] = stats.share(right[rows], of[rows].tolist(), seed=seed)
@@ -203,11 +198,6 @@ def _among(right: NDArray[np.bool_], rows: NDArray[np.bool_]) -> Statistic:
 def _macro(parts: Sequence[Statistic]) -> Statistic:
     """Mean of the parts, NaN where one is."""
     return lambda w: np.mean([part(w) for part in parts], axis=0)
-
-
-def _patient_class(y: NDArray[np.int64], groups: Sequence[str]) -> NDArray[np.int64]:
-    place = np.unique(np.asarray(groups, str), return_inverse=True)[1]
-    return stats.patient_labels(groups, y)[place]
 
 
 def _conformal(
@@ -257,19 +247,11 @@ def _operating_points(
 def _warnings(
     y: NDArray[np.int64],
     who: NDArray[Any],
-    classes: Sequence[str],
     columns: Mapping[str, Sequence[str]],
     confounders: Sequence[str],
     seed: int,
 ) -> list[str]:
     found = []
-    for c, name in enumerate(classes):
-        n = len(np.unique(who[y == c]))
-        if n < FEW:
-            found.append(
-                f"class {name} has {n} patients: too few to judge the model on it, "
-                "and for honest intervals"
-            )
     for column in confounders:
         if column not in columns:
             raise ValueError(f"confounder {column} is no column of subgroups")

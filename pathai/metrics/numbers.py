@@ -57,7 +57,9 @@ def number_report(
     dict
         Ready for JSON: kind, n, n_patients, unit_of_value, figures, baselines, calibration,
         conformal, operating_points, subgroups, warnings, curves. All intervals are a bootstrap
-        of patients; ``conformal.median_width`` is None where it is infinite.
+        of patients; ``conformal.median_width`` is None where it is infinite. Where true counts
+        span powers of ten, a few large ones decide means and ``r2``: by simulation (log-normal
+        counts, 40 to 200 patients) their nominal 95 % holds the truth in 85 to 92 %.
 
     Raises
     ------

@@ -13,12 +13,14 @@ from pathai.plots.classes import (
     risk_coverage,
     roc,
 )
+from pathai.plots.histogram import histogram
 from pathai.plots.numbers import comparison, kaplan_meier, scatter
 
 __all__ = [
     "comparison",
     "confusion",
     "decision",
+    "histogram",
     "kaplan_meier",
     "precision_recall",
     "reliability",

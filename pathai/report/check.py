@@ -17,12 +17,19 @@ import yaml
 
 from pathai.drafters.base import LETTERS, MAX_LETTERS, MIN_LETTERS, SLOT, TERM, Line
 from pathai.errors import PathaiError
-from pathai.finding import CaseFindings, Finding, Prediction, Quantity, registry
+from pathai.finding import (
+    CaseFindings,
+    Finding,
+    PredictedNumber,
+    Prediction,
+    Quantity,
+    registry,
+)
 from pathai.report.plan import plan
 from pathai.report.records import WATERMARK, Draft, Problem, Section, Statement
 from pathai.report.render import note_texts, render_text, slide_note_texts, term_text
 
-NUMBER = re.compile(r"(?<![\w.-])[0-9][0-9,]*(?:\.[0-9]+)?")
+NUMBER = re.compile(r"(?<![\w.-])−?[0-9][0-9,]*(?:\.[0-9]+)?")
 
 
 @lru_cache(maxsize=1)
@@ -128,6 +135,8 @@ def expected_numbers(finding: Finding) -> list[Decimal]:
         if value.numerator is not None and value.denominator is not None:
             numbers += [Decimal(value.numerator), Decimal(value.denominator)]
         return numbers
+    if isinstance(value, PredictedNumber):
+        return _of_predicted_number(value)
     if isinstance(value, Prediction) and value.probability is not None:
         chance = min(max(seen(value.probability), step), 1 - step)
         if step <= value.probability <= 1 - step:
@@ -143,9 +152,23 @@ def expected_numbers(finding: Finding) -> list[Decimal]:
     return []
 
 
+def _of_predicted_number(value: PredictedNumber) -> list[Decimal]:
+    """Value, numbers of the unit's own words, coverage, and the ends that the interval has."""
+    if value.value is None:
+        return []
+    step = Decimal(1).scaleb(-value.decimals)
+    answer, *ends = (
+        n.quantize(step, ROUND_HALF_EVEN)
+        for n in (value.value, value.low, value.high)
+        if n is not None
+    )
+    coverage = [100 * (1 - value.alpha)] if ends and value.alpha is not None else []
+    return [answer, *read_numbers(value.unit), *coverage, *ends]
+
+
 def read_numbers(text: str) -> list[Decimal]:
     """Numbers printed in a text; digits inside names (Ki-67, E110) are not numbers."""
-    return [Decimal(found.replace(",", "")) for found in NUMBER.findall(text)]
+    return [Decimal(found.replace(",", "").replace("−", "-")) for found in NUMBER.findall(text)]
 
 
 def check_numbers(rendered: str, finding: Finding) -> list[Problem]:

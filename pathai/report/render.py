@@ -3,7 +3,7 @@
 import re
 from base64 import b64encode
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
@@ -14,7 +14,17 @@ from markupsafe import Markup
 
 from pathai.drafters.base import FLAGS, SLOT, TERM
 from pathai.errors import CODES, PathaiError
-from pathai.finding import CaseFindings, Evidence, Finding, Key, Prediction, Quantity, registry
+from pathai.finding import (
+    CaseFindings,
+    Evidence,
+    Finding,
+    Key,
+    ModelAnswer,
+    PredictedNumber,
+    Prediction,
+    Quantity,
+    registry,
+)
 from pathai.report.records import Draft, PlannedSection
 
 STATUS_WORDS = {
@@ -40,6 +50,8 @@ def value_text(finding: Finding) -> str:
         return _quantity_text(finding.value, row)
     if isinstance(finding.value, Prediction):
         return _prediction_text(finding.value, row)
+    if isinstance(finding.value, PredictedNumber):
+        return _predicted_number_text(finding.value)
     if finding.value is not None:
         return finding.value.display
     raise PathaiError("E203", f"{finding.id} has no value to print")
@@ -74,6 +86,24 @@ def _prediction_text(answer: Prediction, row: Key) -> str:
         return text
     members = " or ".join(f"“{member}”" for member in answer.set) or "empty"
     return f"{text} (prediction set at {_percent(1 - answer.alpha)}% coverage: {members})"
+
+
+def _predicted_number_text(answer: PredictedNumber) -> str:
+    if answer.value is None:
+        raise PathaiError("E203", "a withheld answer cannot be printed as a prediction")
+    step = Decimal(1).scaleb(-answer.decimals)
+
+    def printed(number: Decimal) -> str:
+        rounded = number.quantize(step, ROUND_HALF_EVEN)
+        return f"{rounded if rounded else abs(rounded):,}".replace("-", "−")  # no minus before 0
+
+    joint = "" if answer.unit == "%" else " "
+    text = f"{printed(answer.value)}{joint}{answer.unit}".strip()
+    low, high = (None if v is None else printed(v) for v in (answer.low, answer.high))
+    if answer.alpha is None or (low is None and high is None):
+        return f"{text} (no interval)"
+    ends = f"from {low}" if high is None else f"up to {high}" if low is None else f"{low} to {high}"
+    return f"{text} ({_percent(1 - answer.alpha)}% interval {ends})"
 
 
 def _percent(share: Decimal) -> str:
@@ -170,7 +200,7 @@ def _rows(case: CaseFindings) -> list[dict[str, str]]:
             "key": f.key,
             "status": f.status.replace("_", " ") + _reason(f),
             "value": value_text(f),
-            "question": f.value.question if isinstance(f.value, Prediction) else "",
+            "question": f.value.question if isinstance(f.value, ModelAnswer) else "",
             "method": f"{f.method.name}, version {f.method.version}",
             "digest": f.method.digest[:12],
             "place": place_text(f.evidence),

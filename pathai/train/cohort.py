@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.labels import is_blank, read_covariates, read_truth, strata
+from pathai.labels import (
+    is_blank,
+    needed,
+    one_label_per_patient,
+    read_covariates,
+    read_truth,
+    strata,
+)
 from pathai.sheet import SheetRow
 from pathai.store.bundle import TrainingData, hash_id
 from pathai.store.records import Features, FeaturesAttrs
@@ -270,29 +277,15 @@ def _same_encoder(task: Task, row: SheetRow, features: Features, first: _Found |
 
 
 def _one_label_per_patient(task: Task, found: list[_Found]) -> None:
-    first: dict[str, _Found] = {}
-    for one in found:
-        earlier = first.setdefault(one.row.patient_id, one)
-        for target, known, now in zip(task.asked, earlier.truth, one.truth, strict=True):
-            if known != now and not np.isnan(known[0] + now[0]):
-                message = (
-                    f"rows {earlier.row.row} and {one.row.row}, column {target.label}: patient "
-                    f"{one.row.patient_id} has two labels"
-                )
-                remedy = "correct the sheet, or set unit: slide in the task"
-                raise PathaiError("E184", message, remedy)
+    rows, truth = [one.row for one in found], np.array([one.truth for one in found])
+    for t, target in enumerate(task.asked):
+        one_label_per_patient(target, truth[:, t], rows, "set unit: slide in the task")
 
 
 def _enough_patients(task: Task, cohort: Cohort) -> None:
     who = np.asarray(cohort.patients, str)
     for target, truth in zip(cohort.targets, cohort.truth, strict=True):
-        part = strata(target, truth)
-        if target.has_classes:
-            wanted = dict(enumerate(target.classes))
-        elif target.kind == "survival":
-            wanted = {1: "1 (event)"}
-        else:
-            part, wanted = np.where(part >= 0, 0, -1), {0: "a value"}
+        part, wanted = needed(target, truth)
         for index, name in wanted.items():
             n = len(np.unique(who[part == index]))
             if n < MIN_PATIENTS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,15 +15,21 @@ from torch import Tensor
 from pathai.config import Candidate, TrainConfig
 from pathai.errors import PathaiError
 from pathai.heads import HEADS
-from pathai.heads.base import Ensemble, Head, collate, collate_places
+from pathai.heads.base import Ensemble, Head
 from pathai.labels import point, strata
 from pathai.likelihood import Truth
-from pathai.outputs import TargetSpec
+from pathai.outputs import CLASSES, TargetSpec, columns
 from pathai.task import Target
 from pathai.train.cohort import Cohort
+from pathai.train.shown import shown, together
 
 MAX_BATCH, STEPS_PER_EPOCH = 4, 16
 """Slides per optimizer step: one in cohorts of up to 16 slides, so that these learn at all."""
+
+TEMPERATURES = tuple(2.0 ** (k / 2) for k in range(-6, 9))
+"""Among which the best is taken before a loss is compared."""
+
+TINY = 1e-12
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -62,14 +67,14 @@ class Fitted:
         Meaning of its outputs.
     offsets : tuple of float64[C]
         Log share of the classes among the patients, per target; empty for numbers.
-    curve : float64[epochs]
-        Loss on the watched slides after each epoch; empty where none were watched.
+    losses : float64[epochs, n]
+        Loss of each watched slide after each epoch; empty where none were watched.
     """
 
     model: Ensemble
     specs: tuple[TargetSpec, ...]
     offsets: tuple[Floats, ...]
-    curve: Floats
+    losses: Floats
 
 
 @contextmanager
@@ -139,7 +144,8 @@ def class_shares(cohort: Cohort) -> tuple[Floats, ...]:
         part = strata(target, truth)
         own = patient_weights(cohort.patients, part >= 0)
         share = np.array([own[part == c].sum() for c in range(len(target.classes))])
-        found.append(np.log(share / share.sum()) if len(share) else share)
+        total = max(float(share.sum()), TINY)  # inner folds may lack what is rare
+        found.append(np.log(np.maximum(share / total, TINY)))
     return tuple(found)
 
 
@@ -152,14 +158,17 @@ def target_specs(cohort: Cohort) -> tuple[TargetSpec, ...]:
 
 def _spec(target: Target, truth: Floats, tiles: Ints) -> TargetSpec:
     known = truth[~np.isnan(truth[:, 0])]
+    if not len(known) and target.kind != "survival":
+        return TargetSpec(target.kind, len(target.classes))
     if target.kind == "regression":
         value = point(target, known)
-        sd = max(float(value.std()), 1e-12)
+        sd = max(float(value.std()), TINY)
         return TargetSpec(target.kind, location=float(value.mean()), scale=sd)
     if target.kind == "survival":
         times = known[known[:, 1] == 1, 0]
-        cuts = np.quantile(times, np.arange(1, target.bins) / target.bins)
-        edges = np.unique([0, *cuts, max(known[:, 0].max(), target.horizon)])
+        ends = np.arange(1, target.bins) / target.bins
+        cuts = np.quantile(times, ends) if len(times) else ()
+        edges = np.unique([0, *cuts, known[:, 0].max(initial=target.horizon)])
         return TargetSpec(target.kind, edges=tuple(edges.tolist()))
     if target.kind == "ratio":
         share = np.clip(point(target, known).mean(), 0.01, 0.99)
@@ -209,15 +218,17 @@ def fit(
     build = HEADS.load(settings.head)
     check_head(settings.head, build, cohort.targets)
     model = Ensemble([], *standardization(cohort))
-    width, curve = sum(spec.width for spec in specs), np.zeros(0)
-    place = _device(section)
+    width, losses = sum(spec.width for spec in specs), np.zeros((0, 0))
+    device = place(section)
+    own = Slides(cohort, model.to(device), specs)
+    seen = None if watched is None else Slides(watched, model, specs)
     for member in range(members or section.members):
         with deterministic(section.seed * 1000 + member):
             network: Head = build(cohort.bags.dim, width, settings.hidden, settings.dropout)
-            trainer = _Trainer(network.to(place), model.to(place), cohort, specs, settings, section)
-            curve = trainer.run(epochs or section.epochs, watched)
+            trainer = Trainer(network.to(device), own, settings, section)
+            losses = trainer.run(epochs or section.epochs, seen)
         model.heads.append(network)
-    return Fitted(model.to("cpu").eval(), specs, class_shares(cohort), curve)
+    return Fitted(model.to("cpu").eval(), specs, class_shares(cohort), losses)
 
 
 def check_head(name: str, head: type[Head], targets: Sequence[Target]) -> None:
@@ -229,7 +240,8 @@ def check_head(name: str, head: type[Head], targets: Sequence[Target]) -> None:
         raise PathaiError("E184", message, "choose another head in the task")
 
 
-def _device(section: TrainConfig) -> str:
+def place(section: TrainConfig) -> str:
+    """Where to train: as the configuration says, or on a free GPU where there is one."""
     if section.device != "auto":
         return section.device
     from pathai.encoders.device import device
@@ -242,97 +254,113 @@ def batch_size(n: int) -> int:
     return min(max(n // STEPS_PER_EPOCH, 1), MAX_BATCH)
 
 
-class _Trainer:
+class Slides:
+    """Slides on the device as a trainer needs them: standardized tiles, truth and weights."""
+
+    def __init__(self, cohort: Cohort, scales: Ensemble, specs: tuple[TargetSpec, ...]) -> None:
+        self.tiles, self.sizes = shown(cohort.bags, scales), cohort.bags.sizes
+        self.truth = Truth(
+            specs,
+            torch.from_numpy(cohort.truth.transpose(1, 0, 2).copy()),
+            torch.from_numpy(self.sizes),
+            torch.from_numpy(slide_weights(cohort)),
+        ).to(scales.mean.device)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def together(self, rows: Tensor, max_tiles: int = 0) -> list[Tensor]:
+        """Slides int64[n] in groups that a head sees at once."""
+        sizes = self.sizes[rows.numpy()]
+        sizes = np.minimum(sizes, max_tiles) if max_tiles else sizes
+        return [rows[group] for group in together(sizes.tolist())]
+
+
+class Trainer:
     """AdamW with a short warm-up and a cosine decay, one batch of slides after another."""
 
     def __init__(
         self,
         head: Head,
-        scales: Ensemble,
-        cohort: Cohort,
-        specs: tuple[TargetSpec, ...],
+        own: Slides,
         settings: Settings,
         section: TrainConfig,
     ) -> None:
-        self.head, self.scales, self.cohort, self.specs = head, scales, cohort, specs
-        self.section, self.weights = section, slide_weights(cohort)
-        self.device = scales.mean.device
+        self.head, self.own, self.section = head, own, section
+        self.rate = settings.learning_rate
         self.optimizer = torch.optim.AdamW(
-            head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay,
-            fused=True,
-        )  # fmt: skip
-        self.batch = batch_size(len(cohort))
-        steps = section.epochs * math.ceil(len(cohort) / self.batch)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: min(1, (step + 1) / (0.1 * steps)) * _cosine(step / steps)
+            head.parameters(), self.rate, weight_decay=settings.weight_decay, fused=True
         )
+        self.batch, self.step = batch_size(len(own)), 0
+        self.steps = section.epochs * math.ceil(len(own) / self.batch)
 
-    def run(self, epochs: int, watched: Cohort | None) -> Floats:
+    def run(self, epochs: int, watched: Slides | None) -> Floats:
+        """Losses float64[epochs run, n] of the watched slides; empty where none are watched."""
+        losses: list[Floats] = []
         curve: list[float] = []
         for _ in range(epochs):
             self.epoch()
             if watched is not None:
-                curve.append(self.loss_of(watched))
+                losses.append(self.losses_of(watched))
+                curve.append(float(losses[-1].mean()))
                 if int(np.argmin(curve)) + self.section.patience < len(curve):
                     break
-        return np.array(curve)
+        return np.stack(losses) if losses else np.zeros((0, 0))
 
     def epoch(self) -> None:
         """Show every bag once, in random order."""
         self.head.train()
-        for rows in torch.split(torch.randperm(len(self.cohort)), self.batch):
-            x, mask, place, truth = self.batch_of(self.cohort, rows.numpy(), self.weights)
+        for rows in torch.split(torch.randperm(len(self.own)), self.batch):
             self.optimizer.zero_grad()
-            with self.lighter():
-                loss = self.head.loss(x, mask, truth, place).mean()
-            if not torch.isfinite(loss):
-                raise PathaiError("E184", "the loss is not finite", "lower train.learning_rate")
-            loss.backward()  # type: ignore[no-untyped-call]
+            for part in self.own.together(rows, self.section.max_tiles):
+                x, mask, place = self.own.tiles.batch(part, self.section.max_tiles)
+                with self.lighter():
+                    each = self.head.loss(x, mask, self.own.truth.take(part), place)
+                loss = each.sum() / len(rows)
+                if not torch.isfinite(loss):
+                    raise PathaiError("E184", "the loss is not finite", "lower train.learning_rate")
+                loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.param_groups[0]["lr"] = self.rate * pace(self.step, self.steps)
             self.optimizer.step()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # a fused step is not seen by it
-                self.schedule.step()
+            self.step += 1
 
     @torch.inference_mode()
-    def loss_of(self, watched: Cohort) -> float:
-        """Mean weighted loss, one bag at a time, without dropout."""
-        self.head.eval()
-        weights, total = slide_weights(watched), 0.0
-        for i in range(len(watched)):
-            x, mask, place, truth = self.batch_of(watched, np.array([i]), weights)
-            with self.lighter():
-                outputs, _ = self.head(x, mask, place)
-            total += float(truth.loss(outputs.float()))
-        return total / len(watched)
+    def losses_of(self, watched: Slides) -> Floats:
+        """Weighted losses float64[n], without dropout, at the temperature of the least mean.
 
-    def batch_of(
-        self, cohort: Cohort, rows: Ints, weights: Floats
-    ) -> tuple[Tensor, Tensor, Tensor | None, Truth]:
-        bags = [cohort.bags[i] for i in rows]
-        places = [cohort.bags.place(i) for i in rows]
-        if self.section.max_tiles and self.head.training:
-            kept = [torch.randperm(len(b))[: self.section.max_tiles].sort().values for b in bags]
-            bags = [b[k] for b, k in zip(bags, kept, strict=True)]
-            places = [p if p is None else p[k] for p, k in zip(places, kept, strict=True)]
-        x, mask = collate([self.scales.standardize(b.to(self.device)) for b in bags])
-        place = collate_places([p.to(self.device) for p in places if p is not None])
-        truth = Truth(
-            self.specs,
-            torch.from_numpy(cohort.truth[:, rows].transpose(1, 0, 2)).to(self.device),
-            torch.from_numpy(cohort.bags.sizes[rows]).to(self.device),
-            torch.from_numpy(weights[rows]).to(self.device),
-        )
-        return x, mask.to(self.device), place, truth
+        How sure a model is of itself is put right later by calibration, so it must not decide: a
+        network that ranks better and better is also ever too sure, and would be stopped at once.
+        """
+        self.head.eval()
+        found, order = [], []
+        for part in watched.together(torch.arange(len(watched))):
+            x, mask, place = watched.tiles.batch(part)
+            with self.lighter():
+                found.append(self.head(x, mask, place)[0].float())
+            order.append(part)
+        outputs, truth = torch.cat(found), watched.truth.take(torch.cat(order))
+        parts = zip(truth.targets, columns(truth.targets), strict=True)
+        scaled = torch.zeros(truth.width, dtype=torch.bool, device=outputs.device)
+        for target, own in parts:
+            scaled[own] = target.kind in CLASSES
+        temperatures = TEMPERATURES if bool(scaled.any()) else (1.0,)
+        losses = [truth.loss(torch.where(scaled, outputs / t, outputs)) for t in temperatures]
+        best = min(losses, key=lambda one: float(one.mean()))
+        out = np.empty(len(watched))
+        out[torch.cat(order).numpy()] = best.cpu().double().numpy()
+        return out
 
     def lighter(self) -> AbstractContextManager[object]:
         """Half precision of the matrix products, where asked for or on a GPU."""
-        wanted = self.section.precision
-        half = wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda")
-        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
+        wanted, device = self.section.precision, self.own.truth.values.device.type
+        half = wanted == "bf16" or (wanted == "auto" and device == "cuda")
+        return torch.autocast(device, torch.bfloat16) if half else nullcontext()
 
 
-def _cosine(done: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+def pace(step: int, steps: int) -> float:
+    """Share of the learning rate at a step: a tenth of warm-up, then a cosine."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+    return min(1, (step + 1) / (0.1 * steps)) * cosine
 
 
 @torch.inference_mode()

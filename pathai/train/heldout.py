@@ -149,6 +149,17 @@ def calibrated_by_others(one: HeldOut, calibration: str) -> tuple[Floats, Floats
     return raw, prob
 
 
+def check_calibration(cohort: Cohort, fold: Ints, calibration: str) -> None:
+    """Refuse, before any fit, a curve for which the other folds have too few patients (E184)."""
+    if calibration != "isotonic":
+        return
+    for target, truth in zip(cohort.targets, cohort.truth, strict=True):
+        for f in np.unique(fold) if target.has_classes else ():
+            rest = np.flatnonzero((fold != f) & ~np.isnan(truth[:, 0]))
+            flat = np.full((len(rest), len(target.classes)), 1 / len(target.classes))
+            _curve(flat, truth[rest, 0].astype(np.intp), [cohort.patients[i] for i in rest])
+
+
 def _curve(prob: Floats, labels: Ints, who: Sequence[str]) -> Isotonic:
     try:
         return fit_isotonic(prob, labels, who)
@@ -161,13 +172,14 @@ def _curve(prob: Floats, labels: Ints, who: Sequence[str]) -> Isotonic:
 
 
 def states(
-    held: Sequence[HeldOut], found: Nested, priors: Sequence[Floats], calibration: str
+    held: Sequence[HeldOut], priors: Sequence[Floats], calibration: str
 ) -> tuple[TargetState, ...]:
     """Calibration and conformal scores of the shipped model, from all held-out answers."""
-    return tuple(_state(one, priors[t], calibration) for t, one in enumerate(held))
+    return tuple(state_of(one, priors[t], calibration) for t, one in enumerate(held))
 
 
-def _state(one: HeldOut, prior: Floats, calibration: str) -> TargetState:
+def state_of(one: HeldOut, prior: Floats, calibration: str) -> TargetState:
+    """Calibration and conformal scores of one question; ``prior`` is the log share of classes."""
     target = one.target.model_validate(one.target.model_dump(include=set(Target.model_fields)))
     if not target.has_classes:
         value = point(target, one.truth)

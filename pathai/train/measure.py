@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathai import baselines
 from pathai.answers import bounds
+from pathai.baselines import goal
 from pathai.config import TrainConfig
 from pathai.conformal import cross_intervals, cross_sets
 from pathai.labels import point
@@ -42,14 +44,14 @@ def measure(
 
 def _target(one: HeldOut, cohort: Cohort, task: Task, section: TrainConfig) -> dict[str, Any]:
     area = cohort.area_mm2[one.rows]
-    baselines = {"constant": constant(one), "tissue_area": by_area(one, area)}
+    beside = {"constant": constant(one), "tissue_area": by_area(one, area)}
     columns = {name: [column[i] for i in one.rows] for name, column in cohort.groups.items()}
     scored = _scored(one, section.alpha)
     if task.unit == "patient":
-        scored, baselines, columns = by_patient(scored, baselines, columns)
+        scored, beside, columns = by_patient(scored, beside, columns)
     found = report(
         scored,
-        baselines=baselines,
+        baselines=beside,
         columns=columns,
         alpha=section.alpha,
         method=task.calibration,
@@ -89,15 +91,17 @@ def _fold(found: Nested, one: HeldOut, f: int, task: Task) -> dict[str, Any]:
 
 
 def constant(one: HeldOut) -> Floats:
-    """What the training part's mean says of each slide: shares float64[m, C], or a value [m]."""
+    """One answer for all slides: shares float64[m, C] of the classes, or a value [m].
+
+    It is the mean over the folds of what their training parts say. Each fold's own would rank the
+    folds, and so seem to know something, or worse than nothing.
+    """
     if one.target.has_classes:
-        shares: Floats = np.exp(one.offset)
-        return shares
-    value = _goal(one)
-    out = np.empty(len(value))
-    for f in np.unique(one.fold):
-        out[one.fold == f] = value[one.fold != f].mean()
-    return out
+        shares: Floats = np.exp(one.offset).mean(axis=0)
+        return np.tile(shares / shares.sum(), (len(one.fold), 1))
+    value = goal(one.target, one.truth)
+    parts = [value[one.fold != f].mean() for f in np.unique(one.fold)]
+    return np.full(len(value), np.mean(parts))
 
 
 def by_area(one: HeldOut, area: Floats) -> Floats:
@@ -105,27 +109,6 @@ def by_area(one: HeldOut, area: Floats) -> Floats:
     out = constant(one)
     for f in np.unique(one.fold):
         train, test = one.fold != f, one.fold == f
-        scale = max(float(area[train].std()), 1e-12)
-        x = ((area - area[train].mean()) / scale)[:, None]
-        if one.target.has_classes:
-            _logistic(x, one.labels, train, test, out)
-        elif one.target.kind == "count":
-            density = _goal(one)[train].sum() / max(float(area[train].sum()), 1e-12)
-            out[test] = density * area[test]
-        else:
-            slope = float((x[train, 0] * (_goal(one)[train] - _goal(one)[train].mean())).mean())
-            out[test] += slope * x[test, 0]
+        known = one.truth[train], area[train]
+        out[test] = baselines.by_area(one.target, *known, area[test], out[test])
     return out
-
-
-def _logistic(x: Floats, labels: Ints, train: Any, test: Any, out: Floats) -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression().fit(x[train], labels[train])
-    out[np.ix_(test, model.classes_)] = model.predict_proba(x[test])
-
-
-def _goal(one: HeldOut) -> Floats:
-    """The number to hit; survival: minus the time, so that larger means a larger risk."""
-    value = point(one.target, one.truth)
-    return -value if one.target.kind == "survival" else value

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,21 +22,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.config import TrainConfig
+from pathai.encoders.device import threads
 from pathai.errors import PathaiError
+from pathai.labels import needed
 from pathai.outputs import TargetSpec
 from pathai.processes import die_with_parent
 from pathai.stats import grouped_folds, site_folds
 from pathai.store.manifest import write_atomic
+from pathai.task import Target
 from pathai.train.cohort import Cohort
-from pathai.train.fitting import Fitted, Settings, fit, outputs_of
+from pathai.train.fitting import Fitted, Settings, fit, outputs_of, place
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 MIN_TO_CHOOSE = 20
 """Patients of a training part below which nothing is chosen: inner folds would choose by chance."""
-WORTH_A_PROCESS = 2e9
-"""Tile values shown to heads, from which on starting processes pays."""
+WORTH_A_PROCESS = 20.0
+"""Seconds of fitting, about, from which on starting processes pays."""
+VALUE_S, SLIDE_S = 2e-8, 5e-4
+"""Seconds, about, for each tile value and each slide that a head is shown."""
 SAY_S = 5.0
 
 
@@ -117,6 +121,22 @@ def folds_of(cohort: Cohort, k: int, seed: int, *, keep_sites: bool) -> Ints:
     return site_folds(cohort.patients, sites, cohort.strata, k, seed)
 
 
+def outer_folds(cohort: Cohort, section: TrainConfig) -> Ints:
+    """Fold intp[n] in which each slide is tested.
+
+    Raises
+    ------
+    PathaiError
+        E184 when a fold would leave nothing to learn an answer from, or sites do not suffice.
+    """
+    k = fold_count(cohort, section.folds)
+    if k < 2:
+        raise PathaiError("E184", "cross-validation needs 2 patients of each class")
+    fold = folds_of(cohort, k, section.seed, keep_sites=section.keep_sites)
+    _every_part_has_all(cohort, fold)
+    return fold
+
+
 def cross_validate(
     cohort: Cohort, head: str, section: TrainConfig, scratch: Path | None = None
 ) -> Nested:
@@ -136,13 +156,13 @@ def cross_validate(
     Raises
     ------
     PathaiError
-        E184 when a fold would lack a class, or sites do not suffice.
+        E184 when the folds cannot be made (`outer_folds`) or their models cannot be averaged.
     """
-    k = fold_count(cohort, section.folds)
-    if k < 2:
-        raise PathaiError("E184", "cross-validation needs 2 patients of each class")
-    fold = folds_of(cohort, k, section.seed, keep_sites=section.keep_sites)
-    _every_part_has_all(cohort, fold)
+    if section.ensemble == "folds" and any(t.kind == "survival" for t in cohort.targets):
+        message = "the folds of a survival task have their own time bins and cannot be averaged"
+        raise PathaiError("E184", message, "set train.ensemble: seeds")
+    fold = outer_folds(cohort, section)
+    k = len(np.unique(fold))
     whole = np.arange(len(cohort))
     parts = [*(np.flatnonzero(fold != f) for f in range(k)), whole]
     candidates = [Settings.of(head, section, c) for c in section.search]
@@ -172,14 +192,18 @@ def _tuple(rows: Ints) -> tuple[int, ...]:
 
 
 def _every_part_has_all(cohort: Cohort, fold: Ints) -> None:
-    """Refuse folds of which one takes a class away from its training part (E184)."""
-    part = cohort.strata
-    for f in np.unique(fold):
-        lacking = set(part.tolist()) - set(part[fold != f].tolist())
-        if lacking and cohort.targets[0].has_classes:
-            name = cohort.targets[0].classes[min(lacking)]
-            message = f"a training part of the cross-validation lacks the class {name}"
-            raise PathaiError("E184", message, "add patients of it, or keep_sites: false")
+    """Refuse folds of which one leaves nothing to learn an answer from (E184)."""
+    for t, target in enumerate(cohort.targets):
+        part, wanted = needed(target, cohort.truth[t])
+        for f in np.unique(fold):
+            lacking = sorted(set(wanted) - set(part[fold != f].tolist()))
+            if lacking:
+                message = (
+                    f"a training part of the cross-validation lacks {target.label} = "
+                    f"{wanted[lacking[0]]} ({target.name})"
+                )
+                remedy = "add patients of it, set another train.seed, or keep_sites: false"
+                raise PathaiError("E184", message, remedy)
 
 
 # --- choosing --------------------------------------------------------------------------------
@@ -210,18 +234,44 @@ def _choose(
     candidates: Sequence[Settings],
     section: TrainConfig,
 ) -> Choice:
-    """Setting and number of epochs with the least mean inner loss."""
+    """Setting with the least mean inner loss, and its last epoch that is as good as its best."""
     if not plan:
         by = "nothing: too few patients" if section.inner_folds else "nothing: inner_folds is 0"
         return Choice(candidates[0], section.epochs, by)
     best = (np.inf, 0, 0)
     for c, jobs in enumerate(plan):
-        curves = [done[job.name]["curve"] for job in jobs]
-        sizes = np.array([len(job.test) for job in jobs], float)
-        last = min(map(len, curves))
-        mean = np.average([curve[:last] for curve in curves], axis=0, weights=sizes)
-        best = min(best, (float(mean.min()), c, int(mean.argmin()) + 1))
+        losses = [done[job.name]["losses"] for job in jobs]
+        run = min(map(len, losses))
+        epoch, loss = latest_good(np.concatenate([one[:run] for one in losses], axis=1))
+        best = min(best, (loss, c, epoch + 1))
     return Choice(candidates[best[1]], best[2], f"loss on {len(plan[0])} inner folds")
+
+
+def latest_good(losses: Floats) -> tuple[int, float]:
+    """The last epoch that is as good as the best one, and its mean loss.
+
+    Parameters
+    ----------
+    losses : float64[epochs, n]
+        Of slides that the models did not see.
+
+    Returns
+    -------
+    tuple
+        Index of the epoch, mean loss there. As good is what loses no more than one standard
+        error of the differences: the least of many noisy means lies too early as a rule, and
+        later epochs are calmer, since the learning rate falls.
+
+    References
+    ----------
+    .. [1] Breiman et al., "Classification and regression trees", 1984 (section 3.4.3: the rule
+       of one standard error).
+    """
+    mean = losses.mean(axis=1)
+    beyond = losses - losses[int(mean.argmin())]
+    error = beyond.std(axis=1) / np.sqrt(losses.shape[1])
+    good = np.flatnonzero(beyond.mean(axis=1) <= error)
+    return int(good[-1]), float(mean[good[-1]])
 
 
 # --- running ---------------------------------------------------------------------------------
@@ -261,13 +311,15 @@ class Crew:
             yield running[future], future.result()
 
     def _worth(self, jobs: Sequence[Job]) -> bool:
-        from pathai.train.fitting import _device
-
-        if _device(self.section) != "cpu" or len(jobs) < 2 or processes() < 2:
+        if place(self.section) != "cpu" or len(jobs) < 2 or threads() < 2:
             return False
-        sizes = self.cohort.bags.sizes
-        shown = sum(sizes[list(job.train)].sum() * job.epochs * job.members for job in jobs)
-        return bool(shown * self.cohort.bags.dim > WORTH_A_PROCESS)
+        sizes, dim = self.cohort.bags.sizes, self.cohort.bags.dim
+
+        def seconds(job: Job) -> float:
+            once = VALUE_S * dim * sizes[list(job.train)].sum() + SLIDE_S * len(job.train)
+            return float(once * job.epochs * job.members)
+
+        return sum(map(seconds, jobs)) > WORTH_A_PROCESS
 
     def _path(self, job: Job) -> Path | None:
         if self.scratch is None:
@@ -303,13 +355,10 @@ def crew(cohort: Cohort, section: TrainConfig, scratch: Path | None) -> Iterator
             run.pool.shutdown(cancel_futures=True)
 
 
-def processes() -> int:
-    """Processor cores that this job may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _digest(cohort: Cohort, section: TrainConfig) -> str:
     total = sha256(section.model_dump_json(exclude={"tasks"}).encode())
+    for target in cohort.targets:  # of a whole task only what is asked
+        total.update(target.model_dump_json(include=set(Target.model_fields)).encode())
     for array in (*cohort.moments, cohort.truth, cohort.bags.sizes):
         total.update(np.ascontiguousarray(array).tobytes())
     total.update("\n".join(cohort.patients).encode())
@@ -321,7 +370,7 @@ def _pool(cohort: Cohort, section: TrainConfig, scratch: Path) -> ProcessPoolExe
     cohort.bags.save(scratch)  # what came from a file of this folder lies there already
     shared = replace(cohort, bags=None)  # type: ignore[arg-type]
     return ProcessPoolExecutor(
-        processes(), multiprocessing.get_context("spawn"), _start, (shared, section, str(scratch))
+        threads(), multiprocessing.get_context("spawn"), _start, (shared, section, str(scratch))
     )
 
 
@@ -344,7 +393,7 @@ def do(cohort: Cohort, section: TrainConfig, job: Job) -> dict[str, Floats]:
     fitted = fit_job(cohort, section, job)
     test = cohort.take(np.array(job.test, np.intp))
     if job.watch:
-        return {"curve": fitted.curve}
+        return {"losses": fitted.losses}
     found = {f"model.{name}": t.numpy() for name, t in fitted.model.state_dict().items()}
     if len(test):
         found["outputs"] = outputs_of(fitted.model, test)

@@ -445,3 +445,28 @@ def test_a_damaged_or_foreign_draft_is_a_problem_of_its_case_only(run_folder):
         assert code in run.cases["C01"].problem
         assert run.cases["C01"].sentences == ()
         assert run.cases["C02"].problem == ""
+
+
+# --- models of other kinds -------------------------------------------------------------------
+
+
+@pytest.mark.gui
+def test_numbers_and_survival_have_cards_and_attention(tmp_path, qtbot):
+    """A model that counts, and one question more: sentences, places and heatmap as ever."""
+    from qtpy.QtWidgets import QApplication
+    from run_folder import in_numbers, make_run
+
+    from pathai.viewer.app import open_window
+
+    viewer, dock = open_window(make_run(tmp_path / "run", change=in_numbers), "anna")
+    for _ in range(5):
+        QApplication.processEvents()
+    told = [card.sentence for card in dock._cards]
+    number = next(s for s in told if "1,240 cells" in s.text)
+    assert number.text.endswith("tumor: 1,240 cells (90% interval 830 to 1,900).")
+    assert number.places == 3
+    assert any("“no event within 60 months” with probability 0.68" in s.text for s in told)
+    assert any("attention" in layer.name for layer in viewer.layers)
+    viewer.close()
+    QApplication.processEvents()
+    gc.collect()

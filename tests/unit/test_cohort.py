@@ -6,9 +6,9 @@ import os
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import pytest
+from page_cases import Page
 from tiny_run import CONFIG, HOSTILE, SLIDES, content, finish, remake, write_tiny_run
 
 from pathai.chain import cohort_step
@@ -17,26 +17,6 @@ from pathai.plan import Plan
 from pathai.store.commit import Key, Skipped, run_stage
 from pathai.store.manifest import read_manifest
 from pathai.verify import verify
-
-
-class Page(HTMLParser):
-    """Elements with attributes, and the text of the table's rows by id."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.rows: dict[str, str] = {}
-        self._row = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        found = {k: v or "" for k, v in attrs}
-        self.tags.append((tag, found))
-        if tag == "tr":
-            self._row = found.get("id", "")
-
-    def handle_data(self, data):
-        self.rows[self._row] = self.rows.get(self._row, "") + data
 
 
 @pytest.fixture(scope="session")
@@ -187,7 +167,10 @@ def test_a_task_that_does_not_suit_the_stain_is_no_problem_of_the_slide(tiny_cop
     page = (cohort / "index.html").read_text()
     assert "not applicable: stain H-DAB" in Page(page).rows["slide-E1"]
     assert "E142" not in page
-    assert metrics["tasks"]["tumor"]["left_out"]["not applicable: other stain"] == 1
+    assert (
+        metrics["tasks"]["tumor"]["targets"]["tumor"]["left_out"]["not applicable: other stain"]
+        == 1
+    )
 
 
 def test_the_raw_output_for_a_foreign_slide_is_shown_as_not_to_be_relied_on(html, folder):

@@ -19,18 +19,25 @@ def metrics(tiny_results):
     return json.loads((tiny_results / "results" / "cohort" / "metrics.json").read_text())
 
 
+def tumor(metrics):
+    """The one question of the one model."""
+    return metrics["tasks"]["tumor"]["targets"]["tumor"]
+
+
 def test_auc_is_that_of_held_out_answered_patients(metrics):
     """By hand: PE (no, 0.22), PF (yes, 0.75), PG (yes, mean of 0.78 and 0.81)."""
-    found = metrics["tasks"]["tumor"]
-    assert (found["n_patients"], found["n_slides"], found["n_positive_patients"]) == (3, 4, 2)
-    assert found["model"]["auroc"]["value"] == 1.0
-    assert found["model"]["auroc"]["low"] < 0.5
+    found = tumor(metrics)
+    assert (found["n_patients"], found["n_slides"]) == (3, 4)
+    assert found["patients_by_class"] == {"no": 1, "yes": 2}
+    assert found["figures"]["auroc"]["value"] == 1.0
+    assert found["figures"]["auroc"]["low"] < 0.5
+    assert {"brier", "sensitivity", "specificity"} <= set(found["figures"])
     assert found["left_out"] == {
         "failed or skipped": 2,
         "no answer: out of distribution": 1,
         "no label": 1,
     }
-    assert found["constant"]["auroc"]["value"] == 0.5
+    assert found["baselines"]["constant"]["auroc"]["value"] == 0.5
 
 
 def test_the_area_baseline_takes_its_direction_from_training(tiny_results):
@@ -41,9 +48,7 @@ def test_the_area_baseline_takes_its_direction_from_training(tiny_results):
         large = (row.row.labels["tumor"] == "yes") != (row.row.slide_id in TRAINED)
         areas = {"tissue": 2.0 if large else 1.0} if row.areas_mm2 else {}
         rows.append(replace(row, areas_mm2=areas))
-    area = evaluate(plan, rows)["tasks"]["tumor"]["tissue_area"]
-    assert area["larger_is_positive"] is False
-    assert area["auroc_training"] == 0.0
+    area = tumor(evaluate(plan, rows))["baselines"]["tissue_area"]
     assert area["auroc"]["value"] == 0.0
 
 
@@ -68,11 +73,11 @@ def test_training_patients_are_never_scored(tiny_copy):
     root = tiny_copy()
     sheet = (root / "slides.tsv").read_text()
     (root / "slides.tsv").write_text(sheet.replace("\tC-PE\tPE\t", "\tC-PE\tPA\t"))
-    everything = remake(root, CONFIG.replace("split: test", "stain: H&E"))["tasks"]["tumor"]
+    everything = tumor(remake(root, CONFIG.replace("split: test", "stain: H&E")))
     assert everything["left_out"]["the model was trained on the slide"] == 4
     assert everything["left_out"]["the model was trained on the patient"] == 1
     metrics = remake(root)
-    found = metrics["tasks"]["tumor"]
+    found = tumor(metrics)
     assert found["left_out"]["the model was trained on the patient"] == 1
     assert found["evaluated"] is False  # the one negative patient is gone
     assert "only one class" in found["reason"]
@@ -88,12 +93,11 @@ def test_the_unit_of_a_task_is_named(tiny_copy):
     bundle = root / "models" / "tumor"
     spec = read_bundle(bundle).spec
     spec = spec.model_copy(update={"task": spec.task.model_copy(update={"unit": "slide"})})
-    write_bundle(bundle, spec, read_bundle(bundle).arrays, {"n": 4}, "# tumor\n")
-    found = evaluate(by_patient, rows)["tasks"]["tumor"]
-    assert (found["model"]["n"], found["n_positive_patients"], found["n_negative_patients"]) == (
-        4, 2, 1,
-    )  # fmt: skip
-    assert found["model"]["sensitivity"] == {"value": 1.0, "low": None, "high": None}
+    write_bundle(bundle, spec, read_bundle(bundle).arrays, {"n": 4}, "# tumor\n", "<p>tumor</p>")
+    found = tumor(evaluate(by_patient, rows))
+    assert (found["n"], found["patients_by_class"]) == (4, {"no": 1, "yes": 2})
+    assert found["n_by_class"] == {"no": 1, "yes": 3}
+    assert found["figures"]["sensitivity"]["value"] == 1.0
     page = html_of(by_patient, rows, [], {**evaluate(by_patient, rows), "slides": {}})
     assert "by slide: 4 slides (3 positive, 1 negative) of 3 patients." in page
     assert "intervals are by patient" in page
@@ -112,8 +116,8 @@ def with_content(rows, **contents):
 def test_a_training_slide_under_another_name_is_never_scored(tiny_results):
     """Neither it nor, of E3, another slide of its patient: E4 is left out too."""
     plan = Plan(tiny_results / "config.yaml")
-    before = evaluate(plan, slide_rows(plan))["tasks"]["tumor"]
-    found = evaluate(plan, with_content(slide_rows(plan), E3="T2"))["tasks"]["tumor"]
+    before = tumor(evaluate(plan, slide_rows(plan)))
+    found = tumor(evaluate(plan, with_content(slide_rows(plan), E3="T2")))
     assert before["n_slides"] - found["n_slides"] == 2
     assert found["left_out"]["the model was trained on the slide"] == 1
     assert found["left_out"]["the model was trained on the patient"] == 1
@@ -130,15 +134,15 @@ def test_a_model_from_elsewhere_is_known_by_content_alone(tiny_copy):
     plan = Plan(root / "config.yaml")
     rows = slide_rows(plan)
     # T1 is of patient PA as well, so PA is out; as soon as T1 is another file, it is a namesake
-    left_out = evaluate(plan, rows)["tasks"]["tumor"]["left_out"]
+    left_out = tumor(evaluate(plan, rows))["left_out"]
     assert left_out["the model was trained on the patient"] == 1
     rows = with_content(rows, T1="another")
-    found = evaluate(plan, rows)["tasks"]["tumor"]
+    found = tumor(evaluate(plan, rows))
     assert "the model was trained on the patient" not in found["left_out"]
-    assert found["trained_here"] is False
+    assert evaluate(plan, rows)["tasks"]["tumor"]["trained_here"] is False
     page = html_of(plan, rows, [], {**evaluate(plan, rows), "slides": {}})
     assert "trained elsewhere" in page
-    found = evaluate(plan, with_content(rows, E2="T2"))["tasks"]["tumor"]
+    found = tumor(evaluate(plan, with_content(rows, E2="T2")))
     assert found["left_out"]["the model was trained on the slide"] == 1
 
 
@@ -155,13 +159,15 @@ def test_not_evaluated_is_said(tiny_copy, config, reason):
     assert reason in metrics["tasks"]["tumor"]["reason"]
     page = (root / "results" / "cohort" / "index.html").read_text()
     assert page.count(">not evaluated</span>") == 2
-    assert "AUC for" not in page
+    assert "AUROC for" not in page
 
 
 def test_a_damaged_model_is_not_evaluated(tiny_copy):
     root = tiny_copy()
     (root / "models" / "tumor" / "model.safetensors").write_bytes(b"x")
-    assert "E182" in remake(root)["tasks"]["tumor"]["reason"]
+    metrics = remake(root)
+    assert "E182" in metrics["tasks"]["tumor"]["reason"]
+    assert "E182" in metrics["drift"]["tumor"]["reason"]
 
 
 def test_counts_that_do_no_better_than_a_baseline_are_called_so(tiny_results):

@@ -6,6 +6,7 @@ from jsonschema import Draft202012Validator
 
 from pathai.config import Config, json_schema, load_config, read_yaml
 from pathai.errors import PathaiError
+from pathai.heads import HEADS
 from pathai.run import shipped
 from pathai.sheet import load_sheet, sheet_schema
 from pathai.task import load_task
@@ -64,6 +65,14 @@ def test_shipped_configuration_states_the_defaults():
     Draft202012Validator(json_schema()).validate(data)
 
 
+def test_shipped_search_tries_heads_that_exist():
+    heads = [
+        candidate.head for candidate in load_config(shipped("configs/search.yaml")).train.search
+    ]
+    assert len(heads) == len(set(heads)) > 1
+    assert set(heads) <= set(HEADS.names())
+
+
 @pytest.mark.parametrize(("name", "made"), [("config", json_schema), ("slides", sheet_schema)])
 def test_shipped_schemas_are_fresh(name, made):
     stored = json.loads(shipped(f"configs/{name}.schema.json").read_text())
@@ -120,6 +129,7 @@ def test_task_errors_name_the_key(tmp_path):
         ("S1\ta\tC\tP\nS2\tb\tC\tP\nS1\tc\tC\tP\n", "E152", ["row 4", "row 2"]),
         ("S1\ta\tC\tP\ns1\tb\tC\tP\n", "E152", ["row 3", "row 2"]),
         ("S1\ta\tC\tP\nS2\tb\tC\tQ\n", "E154", ["row 3", "case C", "row 2"]),
+        ("S1\ta\tC\tpat-1\nS2\tb\tD\tPAT-1\n", "E154", ["row 3", "PAT-1", "pat-1 in row 2"]),
         ("S1\t\tC\tP\n", "E154", ["row 2", "path"]),
         ("S1\ta\tC\tP\tH&E\tx\n", "E154", ["row 2", "mpp"]),
         ("S1\ta\tC\tP\tH&E\t0\n", "E154", ["row 2", "mpp"]),

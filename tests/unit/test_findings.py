@@ -9,15 +9,24 @@ from hypothesis import strategies as st
 from pathai.case import PredictionInput, StageState, slide_input
 from pathai.config import FindingsConfig
 from pathai.errors import PathaiError
+from pathai.finding import PredictedNumber, Quantity, load_findings
 from pathai.finding import Prediction as PredictionValue
-from pathai.finding import Quantity, load_findings
 from pathai.findings import answer_key, findings_of_case, run
 from pathai.sheet import SheetRow
 from pathai.store.commit import Key, run_stage
 from pathai.store.folders import CaseFolder, SlideFolder
 from pathai.store.groups import write_cells, write_features, write_prediction
 from pathai.store.pyramid import write_tissue
-from pathai.store.records import TISSUE, Cells, Features, FeaturesAttrs, Prediction, TissueMap
+from pathai.store.records import (
+    TISSUE,
+    Answer,
+    Cells,
+    Features,
+    FeaturesAttrs,
+    Prediction,
+    TissueMap,
+)
+from pathai.task import Target
 from pathai.units import Box, Mpp
 
 SKIPPED = StageState(state="skipped", code="E145")
@@ -163,7 +172,9 @@ def test_any_counts_give_valid_findings(counts, area, stain, chance):
 
 def test_a_slide_without_any_result_is_read_as_not_run(tmp_path):
     row = SheetRow(row=2, slide_id="S1", path="x.svs", case_id="C", patient_id="P")
-    read = slide_input(row, SlideFolder(tmp_path / "S1"), FindingsConfig(), "classical", ["tumor"])
+    read = slide_input(
+        row, SlideFolder(tmp_path / "S1"), FindingsConfig(), "classical", {"tumor": ()}
+    )
     statuses = {f.status for f in findings_of_case("C", [read]).findings}
     assert statuses == {"measured", "not_assessed"}
 
@@ -228,7 +239,7 @@ def test_run_reads_what_the_stages_wrote(tmp_path):
     run_stage(base, "S2", Key("cells", 2, "d", ("classical.zarr",)), {}, failed)
     case = CaseFolder(tmp_path / "cases" / "C")
     key = Key("findings", 1, "c", ("findings.json",))
-    options = {"rows": rows, "slides": slides, "detector": "classical", "models": ["tumor"]}
+    options = {"rows": rows, "slides": slides, "detector": "classical", "models": {"tumor": ()}}
     run_stage(
         case.base("findings"), "C", key, {}, lambda out: run(
             case, FindingsConfig(top_tiles=2), out, **options)
@@ -249,3 +260,96 @@ def test_run_reads_what_the_stages_wrote(tmp_path):
     text = case.findings.read_text("utf-8")
     assert "x.svs" not in text
     assert str(tmp_path) not in text
+
+
+# --- answers that are numbers, grades or times -----------------------------------------------
+
+COUNT = {"kind": "count", "classes": (), "label": "", "prob": (), "set": ()}
+NUMBER = {**COUNT, "value": 1240.4, "low": 830.0, "high": 1900.0, "unit_of_value": "cells"}
+
+
+def of_model(**changes):
+    """The findings of a slide that one model answered."""
+    given = PredictionInput(model="cancer-cells", stage=OK, answer=answer(**changes), boxes=TILES)
+    return by_key(findings_of_case("C1", [slide("S1", predictions=(given,))]))
+
+
+def test_a_predicted_number_is_a_finding_with_interval_unit_and_coverage():
+    finding = of_model(**NUMBER)["cancer_cells.predicted_number"]
+    value = finding.value
+    assert (finding.status, finding.method.kind, value.unit) == ("predicted", "mil", "cells")
+    assert [float(v) for v in (value.value, value.low, value.high, value.alpha)] == [
+        1240.4, 830, 1900, 0.1,
+    ]  # fmt: skip
+    assert finding.evidence[0].boxes == TILES
+    assert not finding.flags
+
+
+def test_a_share_is_in_percent_and_an_open_end_stays_open():
+    share = {**COUNT, "kind": "ratio", "value": 0.123, "low": None, "high": 0.3}
+    value = of_model(**share)["cancer_cells.predicted_number"].value
+    assert (float(value.value), value.low, float(value.high), value.unit) == (12.3, None, 30, "%")
+
+
+def test_a_withheld_number_is_indeterminate_and_holds_no_number():
+    nothing = dict.fromkeys(("value", "low", "high"))
+    finding = of_model(**{**NUMBER, **nothing}, abstained=True)["cancer_cells.predicted_number"]
+    assert (finding.status, finding.note, finding.value.value) == (
+        "indeterminate",
+        "abstained",
+        None,
+    )
+
+
+def test_survival_is_the_chance_of_no_event_and_has_no_set():
+    alive = {**COUNT, "kind": "survival", "prob": (0.68,), "risk": 0.4, "value": 74.2}
+    alive |= {"unit_of_value": "months", "horizon": 60}
+    value = of_model(**alive)["cancer_cells.probability"].value
+    assert (value.label, float(value.probability)) == ("no event within 60 months", 0.68)
+    assert (value.set, value.alpha) == ((), None)
+
+
+def test_every_target_of_a_model_has_its_finding_by_its_own_name():
+    grade = {"kind": "ordinal", "classes": ("1", "2", "3"), "label": "2", "prob": (0.2, 0.5, 0.3)}
+    also = (
+        Answer(name="grade", question="Which grade?", set=("2", "3"), **grade),
+        Answer(name="cells", question="How many?", **NUMBER),
+        Answer(name="cancer-cells", question="The model's own name again", **NUMBER),
+    )
+    found = of_model(also=also)
+    assert found["cancer_cells.probability"].value.label == "yes"
+    assert found["grade.probability"].value.label == "2"
+    assert "ambiguous_set" in found["grade.probability"].flags
+    assert float(found["cells.predicted_number"].value.value) == 1240.4
+    assert "cancer_cells_cancer_cells.predicted_number" in found
+
+
+@pytest.mark.parametrize("stage", [FAILED, SKIPPED, StageState()])
+def test_every_question_is_told_of_where_there_is_no_answer(stage):
+    """Not measured is not negative: also for further targets, and under the same keys."""
+    asked = (
+        Target(name="main", question="?", label="x", classes=("no", "yes")),
+        Target(name="cells", question="How many?", label="n", kind="count"),
+    )
+    given = PredictionInput(model="main", asked=asked, stage=stage)
+    found = by_key(findings_of_case("C1", [slide("S1", predictions=(given,))]))
+    for key in ("main.probability", "cells.predicted_number"):
+        assert found[key].status in ("failed", "not_assessed")
+        assert found[key].value is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"value": 5, "low": 6, "high": 7, "alpha": 0.1},
+        {"value": 5, "low": 1, "high": 4, "alpha": 0.1},
+        {"value": -1, "low": 0, "alpha": 0.1},
+        {"value": 5, "low": 4, "high": 6},
+        {"value": 5, "abstained": True},
+        {"abstained": False},
+        {"low": 1, "alpha": 0.1, "abstained": True},
+    ],
+)
+def test_a_predicted_number_that_contradicts_itself_is_refused(fields):
+    with pytest.raises(ValueError, match=r"interval|value"):
+        PredictedNumber(**fields)

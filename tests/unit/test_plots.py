@@ -257,3 +257,15 @@ def test_an_axis_is_never_empty():
     for values in ([], [0.0], [3.0, 3.0]):
         low, high = range_of(values, zero=False)
         assert low < high
+
+
+def test_bars_of_a_histogram_are_as_high_as_their_counts():
+    """Heights share one scale; an empty part has no bar; the dashed line is the expected count."""
+    svg = plots.histogram([4, 0, 2], 0, 30, 2, title="t", said="<s>", labels=("x", "y"))
+    bars = re.findall(r'<rect class="bar c0" x="[^"]+" y="([^"]+)" [^>]*height="([^"]+)"', svg)
+    heights = [float(h) for _, h in bars]
+    assert len(heights) == 2
+    assert heights[0] == pytest.approx(2 * heights[1], abs=0.02)
+    line = re.search(r'<line class="guide" [^>]*y1="([^"]+)"', svg)
+    assert float(line[1]) == pytest.approx(float(bars[1][0]), abs=0.02)
+    assert "<s>" not in svg

@@ -396,3 +396,73 @@ def test_findings_that_were_touched_are_not_drafted(tmp_path):
 def test_an_unknown_template_names_what_to_do():
     with pytest.raises(PathaiError, match="E191"):
         draft(CASE, ReportConfig(template="../secret"))
+
+
+# --- predicted numbers -----------------------------------------------------------------------
+
+
+def with_number(**changes):
+    """A case with one slide on which a model predicts a number."""
+    fields = {"kind": "count", "classes": (), "label": "", "prob": (), "set": (), **changes}
+    given_answer = PredictionInput(model="cancer-cells", stage=OK, answer=answer(**fields))
+    return findings_of_case("C1", [slide("S1", predictions=(given_answer,))])
+
+
+def sentence(case, key="cancer_cells.predicted_number"):
+    made = draft(case, TEMPLATE)
+    assert made.verification.fallback == 0
+    return next(s.rendered for s in made.statements() if key_of(case, s.finding) == key)
+
+
+@pytest.mark.parametrize(
+    ("changes", "printed"),
+    [
+        ({"value": 1240.4, "low": 830, "high": 1900, "unit_of_value": "cells"},
+         "1,240 cells (90% interval 830 to 1,900)"),
+        ({"value": 1240.4, "unit_of_value": "cells"}, "1,240 cells (no interval)"),
+        ({"value": 1240.4, "high": 1900}, "1,240 (90% interval up to 1,900)"),
+        ({"value": 0.4, "low": 0, "unit_of_value": "per 10 fields"},
+         "0 per 10 fields (90% interval from 0)"),
+        ({"kind": "ratio", "value": 0.1234, "low": 0.05, "high": 0.3},
+         "12.3% (90% interval 5.0 to 30.0)"),
+        ({"kind": "regression", "value": -1.234, "low": -3, "high": -0.001},
+         "−1.23 (90% interval −3.00 to 0.00)"),
+    ],
+)  # fmt: skip
+def test_a_predicted_number_is_printed_with_interval_unit_and_coverage(changes, printed):
+    assert sentence(with_number(**changes)) == f"Model prediction for cancer cells: {printed}."
+
+
+def test_survival_is_printed_as_a_chance_without_a_set():
+    alive = {"kind": "survival", "prob": (0.68,), "risk": 1.0, "horizon": 60}
+    case = with_number(**alive, unit_of_value="months")
+    said = sentence(case, "cancer_cells.probability")
+    assert said.endswith(": “no event within 60 months” with probability 0.68.")
+
+
+def test_a_withheld_number_is_printed_as_indeterminate():
+    case = with_number(abstained=True, unit_of_value="cells")
+    assert sentence(case) == "The cancer cells remains indeterminate."
+
+
+finite = st.floats(-1e9, 1e9, allow_nan=False)
+
+
+@settings(deadline=None)
+@given(finite, st.floats(0, 1e6), st.floats(0, 1e6), st.sampled_from(["count", "regression"]))
+def test_a_sentence_with_any_other_number_is_refused(value, below, above, kind):
+    """The check reads numbers back with their sign; a swapped or changed one never passes."""
+    value = abs(value) if kind == "count" else value
+    ends = {"low": max(value - below, 0) if kind == "count" else value - below}
+    case = with_number(kind=kind, value=value, high=value + above, **ends)
+    finding = next(f for f in case.findings if f.key == "cancer_cells.predicted_number")
+    told = sentence(case)
+    assert check.check_numbers(told, finding) == []
+    for changed in (
+        told.replace("90%", "95%"),
+        told.replace(" to ", " to 7 to "),
+        told.replace(": ", ": −") if ": −" not in told else told.replace(": −", ": "),
+    ):
+        zero = not any(c in "123456789" for c in changed.split(": ")[1].split(" (")[0])
+        harmless = zero and changed.replace(": −", ": ") == told  # a zero has no sign
+        assert harmless or check.check_numbers(changed, finding)

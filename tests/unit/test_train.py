@@ -13,6 +13,8 @@ from mil_cases import ATTRS, DIM, TUMOR, about, cohort_of, features, musk, row, 
 from pathai.answers import value_and_spread
 from pathai.config import Candidate, TrainConfig
 from pathai.errors import PathaiError
+from pathai.heads import HEADS
+from pathai.heads.base import Ensemble
 from pathai.labels import point
 from pathai.sheet import SheetRow
 from pathai.stats import auroc, auroc_interval, binary_metrics, concordance
@@ -22,16 +24,23 @@ from pathai.train import train
 from pathai.train.cohort import Cohort, gather
 from pathai.train.fitting import (
     Settings,
+    Slides,
+    Trainer,
     class_shares,
     fit,
     outputs_of,
     slide_weights,
     standardization,
+    target_specs,
 )
 from pathai.train.heldout import HeldOut, held_out
-from pathai.train.nested import Nested, cross_validate
+from pathai.train.nested import Nested, cross_validate, latest_good
+from pathai.train.shipped import from_nested
 
 QUICK = TrainConfig(folds=3, inner_folds=0, epochs=4, hidden=16, members=1)
+LEARN = TrainConfig(
+    folds=3, inner_folds=0, epochs=20, hidden=32, members=1, ensemble="folds"
+)  # no model is shipped, so none is fitted to all slides
 
 
 def cohort(patients: int, tmp_path: Path, per_patient: int = 1) -> Cohort:
@@ -47,7 +56,7 @@ def answers(given: Cohort, section: TrainConfig, head: str = "abmil") -> tuple[N
 @pytest.mark.parametrize("head", ["abmil", "mean"])
 def test_a_planted_signal_is_learned_out_of_fold(head: str, tmp_path: Path) -> None:
     given = cohort(24, tmp_path)
-    section = TrainConfig(folds=3, inner_folds=0, epochs=30, hidden=64, members=1)
+    section = LEARN.model_copy(update={"epochs": 30, "hidden": 64})
     _, held = answers(given, section, head)
     assert auroc(held.labels == 1, held.prob[:, 1]) > 0.9
 
@@ -60,7 +69,7 @@ def test_random_labels_give_half_but_a_leak_is_caught() -> None:
     labels = np.repeat(rng.permutation(np.repeat([0.0, 1.0], 12)), 2)
     honest = cohort_of(bags, labels, [f"p{i // 2:02d}" for i in range(48)])
     leaking = replace(honest, patients=tuple(f"s{i:02d}" for i in range(48)))
-    section = TrainConfig(folds=3, inner_folds=2, epochs=12, hidden=32, members=1)
+    section = LEARN.model_copy(update={"inner_folds": 2, "epochs": 12})
     areas = [auroc(labels == 1, answers(c, section)[1].prob[:, 1]) for c in (honest, leaking)]
     low, high = auroc_interval(areas[0], 12, 12)
     assert low <= 0.5 <= high
@@ -167,6 +176,7 @@ def test_processes_give_the_same_bits(tmp_path: Path, monkeypatch: pytest.Monkey
     given, section = cohort(12, tmp_path), QUICK
     alone = cross_validate(given, "abmil", section)
     monkeypatch.setattr(room, "WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(room, "threads", lambda: 2)
     together = cross_validate(given, "abmil", section, tmp_path / "scratch")
     for one, two in zip(alone.folds, together.folds, strict=True):
         np.testing.assert_array_equal(one.outputs, two.outputs)
@@ -183,7 +193,7 @@ def test_half_precision_changes_little(tmp_path: Path) -> None:
 
 def test_some_tiles_of_each_slide_suffice_when_asked(tmp_path: Path) -> None:
     given = cohort(24, tmp_path)
-    section = TrainConfig(folds=3, inner_folds=0, epochs=30, hidden=32, members=1, max_tiles=15)
+    section = LEARN.model_copy(update={"epochs": 30, "max_tiles": 15})
     _, held = answers(given, section)
     assert auroc(held.labels == 1, held.prob[:, 1]) > 0.8
 
@@ -343,8 +353,7 @@ def test_covariates_are_heard() -> None:
     with tempfile.TemporaryDirectory() as folder:
         given = gather(task, rows, store.get, about, 0, Path(folder)).cohort
         assert given.bags.dim == DIM + 1
-        section = TrainConfig(folds=3, inner_folds=0, epochs=20, hidden=16, members=1)
-        _, held = answers(given, section, "mean")
+        _, held = answers(given, LEARN, "mean")
     known = [i for i in range(40) if i not in (4, 7)]
     assert auroc(held.labels[known] == 1, held.prob[known, 1]) > 0.95
     assert np.isfinite(held.prob).all()
@@ -392,8 +401,7 @@ def answer(kind: str, part: float, tiles: int, chance: np.random.Generator) -> t
 @pytest.mark.parametrize("kind", ["ordinal", "regression", "count", "ratio", "survival"])
 def test_every_kind_of_question_is_learned_out_of_fold(kind: str) -> None:
     given = planted(kind, 60, 3)
-    section = TrainConfig(folds=3, inner_folds=0, epochs=20, hidden=32, members=1)
-    _, held = answers(given, section, "count" if kind == "count" else "mean")
+    _, held = answers(given, LEARN, "count" if kind == "count" else "mean")
     truth, said = point(held.target, held.truth), held.value
     if kind == "ordinal":
         said = held.prob @ np.arange(4)
@@ -428,8 +436,7 @@ def test_several_questions_share_a_head_and_some_answers_may_be_missing() -> Non
     truth = np.concatenate([first.truth, second.truth])
     truth[1, ::4] = np.nan
     both = replace(first, targets=(first.targets[0], second.targets[0]), truth=truth)
-    section = TrainConfig(folds=3, inner_folds=0, epochs=30, hidden=32, members=1)
-    found = cross_validate(both, "mean", section)
+    found = cross_validate(both, "mean", LEARN.model_copy(update={"epochs": 30}))
     one, two = held_out(both, found, "temperature")
     assert (len(one.value), len(two.value)) == (40, 30)
     share = two.truth[:, 0] / two.truth[:, 1]
@@ -442,7 +449,54 @@ def test_musk1_is_learned(test_data: Path) -> None:
     """A public data set: 92 molecules, 5 folds; the mean published AUC is around 0.9."""
     given = musk(test_data)
     assert np.bincount(given.strata).tolist() == [45, 47]
-    _, held = answers(given, TrainConfig(folds=5, inner_folds=0, epochs=30, members=1))
+    _, held = answers(given, LEARN.model_copy(update={"folds": 5}))
     numbers = binary_metrics(held.labels == 1, held.prob[:, 1], list(held.patients))
     assert numbers["auroc"]["low"] > 0.75
     assert numbers["brier"]["high"] < 0.25
+
+
+@pytest.mark.parametrize("kind", ["regression", "count", "ratio"])
+def test_models_of_the_folds_are_averaged_on_one_scale(kind: str) -> None:
+    """Each fold has its own unit; their outputs are brought to that of all patients first."""
+    given = planted(kind, 24, 2)
+    head = "count" if kind == "count" else "mean"
+    section = QUICK.model_copy(update={"ensemble": "folds"})
+    found = cross_validate(given, head, section)
+    task = Task.model_validate({**given.targets[0].model_dump(), "head": head})
+    shipped = from_nested(task, given, found, held_out(given, found, "temperature"), section)
+    tiles, outputs, own = given.bags[3], [], []
+    for network, arrays, fold in zip(shipped.networks, found.models, found.folds, strict=True):
+        heads = [HEADS.load(head)(given.bags.dim, fold.specs[0].width, 16, 0.25)]
+        model = Ensemble(heads, torch.zeros(given.bags.dim), torch.ones(given.bags.dim)).eval()
+        model.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
+        raw = model.answer(tiles)[0].double().numpy()
+        own.append(float(value_and_spread(fold.specs[0], raw[None], [len(tiles)])[0][0]))
+        outputs.append(raw * np.array(network.stretch) + np.array(network.shift))
+    common = target_specs(given)[0]
+    alone = [float(value_and_spread(common, o[None], [len(tiles)])[0][0]) for o in outputs]
+    np.testing.assert_allclose(alone, own, rtol=1e-5)
+    assert len({round(value, 3) for value in own}) == 3
+
+
+def test_the_latest_epoch_that_is_as_good_as_the_best_is_taken() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(30, 200)) * 0.5
+    falling = np.linspace(1, 0.5, 10)
+    flat = np.concatenate([falling, np.full(20, 0.5)])[:, None] + noise
+    assert latest_good(flat)[0] > 20  # nothing is lost: the least of the noise would be anywhere
+    rising = np.concatenate([falling, np.linspace(0.5, 3, 20)])[:, None] + noise
+    assert 8 <= latest_good(rising)[0] <= 13
+
+
+def test_a_network_that_is_too_sure_is_not_stopped_for_that(tmp_path: Path) -> None:
+    """The loss that decides is the same whatever a classifier's scale is."""
+    given = cohort(12, tmp_path)
+    fitted = fit(given, Settings.of("mean", QUICK), QUICK)
+    head = fitted.model.heads[0]
+    slides = Slides(given, fitted.model, fitted.specs)
+    trainer = Trainer(head, slides, Settings.of("mean", QUICK), QUICK)
+    before = trainer.losses_of(slides)
+    with torch.no_grad():
+        head.classify.weight.mul_(4)
+        head.classify.bias.mul_(4)
+    np.testing.assert_allclose(trainer.losses_of(slides), before, rtol=1e-5)

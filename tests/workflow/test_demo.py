@@ -103,13 +103,14 @@ def test_figures_on_the_page_are_those_of_the_results(finished_demo):
     order = sorted(patients)
     auc = roc_auc_score([labels[p] for p in order], [np.mean(patients[p]) for p in order])
     metrics = json.loads((plan.results.cohort / "metrics.json").read_text())
-    assert metrics["tasks"]["tumor"]["model"]["auroc"]["value"] == pytest.approx(auc, abs=1e-5)
+    tumor = metrics["tasks"]["tumor"]["targets"]["tumor"]
+    assert tumor["figures"]["auroc"]["value"] == pytest.approx(auc, abs=1e-5)
     mape = metrics["counts"]["model"]["mape"]["value"]
     assert mape == pytest.approx(np.mean(list(errors.values())), abs=1e-4)
     page = (plan.results.cohort / "index.html").read_text()
     assert f"{auc:.2f}" in page
     assert {"constant", "tissue_area"} <= set(metrics["counts"])
-    assert {"constant", "tissue_area"} <= set(metrics["tasks"]["tumor"])
+    assert {"constant", "tissue_area"} <= set(tumor["baselines"])
 
 
 def test_training_never_saw_a_test_patient(finished_demo):

@@ -10,6 +10,7 @@ rule train:
         "logs/train/{task}.log",
     conda:
         "../../envs/pathai.yaml"
+    threads: 4
     resources:
         mem_mb=16000,
         runtime=720,
