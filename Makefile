@@ -29,6 +29,7 @@ test-slow: venv
 ## make nightly    full figures: every test, every benchmark
 nightly: venv
 	$(XVFB) $(BIN)/python -m pytest
+	$(BIN)/pip install -q -e '.[benchmarks]'
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 ## make check      lint, types, layers, workflow

@@ -8,9 +8,9 @@
 - ``nested``: 5 x 4 folds on 200 slides of 500 tiles, 512 features; one of 20 tiles of a positive
   slide is shifted.
 - ``musk``: accuracy of out-of-fold answers, 10 folds, seeds 0, 1, ... In the same folds: torchmil's
-  ABMIL as it is built by default, and an SVM on statistics of the bag. Head and settings are
-  chosen among those of ``configs/search.yaml`` on inner
-  folds; that list was drawn up on synthetic bags, not on Musk.
+  ABMIL as it is built by default (50 epochs of AdamW, tiles standardized in the training part),
+  and an SVM on statistics of the bag. Our head is chosen among those of ``configs/search.yaml``
+  on inner folds; that list was drawn up on synthetic bags, not on Musk.
 """
 
 import argparse
@@ -37,12 +37,13 @@ from sklearn.svm import SVC
 from torchmil.models.abmil import ABMIL
 
 from pathai.config import TrainConfig, load_config
+from pathai.encoders.device import threads
 from pathai.stats import auroc
 from pathai.task import Target
 from pathai.train.bags import Bags
 from pathai.train.cohort import Cohort
 from pathai.train.fitting import deterministic
-from pathai.train.nested import Nested, cross_validate, processes
+from pathai.train.nested import Nested, cross_validate
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("PATHAI_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -109,7 +110,7 @@ def nested() -> dict[str, Any]:
     return {
         "slides": SLIDES, "tiles": TILES, "dim": DIM, "epochs": section.epochs,
         "members": section.members, "folds": section.folds, "inner_folds": section.inner_folds,
-        "processes": processes(), **seconds, "target_wall_s": 300,
+        "processes": threads(), **seconds, "target_wall_s": 300,
         "chosen_epochs": [choice.epochs for choice in (*found.choices, found.last)],
         "auroc": round(area, 4),
     }  # fmt: skip

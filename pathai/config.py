@@ -151,7 +151,7 @@ class TrainConfig(Section):
     )
     keep_sites: bool = Field(False, description="all slides of a site in one fold")
     epochs: int = Field(30, ge=1, description="at most; how many is chosen on inner folds")
-    patience: int = Field(8, ge=1, description="epochs without a better inner loss")
+    patience: int = Field(15, ge=1, description="epochs without a better inner loss")
     search: tuple[Candidate, ...] = Field((), description="settings to choose from")
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)

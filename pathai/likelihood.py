@@ -19,15 +19,16 @@ from pathai.outputs import LOG_DISPERSION, TargetSpec, columns
 
 HUBER = 1.345
 """Standard deviations up to which a regression error is squared (95 % efficient [Huber 1964])."""
+UNKNOWN = -1
+"""Stands for a class that is not known, whose loss and gradient are 0."""
 ALIKE = 0.1
 """Correlation assumed between cells of one slide: ten cells know half of what 10,000 know."""
 
 
 def class_loss(outputs: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy float64[B] of logits[B, C] and truth (class, 0)."""
-    known, label = _known(truth)
-    each = functional.cross_entropy(outputs.double(), label.long(), reduction="none")
-    return torch.where(known, each, 0.0)
+    label = torch.nan_to_num(truth[:, 0], nan=UNKNOWN).long()
+    return functional.cross_entropy(outputs.double(), label, reduction="none", ignore_index=UNKNOWN)
 
 
 def ordinal_loss(outputs: Tensor, truth: Tensor) -> Tensor:
@@ -255,6 +256,9 @@ class Truth:
 
         0 for a slide of which no target is known.
         """
+        if len(self.targets) == 1:  # the mean over one target, with as few steps as it takes
+            only = target_loss(self.targets[0], outputs, self.values[:, 0], self.tiles)
+            return (only if self.weights is None else only * self.weights[:, 0]).float()
         parts = zip(self.targets, columns(self.targets), self.values.unbind(dim=1), strict=True)
         losses = [target_loss(t, outputs[:, own], truth, self.tiles) for t, own, truth in parts]
         each = torch.stack(losses, dim=1)  # [B, T]

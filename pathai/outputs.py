@@ -21,8 +21,6 @@ CLASSES = ("binary", "multiclass", "ordinal")
 KINDS = (*CLASSES, "regression", "count", "ratio", "survival")
 LOG_DISPERSION = 30.0
 """Log dispersions are held within this of 0; at ``-LOG_DISPERSION`` the count is Poisson's."""
-LOG_DISPERSION_START = -2.0
-"""Where the log dispersion of a count begins: a standard deviation of a third of the count."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class TargetSpec:
     def shift(self) -> tuple[float, ...]:
         """What is added to the outputs of a count or a ratio before they are understood."""
         if self.kind == "count":
-            return (self.location, LOG_DISPERSION_START)
+            return (self.location, 0.0)
         return (self.location,) if self.kind == "ratio" else ()
 
     @property

@@ -42,9 +42,6 @@ class Head(nn.Module):
     def __init__(self, dim: int, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
 
-    def start(self, truth: Truth) -> None:
-        """Take first values from the truth of the training part; most heads need none."""
-
     def loss(self, x: Tensor, mask: Tensor, truth: Truth, place: Tensor | None = None) -> Tensor:
         """Loss float[B] of bags against the truth; a head may add to it."""
         outputs, _ = self(x, mask, place)

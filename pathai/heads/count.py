@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -13,7 +12,6 @@ from pathai.errors import PathaiError
 from pathai.heads.bag import Bag
 from pathai.heads.base import Head, require_tiles
 from pathai.heads.dropout import Dropout
-from pathai.likelihood import Truth
 
 PACE = 10.0
 """How much faster than weights scale and dispersion are learned. The optimizer's steps are equal
@@ -35,10 +33,11 @@ class CountMil(Head):
 
     side by side for several counts. The dispersion :math:`\alpha` of
     `pathai.likelihood.count_loss` is one learned number. The softplus is linear for many cells, as
-    features mostly are; the scale lets cells per tile be 0.01 or 1,000, and ``start`` sets it from
-    the training part. The attention is :math:`r_k / \sum_j r_j`, its mean over several counts.
-    Sums of rates under a count likelihood are from [1]_, there Poisson's with Gaussian processes;
-    contributions that add up explain the answer as those of `pathai.heads.additive` do.
+    features mostly are. Rates are in units of the training part's mean count per tile
+    (``TargetSpec.location``), so that cells per tile may be 0.01 or 1,000. The attention is
+    :math:`r_k / \sum_j r_j`, its mean over several counts. Sums of rates under a count likelihood
+    are from [1]_, there Poisson's with Gaussian processes; contributions that add up explain the
+    answer as those of `pathai.heads.additive` do.
 
     References
     ----------
@@ -61,20 +60,6 @@ class CountMil(Head):
         )
         self.scale = nn.Parameter(torch.zeros(width // 2))
         self.log_dispersion = nn.Parameter(torch.zeros(width // 2))
-
-    @torch.no_grad()
-    def start(self, truth: Truth) -> None:
-        """Begin at the mean count per tile, with the dispersion that the counts have around it."""
-        for t, values in enumerate(truth.values[:, :, 0].unbind(dim=1)):
-            known = ~torch.isnan(values)
-            count, tiles = values[known], truth.tiles[known].double()
-            if count.sum() == 0:
-                continue
-            rate = count.sum() / tiles.sum()
-            mean = rate * tiles
-            beyond = (((count - mean) ** 2 - mean) / mean**2).mean()
-            self.scale[t] = (rate.log() - math.log(math.log(2))) / PACE  # softplus(0) = log 2
-            self.log_dispersion[t] = beyond.clamp(min=1e-3).log() / PACE
 
     def forward(
         self, x: Tensor, mask: Tensor, place: Tensor | None = None

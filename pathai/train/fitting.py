@@ -18,13 +18,16 @@ from pathai.heads import HEADS
 from pathai.heads.base import Ensemble, Head
 from pathai.labels import point, strata
 from pathai.likelihood import Truth
-from pathai.outputs import TargetSpec
+from pathai.outputs import CLASSES, TargetSpec, columns
 from pathai.task import Target
 from pathai.train.cohort import Cohort
 from pathai.train.shown import shown, together
 
 MAX_BATCH, STEPS_PER_EPOCH = 4, 16
 """Slides per optimizer step: one in cohorts of up to 16 slides, so that these learn at all."""
+
+TEMPERATURES = tuple(2.0 ** (k / 2) for k in range(-6, 9))
+"""Among which the best is taken before a loss is compared."""
 
 TINY = 1e-12
 
@@ -64,14 +67,14 @@ class Fitted:
         Meaning of its outputs.
     offsets : tuple of float64[C]
         Log share of the classes among the patients, per target; empty for numbers.
-    curve : float64[epochs]
-        Loss on the watched slides after each epoch; empty where none were watched.
+    losses : float64[epochs, n]
+        Loss of each watched slide after each epoch; empty where none were watched.
     """
 
     model: Ensemble
     specs: tuple[TargetSpec, ...]
     offsets: tuple[Floats, ...]
-    curve: Floats
+    losses: Floats
 
 
 @contextmanager
@@ -215,17 +218,17 @@ def fit(
     build = HEADS.load(settings.head)
     check_head(settings.head, build, cohort.targets)
     model = Ensemble([], *standardization(cohort))
-    width, curve = sum(spec.width for spec in specs), np.zeros(0)
+    width, losses = sum(spec.width for spec in specs), np.zeros((0, 0))
     device = place(section)
     own = Slides(cohort, model.to(device), specs)
     seen = None if watched is None else Slides(watched, model, specs)
     for member in range(members or section.members):
         with deterministic(section.seed * 1000 + member):
             network: Head = build(cohort.bags.dim, width, settings.hidden, settings.dropout)
-            trainer = _Trainer(network.to(device), own, settings, section)
-            curve = trainer.run(epochs or section.epochs, seen)
+            trainer = Trainer(network.to(device), own, settings, section)
+            losses = trainer.run(epochs or section.epochs, seen)
         model.heads.append(network)
-    return Fitted(model.to("cpu").eval(), specs, class_shares(cohort), curve)
+    return Fitted(model.to("cpu").eval(), specs, class_shares(cohort), losses)
 
 
 def check_head(name: str, head: type[Head], targets: Sequence[Target]) -> None:
@@ -273,7 +276,7 @@ class Slides:
         return [rows[group] for group in together(sizes.tolist())]
 
 
-class _Trainer:
+class Trainer:
     """AdamW with a short warm-up and a cosine decay, one batch of slides after another."""
 
     def __init__(
@@ -292,14 +295,17 @@ class _Trainer:
         self.steps = section.epochs * math.ceil(len(own) / self.batch)
 
     def run(self, epochs: int, watched: Slides | None) -> Floats:
+        """Losses float64[epochs run, n] of the watched slides; empty where none are watched."""
+        losses: list[Floats] = []
         curve: list[float] = []
         for _ in range(epochs):
             self.epoch()
             if watched is not None:
-                curve.append(self.loss_of(watched))
+                losses.append(self.losses_of(watched))
+                curve.append(float(losses[-1].mean()))
                 if int(np.argmin(curve)) + self.section.patience < len(curve):
                     break
-        return np.array(curve)
+        return np.stack(losses) if losses else np.zeros((0, 0))
 
     def epoch(self) -> None:
         """Show every bag once, in random order."""
@@ -319,16 +325,30 @@ class _Trainer:
             self.step += 1
 
     @torch.inference_mode()
-    def loss_of(self, watched: Slides) -> float:
-        """Mean weighted loss, without dropout."""
+    def losses_of(self, watched: Slides) -> Floats:
+        """Weighted losses float64[n], without dropout, at the temperature of the least mean.
+
+        How sure a model is of itself is put right later by calibration, so it must not decide: a
+        network that ranks better and better is also ever too sure, and would be stopped at once.
+        """
         self.head.eval()
-        total = 0.0
+        found, order = [], []
         for part in watched.together(torch.arange(len(watched))):
             x, mask, place = watched.tiles.batch(part)
             with self.lighter():
-                outputs, _ = self.head(x, mask, place)
-            total += float(watched.truth.take(part).loss(outputs.float()).sum())
-        return total / len(watched)
+                found.append(self.head(x, mask, place)[0].float())
+            order.append(part)
+        outputs, truth = torch.cat(found), watched.truth.take(torch.cat(order))
+        parts = zip(truth.targets, columns(truth.targets), strict=True)
+        scaled = torch.zeros(truth.width, dtype=torch.bool, device=outputs.device)
+        for target, own in parts:
+            scaled[own] = target.kind in CLASSES
+        temperatures = TEMPERATURES if bool(scaled.any()) else (1.0,)
+        losses = [truth.loss(torch.where(scaled, outputs / t, outputs)) for t in temperatures]
+        best = min(losses, key=lambda one: float(one.mean()))
+        out = np.empty(len(watched))
+        out[torch.cat(order).numpy()] = best.cpu().double().numpy()
+        return out
 
     def lighter(self) -> AbstractContextManager[object]:
         """Half precision of the matrix products, where asked for or on a GPU."""

@@ -231,18 +231,44 @@ def _choose(
     candidates: Sequence[Settings],
     section: TrainConfig,
 ) -> Choice:
-    """Setting and number of epochs with the least mean inner loss."""
+    """Setting with the least mean inner loss, and its last epoch that is as good as its best."""
     if not plan:
         by = "nothing: too few patients" if section.inner_folds else "nothing: inner_folds is 0"
         return Choice(candidates[0], section.epochs, by)
     best = (np.inf, 0, 0)
     for c, jobs in enumerate(plan):
-        curves = [done[job.name]["curve"] for job in jobs]
-        sizes = np.array([len(job.test) for job in jobs], float)
-        last = min(map(len, curves))
-        mean = np.average([curve[:last] for curve in curves], axis=0, weights=sizes)
-        best = min(best, (float(mean.min()), c, int(mean.argmin()) + 1))
+        losses = [done[job.name]["losses"] for job in jobs]
+        run = min(map(len, losses))
+        epoch, loss = latest_good(np.concatenate([one[:run] for one in losses], axis=1))
+        best = min(best, (loss, c, epoch + 1))
     return Choice(candidates[best[1]], best[2], f"loss on {len(plan[0])} inner folds")
+
+
+def latest_good(losses: Floats) -> tuple[int, float]:
+    """The last epoch that is as good as the best one, and its mean loss.
+
+    Parameters
+    ----------
+    losses : float64[epochs, n]
+        Of slides that the models did not see.
+
+    Returns
+    -------
+    tuple
+        Index of the epoch, mean loss there. As good is what loses no more than one standard
+        error of the differences: the least of many noisy means lies too early as a rule, and
+        later epochs are calmer, since the learning rate falls.
+
+    References
+    ----------
+    .. [1] Breiman et al., "Classification and regression trees", 1984 (section 3.4.3: the rule
+       of one standard error).
+    """
+    mean = losses.mean(axis=1)
+    beyond = losses - losses[int(mean.argmin())]
+    error = beyond.std(axis=1) / np.sqrt(losses.shape[1])
+    good = np.flatnonzero(beyond.mean(axis=1) <= error)
+    return int(good[-1]), float(mean[good[-1]])
 
 
 # --- running ---------------------------------------------------------------------------------
@@ -364,7 +390,7 @@ def do(cohort: Cohort, section: TrainConfig, job: Job) -> dict[str, Floats]:
     fitted = fit_job(cohort, section, job)
     test = cohort.take(np.array(job.test, np.intp))
     if job.watch:
-        return {"curve": fitted.curve}
+        return {"losses": fitted.losses}
     found = {f"model.{name}": t.numpy() for name, t in fitted.model.state_dict().items()}
     if len(test):
         found["outputs"] = outputs_of(fitted.model, test)

@@ -6,6 +6,7 @@ from jsonschema import Draft202012Validator
 
 from pathai.config import Config, json_schema, load_config, read_yaml
 from pathai.errors import PathaiError
+from pathai.heads import HEADS
 from pathai.run import shipped
 from pathai.sheet import load_sheet, sheet_schema
 from pathai.task import load_task
@@ -62,6 +63,14 @@ def test_shipped_configuration_states_the_defaults():
     data = read_yaml(shipped("configs/config.yaml"), "E190")
     assert load_config(shipped("configs/config.yaml")) == Config()
     Draft202012Validator(json_schema()).validate(data)
+
+
+def test_shipped_search_tries_heads_that_exist():
+    heads = [
+        candidate.head for candidate in load_config(shipped("configs/search.yaml")).train.search
+    ]
+    assert len(heads) == len(set(heads)) > 1
+    assert set(heads) <= set(HEADS.names())
 
 
 @pytest.mark.parametrize(("name", "made"), [("config", json_schema), ("slides", sheet_schema)])

@@ -24,6 +24,8 @@ from pathai.train import train
 from pathai.train.cohort import Cohort, gather
 from pathai.train.fitting import (
     Settings,
+    Slides,
+    Trainer,
     class_shares,
     fit,
     outputs_of,
@@ -32,7 +34,7 @@ from pathai.train.fitting import (
     target_specs,
 )
 from pathai.train.heldout import HeldOut, held_out
-from pathai.train.nested import Nested, cross_validate
+from pathai.train.nested import Nested, cross_validate, latest_good
 from pathai.train.shipped import from_nested
 
 QUICK = TrainConfig(folds=3, inner_folds=0, epochs=4, hidden=16, members=1)
@@ -474,3 +476,27 @@ def test_models_of_the_folds_are_averaged_on_one_scale(kind: str) -> None:
     alone = [float(value_and_spread(common, o[None], [len(tiles)])[0][0]) for o in outputs]
     np.testing.assert_allclose(alone, own, rtol=1e-5)
     assert len({round(value, 3) for value in own}) == 3
+
+
+def test_the_latest_epoch_that_is_as_good_as_the_best_is_taken() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(30, 200)) * 0.5
+    falling = np.linspace(1, 0.5, 10)
+    flat = np.concatenate([falling, np.full(20, 0.5)])[:, None] + noise
+    assert latest_good(flat)[0] > 20  # nothing is lost: the least of the noise would be anywhere
+    rising = np.concatenate([falling, np.linspace(0.5, 3, 20)])[:, None] + noise
+    assert 8 <= latest_good(rising)[0] <= 13
+
+
+def test_a_network_that_is_too_sure_is_not_stopped_for_that(tmp_path: Path) -> None:
+    """The loss that decides is the same whatever a classifier's scale is."""
+    given = cohort(12, tmp_path)
+    fitted = fit(given, Settings.of("mean", QUICK), QUICK)
+    head = fitted.model.heads[0]
+    slides = Slides(given, fitted.model, fitted.specs)
+    trainer = Trainer(head, slides, Settings.of("mean", QUICK), QUICK)
+    before = trainer.losses_of(slides)
+    with torch.no_grad():
+        head.classify.weight.mul_(4)
+        head.classify.bias.mul_(4)
+    np.testing.assert_allclose(trainer.losses_of(slides), before, rtol=1e-5)

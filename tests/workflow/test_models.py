@@ -19,7 +19,7 @@ classes: ["no", "yes"]
 encoder: morphology
 train_on: {split: train}
 """
-CONFIG = "train: {epochs: 12, folds: 3, inner_folds: 2, members: 1}\n"
+CONFIG = "train: {epochs: 30, folds: 3, inner_folds: 2, members: 1}\n"
 
 
 @pytest.fixture(scope="module")
