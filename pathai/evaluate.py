@@ -129,7 +129,9 @@ def _answered(
     if len(kept) < len(told):
         left_out["the model was trained on the patient"] += len(told) - len(kept)
     if not kept:
-        reasons = ", ".join(f"{n} {why}" for why, n in sorted(left_out.items())) or "none given"
+        reasons = (
+            ", ".join(f"{n} {why}" for why, n in sorted(left_out.items())) or "no row is asked for"
+        )
         raise PathaiError("E184", f"no slide can be scored: {reasons}", "give other slides")
     return kept
 

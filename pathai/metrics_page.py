@@ -379,7 +379,8 @@ def _setting(value: Any) -> str:
 
 
 def _left_out(metrics: Json) -> Part:
-    rows = tuple((str(reason), number(n)) for reason, n in (metrics.get("left_out") or {}).items())
+    left_out = metrics.get("left_out") or {}
+    rows = tuple((str(reason), number(n)) for reason, n in left_out.items() if n)
     read = "These slides were neither right nor wrong. If they are many, ask why."
     return Part("Slides left out", read, ("reason", "slides"), rows)
 
