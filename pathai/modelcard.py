@@ -124,12 +124,12 @@ def _evaluation(metrics: Json) -> str:
 def _nested(metrics: Json) -> str:
     folds = metrics.get("folds") or ()
     chosen = any(str(f.get("chosen", {}).get("chosen_by", "")).startswith("loss") for f in folds)
-    how = "every setting was chosen inside the other\nparts" if chosen else (
-        "nothing was chosen: every setting was\nfixed beforehand")  # fmt: skip
+    inside = "every setting was chosen inside the other parts"
+    how = inside if chosen else "nothing was chosen: every setting was fixed beforehand"
     return f"""Nested and grouped by patient: {metrics.get("n_patients", "–")} patients
-({metrics.get("n_slides", "–")} slides) in {len(folds)} parts. Each part was
-answered by a model that never saw its patients, and {how}. This says how well models made in this way do; the shipped one has no test set of its own
-here."""
+({metrics.get("n_slides", "–")} slides) in {len(folds)} parts. Each part was answered by a model that
+never saw its patients, and {how}.
+This says how well models made in this way do; the shipped one has no test set of its own here."""
 
 
 def _few_shot(metrics: Json) -> str:
