@@ -75,12 +75,13 @@ def test_shares_that_do_not_follow_the_cells_are_no_proof(
 def test_cancer_cells_of_40_patients_are_counted_on_slides(
     counting: ModuleType, tmp_path: Path
 ) -> None:
-    """Through the files: ingest, tiles, and features without learned weights.
+    """Through the files: ingest, tiles, features. Of `morphology` 40 patients are few: near 10 %.
 
     Nothing is chosen on inner folds: on the development cohort, 16 patients chose too few epochs.
     """
-    task = counting.count_task("morphology")
-    section = counting.SECTION.model_copy(update={"inner_folds": 0})
-    found = counting.benchmark(tmp_path, 40, 7041, [task], section)
+    written, learned = map(counting.count_task, counting.ENCODERS)
+    section = counting.SECTION.model_copy(update={"inner_folds": 0, "members": 1})
+    found = counting.benchmark(tmp_path, 40, 7041, [written, learned], section)
     assert found["cohort"]["cancer_nuclei_in_tiles"] > 0.99
-    counting.prove(found["tasks"][task.name])
+    counting.prove(found["tasks"][learned.name])
+    counting.prove(found["tasks"][written.name], largest_error=0.12)

@@ -48,7 +48,7 @@ def features(mpp_x: float, mpp_y: float, stride_px: int = 256, least: float = 0.
     )
 
 
-def nuclei(tiles: Features, n: int = 4000) -> Cells:
+def nuclei(tiles: Features, n: int = 1500) -> Cells:
     """Anywhere on the slide, many of them on corners and edges of tiles."""
     rng = np.random.default_rng(3)
     xy = rng.uniform(0, (WIDTH, HEIGHT), (n, 2))
