@@ -127,8 +127,8 @@ def _nested(metrics: Json) -> str:
     inside = "every setting was chosen inside the other parts"
     how = inside if chosen else "nothing was chosen: every setting was fixed beforehand"
     return f"""Nested and grouped by patient: {metrics.get("n_patients", "–")} patients
-({metrics.get("n_slides", "–")} slides) in {len(folds)} parts. Each part was answered by a model that
-never saw its patients, and {how}.
+({metrics.get("n_slides", "–")} slides) in {len(folds)} parts. Each part was answered by a model
+that never saw its patients, and {how}.
 This says how well models made in this way do; the shipped one has no test set of its own here."""
 
 
