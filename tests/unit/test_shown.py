@@ -53,7 +53,7 @@ def test_a_fit_is_the_same_in_memory_and_from_disk(monkeypatch: pytest.MonkeyPat
     curves = []
     for limit in (room.HELD, 0):
         monkeypatch.setattr(room, "HELD", limit)
-        curves.append(fit(given, Settings.of("abmil", section), section, watched=given).curve)
+        curves.append(fit(given, Settings.of("abmil", section), section, watched=given).losses)
     np.testing.assert_array_equal(*curves)
 
 
@@ -81,7 +81,7 @@ def test_groups_do_not_change_the_loss_that_is_learned_from(
     given, curves = cohort(40), []
     for limit in (room.TOGETHER, 1):
         monkeypatch.setattr(room, "TOGETHER", limit)
-        curves.append(fit(given, Settings.of("abmil", section), section, watched=given).curve)
+        curves.append(fit(given, Settings.of("abmil", section), section, watched=given).losses)
     np.testing.assert_allclose(*curves, rtol=1e-5)
 
 
