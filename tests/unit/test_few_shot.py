@@ -31,6 +31,7 @@ def numbers(n=60, seed=0):
 # --- known truth -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_curve_rises_with_the_labels_on_a_planted_signal():
     curve = learning_curve(*planted(effect=3.0), ks=(1, 4, 16, None), repeats=4, n_classes=2)
     assert [(p.k, p.n_patients) for p in curve] == [(1, 2), (4, 8), (16, 32), (None, 48)]
@@ -87,6 +88,7 @@ def error(values):
     return np.std(values) / np.sqrt(len(values))
 
 
+@pytest.mark.slow
 def test_labels_by_chance_give_a_half_and_choosing_on_the_test_is_caught():
     """No probe can know a coin better than ln 2; only one that saw the answers looks as if."""
     noise = [planted(n=24, effect=0.0, seed=s) for s in range(50)]
@@ -99,6 +101,7 @@ def test_labels_by_chance_give_a_half_and_choosing_on_the_test_is_caught():
     assert np.mean(cheating) < np.log(2) - 2 * error(cheating)
 
 
+@pytest.mark.slow
 def test_labels_by_chance_over_all_patients_are_not_above_a_half():
     area = [
         probe(*planted(n=18, effect=0.0, seed=s), None, 0, n_classes=2).figures["auroc"]

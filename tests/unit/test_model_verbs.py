@@ -35,6 +35,7 @@ def wanted(tmp_path: Path) -> Training:
     return Training(task, sheet, results, tmp_path / "models" / "tumor", config)
 
 
+@pytest.mark.slow
 def test_few_shot_of_the_configuration_is_heard(wanted: Training) -> None:
     assert wanted.config
     wanted.config.write_text("train: {few_shot: 3}\n")

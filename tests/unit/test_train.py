@@ -191,6 +191,7 @@ def test_half_precision_changes_little(tmp_path: Path) -> None:
     np.testing.assert_allclose(a, b, atol=0.1)
 
 
+@pytest.mark.slow
 def test_some_tiles_of_each_slide_suffice_when_asked(tmp_path: Path) -> None:
     given = cohort(24, tmp_path)
     section = LEARN.model_copy(update={"epochs": 30, "max_tiles": 15})
@@ -430,6 +431,7 @@ def test_tiles_get_the_counts_that_slides_alone_tell() -> None:
         assert share[~marked].mean() < 12
 
 
+@pytest.mark.slow
 def test_several_questions_share_a_head_and_some_answers_may_be_missing() -> None:
     first, second = planted("regression", 40, 4), planted("ratio", 40, 4)
     assert torch.equal(first.bags[7], second.bags[7])
@@ -444,6 +446,7 @@ def test_several_questions_share_a_head_and_some_answers_may_be_missing() -> Non
     assert np.corrcoef(share, two.value)[0, 1] > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_musk1_is_learned(test_data: Path) -> None:
     """A public data set: 92 molecules, 5 folds; the mean published AUC is around 0.9."""

@@ -46,6 +46,7 @@ def musk_run(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_musk_is_trained_with_honest_numbers(musk_run: Path) -> None:
     folder = musk_run / "models" / "musk"
@@ -57,6 +58,7 @@ def test_musk_is_trained_with_honest_numbers(musk_run: Path) -> None:
     assert "Does the molecule smell of musk?" in (folder / "evaluation.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_musk_is_evaluated_on_molecules_that_were_not_trained_on(musk_run: Path) -> None:
     call = ("evaluate", "models/musk", "--sheet", "slides.tsv", "--results", "results")
@@ -77,6 +79,7 @@ def test_musk_is_evaluated_on_molecules_that_were_not_trained_on(musk_run: Path)
     assert compared["targets"]["musk"]["figures"]["auroc"]["difference"]["value"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_what_was_trained_on_is_not_evaluated(musk_run: Path) -> None:
     call = ("evaluate", "models/musk", "--sheet", "slides.tsv", "--results", "results")
@@ -88,6 +91,7 @@ def test_what_was_trained_on_is_not_evaluated(musk_run: Path) -> None:
     assert "E184: slides.tsv has no column 'part'" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_musk_is_predicted(musk_run: Path) -> None:
     folder = musk_run / "results" / "slides" / "m000"
@@ -99,6 +103,7 @@ def test_musk_is_predicted(musk_run: Path) -> None:
     assert found.attrs.top_tiles[0] == int(np.argmax(found.attention))
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_few_labels_give_a_model_and_a_learning_curve(musk_run: Path) -> None:
     call = ("train", "--task", "musk.yaml", "--sheet", "slides.tsv", "--results", "results")
