@@ -215,6 +215,23 @@ def report(
     )
 
 
+def unit_report(
+    one: Scored,
+    unit: str,
+    *,
+    baselines: Mapping[str, Floats],
+    columns: Columns,
+    alpha: float,
+    method: str,
+    seed: int,
+) -> dict[str, Any]:
+    """What ``report`` says of answers for slides, per ``unit`` of the task, with its question."""
+    if unit == "patient":
+        one, baselines, columns = by_patient(one, baselines, columns)
+    found = report(one, baselines=baselines, columns=columns, alpha=alpha, method=method, seed=seed)
+    return {"question": one.target.question, "column": one.target.label, **found}
+
+
 def point_figures(one: Scored) -> dict[str, float | None]:
     """The figures of a few units, without intervals."""
     target, who = one.target, list(one.patients)

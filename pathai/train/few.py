@@ -20,7 +20,7 @@ from pathai.heads.base import Ensemble
 from pathai.heads.linear import LinearProbe
 from pathai.labels import point
 from pathai.outputs import TargetSpec
-from pathai.scored import Scored, by_patient, report
+from pathai.scored import Scored, unit_report
 from pathai.store.bundle import NetworkSpec, TargetState
 from pathai.task import Task
 from pathai.train.cohort import Cohort, Gathered
@@ -133,8 +133,7 @@ def _scored(cohort: Cohort, rows: Ints, said: Floats, state: TargetState, alpha:
 
 def _network(scales: Ensemble, own: Probe, spec: TargetSpec) -> dict[str, NDArray[Any]]:
     """Arrays of the head ``linear`` that gives the probe's answers; ``x`` is standardized."""
-    weight = own.weight / own.scale
-    bias = own.bias - weight @ own.mean
+    weight, bias = own.as_linear(0.0, 1.0)
     head = LinearProbe(weight.shape[1], len(weight))
     with torch.no_grad():
         head.classify.weight.copy_(torch.from_numpy(weight / spec.scale))
@@ -156,10 +155,9 @@ def _metrics(
     constant = np.tile(typical, (len(rows), 1)) if task.has_classes else np.full(len(rows), typical)
     columns = {name: [column[i] for i in rows] for name, column in cohort.groups.items()}
     baselines = {"constant": constant}
-    if task.unit == "patient":
-        scored, baselines, columns = by_patient(scored, baselines, columns)
-    found = report(
+    found = unit_report(
         scored,
+        task.unit,
         baselines=baselines,
         columns=columns,
         alpha=section.alpha,
@@ -174,7 +172,7 @@ def _metrics(
         "n_patients": len(set(cohort.patients)),
         "left_out": gathered.left_out,
         "folds": [],
-        "targets": {task.name: {"question": task.question, "column": task.label, **found}},
+        "targets": {task.name: found},
     }
 
 

@@ -14,7 +14,7 @@ from pathai.baselines import goal
 from pathai.config import TrainConfig
 from pathai.conformal import cross_intervals, cross_sets
 from pathai.labels import point
-from pathai.scored import Scored, by_patient, point_figures, report
+from pathai.scored import Scored, by_patient, point_figures, unit_report
 from pathai.task import Task
 from pathai.train.cohort import Cohort, Gathered
 from pathai.train.heldout import HeldOut
@@ -46,18 +46,15 @@ def _target(one: HeldOut, cohort: Cohort, task: Task, section: TrainConfig) -> d
     area = cohort.area_mm2[one.rows]
     beside = {"constant": constant(one), "tissue_area": by_area(one, area)}
     columns = {name: [column[i] for i in one.rows] for name, column in cohort.groups.items()}
-    scored = _scored(one, section.alpha)
-    if task.unit == "patient":
-        scored, beside, columns = by_patient(scored, beside, columns)
-    found = report(
-        scored,
+    return unit_report(
+        _scored(one, section.alpha),
+        task.unit,
         baselines=beside,
         columns=columns,
         alpha=section.alpha,
         method=task.calibration,
         seed=section.seed,
     )
-    return {"question": one.target.question, "column": one.target.label, **found}
 
 
 def _scored(one: HeldOut, alpha: float) -> Scored:
