@@ -178,7 +178,8 @@ def _cells(truth, tissue: TissueMap, stain: str) -> Cells:
     starts = np.cumsum([0, *(len(o) for o in outlines)]).astype(np.int64)
     points = np.concatenate(outlines).astype(np.float32)
     dab = np.zeros(n, np.float16)
-    return Cells(xy, kind, prob, dab, points, starts, tuple(levels), attrs)
+    score, none = np.ones(n, np.float16), np.empty((n, 0), np.float32)
+    return Cells(xy, score, kind, prob, dab, none, points, starts, tuple(levels), attrs)
 
 
 def _prediction(truth, tissue: TissueMap, info: SlideInfo) -> tuple[Features, Prediction]:

@@ -260,7 +260,8 @@ def _cells(rng: np.random.Generator, truth: int, area: float) -> Cells:
     raster = (np.zeros((175, 225), np.uint8), np.zeros((88, 113), np.uint8))
     dab = np.linspace(0, 1, m).astype(np.float16)
     starts = np.arange(m + 1, dtype=np.int64) * 12
-    return Cells(xy, class_, prob, dab, outline, starts, raster, attrs)
+    score, none = np.ones(m, np.float16), np.empty((m, 0), np.float32)
+    return Cells(xy, score, class_, prob, dab, none, outline, starts, raster, attrs)
 
 
 def _train(plan: Plan) -> None:

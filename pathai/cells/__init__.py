@@ -107,9 +107,11 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
     )
     cells = Cells(
         xy_px0=found.centers,
+        score=found.score.astype(np.float16),
         class_=found.class_,
         prob=found.prob.astype(np.float16),
         dab_od=found.dab_od.astype(np.float16),
+        measures=np.empty((len(found), 0), np.float32),
         outline_px0=found.outline,
         outline_start=found.outline_start,
         raster=class_raster(found, (slide.width, slide.height), step),

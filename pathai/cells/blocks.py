@@ -182,6 +182,7 @@ def _block(
     return Detections(
         centers=grid.to_px0(kept.centers + shift).astype(np.float32),
         anchors=anchor_px0[owned].astype(np.float32),
+        score=kept.score,
         class_=kept.class_,
         prob=kept.prob,
         dab_od=kept.dab_od,
@@ -198,6 +199,7 @@ def _take(found: Detections, index: NDArray[np.int64]) -> Detections:
     return Detections(
         centers=found.centers[index],
         anchors=found.anchors[index],
+        score=found.score[index],
         class_=found.class_[index],
         prob=found.prob[index],
         dab_od=found.dab_od[index],
@@ -214,6 +216,7 @@ def _joined(parts: list[Detections], classes: int) -> Detections:
     whole = Detections(
         centers=np.concatenate([nothing, *(p.centers for p in parts)]),
         anchors=np.concatenate([nothing, *(p.anchors for p in parts)]),
+        score=np.concatenate([np.empty(0, np.float32), *(p.score for p in parts)]),
         class_=np.concatenate([np.empty(0, np.uint8), *(p.class_ for p in parts)]),
         prob=np.concatenate([np.empty((0, classes), np.float32), *(p.prob for p in parts)]),
         dab_od=np.concatenate([np.empty(0, np.float32), *(p.dab_od for p in parts)]),

@@ -20,6 +20,8 @@ class Detections:
     anchors : float32[M, 2]
         The points x, y that decide which block owns a nucleus: they must not change when more
         of the surround is shown. Equal to ``centers`` where a detector has nothing better.
+    score : float32[M]
+        Chance that a nucleus is there, 0 to 1; each detector says whether it is calibrated.
     class_ : uint8[M]
         Index into the detector's ``classes``.
     prob : float32[M, C]
@@ -34,6 +36,7 @@ class Detections:
 
     centers: NDArray[np.float32]
     anchors: NDArray[np.float32]
+    score: NDArray[np.float32]
     class_: NDArray[np.uint8]
     prob: NDArray[np.float32]
     dab_od: NDArray[np.float32]
@@ -42,6 +45,31 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.centers)
+
+
+@dataclass(frozen=True)
+class CountError:
+    """How a detector's count relates to the truth, on labeled tissue that it never learned from.
+
+    Attributes
+    ----------
+    log_ratio : float
+        Mean of ln(true / found) over held-back fields.
+    log_sd : float
+        Its standard deviation between such fields; what one more slide may be off by.
+    densest_per_mm2 : float
+        Local density of found nuclei up to which this was checked.
+    fields : int
+        Number of held-back fields.
+    source : str
+        Which tissue, in words.
+    """
+
+    log_ratio: float
+    log_sd: float
+    densest_per_mm2: float
+    fields: int
+    source: str
 
 
 class Detector(Protocol):
@@ -57,6 +85,8 @@ class Detector(Protocol):
         µm/px of slides that it accepts.
     halo_um : float
         Surround that a block needs so that its own nuclei come out as in the whole slide.
+    error : CountError or None
+        How far counts are off; None where nobody has measured it.
     digest : str
         SHA-256 over everything that decides the result: version, settings, weights.
     """
@@ -79,6 +109,11 @@ class Detector(Protocol):
     @property
     def halo_um(self) -> float:
         """Surround that a block needs, µm."""
+        ...
+
+    @property
+    def error(self) -> CountError | None:
+        """How far its counts are off, if that was measured."""
         ...
 
     @property

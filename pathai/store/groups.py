@@ -163,7 +163,8 @@ def read_cells(path: Path) -> Cells:
     """Read and check ``cells/<detector>.zarr``."""
     group = _open(path, "run pathai cells")
     arrays = {name: _array(group, _stored(name), *kind) for name, kind in _CELLS.items()}
-    _same_rows({name: len(arrays[name]) for name in ("xy_px0", "class_", "prob", "dab_od")})
+    rows = [name for name in _CELLS if not name.startswith("outline")]
+    _same_rows({name: len(arrays[name]) for name in rows})
     rasters = group["raster"]
     count = len(list(rasters.array_keys()))  # type: ignore[union-attr]
     raster = tuple(_array(group, f"raster/{i}", "uint8", 2) for i in range(count))
@@ -222,9 +223,11 @@ _FEATURES = {
 }
 _CELLS = {
     "xy_px0": ("float32", 2),
+    "score": ("float16", 1),
     "class_": ("uint8", 1),
     "prob": ("float16", 2),
     "dab_od": ("float16", 1),
+    "measures": ("float32", 2),
     "outline_px0": ("float32", 2),
     "outline_start": ("int64", 1),
 }

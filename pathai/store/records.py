@@ -238,6 +238,7 @@ class CellsAttrs(Record):
     density_per_mm2: Interval
     class_counts: tuple[int, ...]
     raster_downsample0: float = Field(description="level-0 px per pixel of raster/0")
+    measures: tuple[str, ...] = Field((), description="names of the columns of measures")
 
 
 @dataclass(frozen=True)
@@ -248,12 +249,16 @@ class Cells:
     ----------
     xy_px0 : float32[M, 2]
         Centers (x, y).
+    score : float16[M]
+        Chance that a nucleus is there, as its detector says.
     class_ : uint8[M]
         Index into ``attrs.classes``.
     prob : float16[M, C]
         Probability of each class.
     dab_od : float16[M]
         Mean nuclear DAB optical density (0 on H&E).
+    measures : float32[M, F]
+        What was measured on each nucleus; ``attrs.measures`` names the columns, with units.
     outline_px0 : float32[K, 2]
         Vertices (x, y) of all outlines, one after the other.
     outline_start : int64[M + 1]
@@ -263,9 +268,11 @@ class Cells:
     """
 
     xy_px0: NDArray[np.float32]
+    score: NDArray[np.float16]
     class_: NDArray[np.uint8]
     prob: NDArray[np.float16]
     dab_od: NDArray[np.float16]
+    measures: NDArray[np.float32]
     outline_px0: NDArray[np.float32]
     outline_start: NDArray[np.int64]
     raster: tuple[NDArray[np.uint8], ...]

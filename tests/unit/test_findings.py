@@ -187,9 +187,11 @@ def stored_slide(folder, stain):
     count = 37
     found = Cells(
         xy_px0=rng.uniform(0, 600, (count, 2)).astype(np.float32),
+        score=np.ones(count, np.float16),
         class_=np.array([0] * 20 + [1] * 17, np.uint8),
         prob=np.ones((count, 2), np.float16),
         dab_od=np.zeros(count, np.float16),
+        measures=np.empty((count, 0), np.float32),
         outline_px0=np.zeros((count, 2), np.float32),
         outline_start=np.arange(count + 1, dtype=np.int64),
         raster=(np.zeros((4, 4), np.uint8),),
