@@ -243,11 +243,14 @@ def test_several_detectors_must_be_named(tiny_copy):
     assert detector_of(slide, "other") == "other"
 
 
+ROWS = ("xy_px0", "score", "class_", "prob", "dab_od", "measures")
+
+
 def test_a_slide_without_nuclei(tiny_copy, tmp_path):
     slide = SlideFolder(tiny_copy() / "results" / "slides" / "E1")
     cells = slide.read_cells("classical")
     none = cells.__class__(
-        **{name: getattr(cells, name)[:0] for name in ("xy_px0", "class_", "prob", "dab_od")},
+        **{name: getattr(cells, name)[:0] for name in ROWS},
         outline_px0=cells.outline_px0[:0],
         outline_start=cells.outline_start[:1],
         raster=cells.raster,
