@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathai import detectors
 from pathai.config import Config, TrainConfig
 from pathai.encoders import check_name, check_ready, weights_file
 from pathai.encoders.cards import CARDS, require_licence
@@ -191,8 +192,8 @@ def cells_step(config: Config, folder: SlideFolder, detector: str = "") -> Step:
 
         run(folder, section, out)
 
-    name = slug(section.detector)
-    key = _key("cells", (f"{name}.zarr",), section)
+    name, file = slug(section.detector), detectors.identity(section.detector)
+    key = _key("cells", (f"{name}.zarr",), section, *([file] if file else []))
     base = folder.base("cells", section.detector)
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
 

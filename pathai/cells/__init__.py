@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from pathai.cells.blocks import detect_slide, frame
 from pathai.cells.counts import count_interval, per_mm2, square_counts
 from pathai.config import CellsConfig
-from pathai.detectors import DETECTORS
-from pathai.detectors.base import Detections, Detector
+from pathai.detectors import load_detector
+from pathai.detectors.base import Detections
 from pathai.sampling import sample
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
@@ -73,11 +73,13 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
     Raises
     ------
     PathaiError
-        E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown.
+        E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown;
+        as `pathai.detectors.load_detector`.
     """
     slide, tissue, pyramid = folder.read_slide(), folder.read_tissue(), folder.open_tiles()
-    make = DETECTORS.load(section.detector)
-    detector: Detector = make(stain=slide.stain, dab_cutoff_od=section.dab_cutoff_od)
+    detector = load_detector(
+        section.detector, stain=slide.stain, dab_cutoff_od=section.dab_cutoff_od
+    )
     level = pyramid.level_for(min(detector.mpp / slide.mpp_x, detector.mpp / slide.mpp_y))
     downsample = pyramid.downsamples[level]
     image, mpp = pyramid.dask()[level], slide.mpp.scaled(downsample)

@@ -79,6 +79,28 @@ def identity(name: str) -> str:
     return of_file(Path(file))
 
 
+def check_ready(name: str) -> None:
+    """Refuse before the first slide what would fail at each; no network is loaded.
+
+    Raises
+    ------
+    PathaiError
+        As `identity`; E194 if a package is missing, E182 if the contract beside the file is wrong.
+    """
+    from pathai.detectors.cards import CARDS
+
+    identity(name)
+    plain, _, file = name.partition("@")
+    if plain in CARDS:
+        CARDS[plain].require()
+    try:
+        if file:
+            load_detector(name, stain="H&E", dab_cutoff_od=0.15)
+    except PathaiError as error:
+        if error.code != "E142":  # a question of each slide
+            raise
+
+
 def load_detector(name: str, *, stain: str, dab_cutoff_od: float) -> "Detector":
     """Build a detector for slides of a stain.
 
