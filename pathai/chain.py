@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathai import detectors
 from pathai.config import Config, TrainConfig
 from pathai.encoders import check_name, check_ready, weights_file
 from pathai.encoders.cards import CARDS, require_licence
@@ -191,9 +192,9 @@ def cells_step(config: Config, folder: SlideFolder, detector: str = "") -> Step:
 
         run(folder, section, out, workers=section.workers, scheduler=section.scheduler)
 
-    name = slug(section.detector)
+    name, file = slug(section.detector), detectors.identity(section.detector)
     alone = section.model_copy(update={"workers": 1, "scheduler": ""})  # change no result
-    key = _key("cells", (f"{name}.zarr",), alone)
+    key = _key("cells", (f"{name}.zarr",), alone, *([file] if file else []))
     base = folder.base("cells", section.detector)
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
 

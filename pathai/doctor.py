@@ -44,6 +44,7 @@ def check(config: Path | None) -> list[Check]:
     checks += [_optional("napari", "viewer", "pathai review"), _display()]
     checks += [_optional("s3fs", "remote", "slides on a server")]
     checks += [_optional("openai", "llm", "report drafts by a local language model")]
+    checks += [_optional("onnxruntime", "onnx", "detectors from ONNX files")]
     return checks + (_configuration(config) if config else [_weights()])
 
 
@@ -141,6 +142,17 @@ def _encoder(settings: "Config", name: str) -> str:
     return f"{name}: {card.file} ({found.place}), {known}; {licence}"
 
 
+def _detector(name: str) -> str:
+    """What a detector is, if it can be used; networks are not loaded."""
+    from pathai.detectors import check_ready, weights_file
+    from pathai.detectors.cards import CARDS
+
+    check_ready(name)
+    card = CARDS.get(name.partition("@")[0])
+    said = f"{name}: {card.title}; licence {card.licence}" if card else name
+    return said + (f"; {weights_file(name)} is there" if weights_file(name) else "")
+
+
 def _slide_encoders(settings: "Config") -> str:
     """The slide encoders of a configuration, if all of them can be used."""
     from pathai.chain import encoder_setup
@@ -151,7 +163,6 @@ def _slide_encoders(settings: "Config") -> str:
 
 
 def _configuration(config: Path) -> list[Check]:
-    from pathai.detectors import DETECTORS
     from pathai.drafters import DRAFTERS
     from pathai.plan import Plan
 
@@ -178,7 +189,8 @@ def _configuration(config: Path) -> list[Check]:
         if settings.slide.encoders:
             attempt("slide encoders", partial(_slide_encoders, settings))
     detector, drafter = settings.cells.detector, settings.report.drafter
-    attempt("detector", lambda: DETECTORS[detector], detector)
+    with contextlib.chdir(plan[0].root):
+        attempt("detector", partial(_detector, detector))
     attempt("drafter", lambda: DRAFTERS[drafter], drafter)
     writable = os.access(plan[0].root, os.W_OK)
     remedy = "" if writable else "choose a folder that this user may write"

@@ -23,6 +23,7 @@ from scipy.spatial import cKDTree
 from skimage.segmentation import watershed
 
 from pathai.errors import PathaiError
+from pathai.label_map import exact, star_outlines
 from pathai.resample import area_reduce, reduction
 from pathai.stain import F32, U8, StainMatrix, densities, stain_matrix, white_point
 from pathai.units import Mpp
@@ -101,7 +102,10 @@ class Nuclei:
     @cached_property
     def outlines(self) -> F32:
         """Outlines ``float32[M, 24, 2]``, x, y in px of the image: simple star polygons."""
-        return _outlines(self)
+        scale = np.asarray(self.scale)
+        longest = 2 * DEFAULTS.reach_um / min(self.mpp.x, self.mpp.y)
+        stars = star_outlines(self.labels, self.centers / scale, longest_px=longest)
+        return (stars * scale).astype(np.float32)
 
     @cached_property
     def eccentricity(self) -> F32:
@@ -295,7 +299,7 @@ def _measure(
     area = pixels * mpp.x * mpp.y
     above = mean(nuclear.ravel()[flat]) - surround[seeds[:, 0], seeds[:, 1]]
     keep = np.flatnonzero((area >= settings.area_um2) & (above > settings.contrast))
-    x, y = _exact(mean(flat % labels.shape[1])), _exact(mean(flat // labels.shape[1]))
+    x, y = exact(mean(flat % labels.shape[1])), exact(mean(flat // labels.shape[1]))
     keep = keep[np.lexsort((x[keep], y[keep]))]
     number = np.zeros(count + 1, np.int32)
     number[keep + 1] = np.arange(1, len(keep) + 1)
@@ -319,12 +323,6 @@ def _measure(
     )
 
 
-def _exact(xy: F64) -> F64:
-    """Positions to 1/64 px: float32 holds them exactly wherever a block starts."""
-    rounded: F64 = np.rint(xy * 64) / 64
-    return rounded
-
-
 def _axes(nuclei: Nuclei) -> tuple[F32, F32]:
     """Major and minor semi-axes ``float32[M]`` in µm, from second moments."""
     labels = nuclei.labels
@@ -343,32 +341,3 @@ def _axes(nuclei: Nuclei) -> tuple[F32, F32]:
     major = 2 * np.sqrt(middle + spread)
     minor = 2 * np.sqrt(np.maximum(middle - spread, 0))
     return major.astype(np.float32), minor.astype(np.float32)
-
-
-def _outlines(nuclei: Nuclei, corners: int = 24) -> F32:
-    """Farthest label pixel along each of ``corners`` rays from the centroid.
-
-    Star-shaped around the centroid by construction: simple, closed, counter-clockwise in px.
-    """
-    scale = np.asarray(nuclei.scale)
-    center = nuclei.centers / scale
-    angle = np.arange(corners) * (2 * np.pi / corners)
-    ray = np.rint(np.stack([np.cos(angle), np.sin(angle)], axis=1) * 1024) / 1024  # exact sums
-    labels = np.pad(nuclei.labels, 1)
-    name = np.arange(1, len(nuclei) + 1, dtype=np.int32)[:, None]
-    far: F32 = np.zeros((len(nuclei), corners), np.float32)
-    longest = 2 * DEFAULTS.reach_um / min(nuclei.mpp.x, nuclei.mpp.y)
-    for step in np.arange(0.5, longest, 0.5, dtype=np.float32):
-        place = np.floor(center[:, None] + step * ray).astype(np.int32) + 1
-        x = np.clip(place[..., 0], 0, labels.shape[1] - 1)
-        y = np.clip(place[..., 1], 0, labels.shape[0] - 1)
-        alive = step - far <= 3  # px: a ray bridges a hole, but does not come back from farther
-        if not alive.any():
-            break
-        far[alive & (labels[y, x] == name)] = step
-    # the edge lies between the last step inside and the next; then one pass of smoothing
-    far += np.float32(0.25)
-    smooth = (np.roll(far, 1, axis=1) + 2 * far + np.roll(far, -1, axis=1)) / 4
-    outline = _exact(center[:, None] + smooth[..., None] * ray) * scale
-    placed: F32 = outline.astype(np.float32)
-    return placed

@@ -158,7 +158,7 @@ def run(
 
 def check_everything(plan: Plan) -> None:
     """Say before any work what would otherwise fail slide by slide."""
-    from pathai.detectors import DETECTORS
+    from pathai.detectors import check_ready
     from pathai.drafters import DRAFTERS
 
     plan.sheet, plan.models  # noqa: B018  (reading them validates them)
@@ -168,7 +168,7 @@ def check_everything(plan: Plan) -> None:
     for name in plan.config.features.encoders:
         chain.check_encoder(plan.config, name)
     check_slide_encoders(plan.config, chain.encoder_setup(plan.config))
-    DETECTORS[plan.config.cells.detector]
+    check_ready(plan.config.cells.detector)
     DRAFTERS.load(plan.config.report.drafter)(plan.config.report)
 
 

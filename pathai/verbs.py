@@ -56,11 +56,11 @@ def slide_folders(paths: list[Path] | None) -> list[SlideFolder]:
 
 
 def check_detector(name: str) -> None:
-    """Refuse an unknown detector (E191) before a folder is looked at."""
-    from pathai.detectors import DETECTORS
+    """Refuse a detector that cannot be used (E191, E183, E194) before a folder is looked at."""
+    from pathai.detectors import check_ready
 
     if name:
-        DETECTORS[name]
+        check_ready(name)
 
 
 def settings(folder: Path, config: Path | None) -> Config:
@@ -219,8 +219,8 @@ def verify(paths: list[Path], *, as_json: bool) -> int:
 
 def list_names(what: str, *, as_json: bool) -> None:
     """Names of a registry, the shipped tasks, or the table of errors."""
-    if what == "encoders":
-        list_encoders(as_json=as_json)
+    if what in ("encoders", "detectors"):
+        (list_encoders if what == "encoders" else list_detectors)(as_json=as_json)
         return
     rows = _names(what)
     if as_json:
@@ -242,7 +242,26 @@ def list_encoders(*, as_json: bool) -> None:
         print_json(own | {name: card.model_dump(mode="json") for name, card in CARDS.items()})
         return
     own_rows = [own_row(name, ENCODERS.load(name)) for name in ENCODERS.names()]
-    rows = [HEAD, *own_rows, *(row(card) for card in CARDS.values())]
+    _table([HEAD, *own_rows, *(row(card) for card in CARDS.values())])
+
+
+def list_detectors(*, as_json: bool) -> None:
+    """Detectors, with licence, what they need and where their weights come from."""
+    from dataclasses import asdict
+
+    from pathai.detectors import DETECTORS, FILE_DETECTORS, names
+    from pathai.detectors.cards import CARDS, HEAD, row
+
+    if not as_json:
+        _table([HEAD, *(row(name) for name in names())])
+        return
+    targets = {**DETECTORS, **FILE_DETECTORS}
+    cards = {name: asdict(card) for name, card in CARDS.items()}
+    print_json({name: {"target": targets[name], **cards.get(name, {})} for name in names()})
+
+
+def _table(rows: list[tuple[str, ...]]) -> None:
+    """Print rows in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for cells in rows:
         line = "  ".join(f"{cell:<{w}}" for cell, w in zip(cells, widths, strict=True))
@@ -265,7 +284,7 @@ def _names(what: str) -> list[tuple[str, str]]:
         return [(name, "sentences of a draft report") for name in names]
     if what in ("slide-encoders", "text-towers"):
         return _published(what)
-    if what not in ("encoders", "heads", "detectors", "drafters"):
+    if what not in ("heads", "drafters"):
         raise PathaiError(
             "E191",
             f"nothing to list under {what!r}",

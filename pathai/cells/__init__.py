@@ -42,7 +42,8 @@ def run(
     ------
     PathaiError
         E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown,
-        E177 if the scheduler does not answer, E186 if the detector's answer does not fit.
+        E177 if the scheduler does not answer, E186 if the detector's answer does not fit; as
+        `pathai.detectors.load_detector`.
     """
     search = prepare(folder, section, morphometry)
     name = f"{slug(section.detector)}.zarr"

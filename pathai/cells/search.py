@@ -15,7 +15,7 @@ from pathai.cells.finder import Finder, Measure
 from pathai.cells.frame import Block, Frame, blocks, frame
 from pathai.cells.workers import found_in, pool
 from pathai.config import CellsConfig
-from pathai.detectors import DETECTORS
+from pathai.detectors import load_detector
 from pathai.detectors.base import Detector
 from pathai.progress import Pace
 from pathai.sampling import sample
@@ -112,8 +112,9 @@ def prepare(
         E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown.
     """
     info, tissue, pyramid = folder.read_slide(), folder.read_tissue(), folder.open_tiles()
-    make = DETECTORS.load(section.detector)
-    detector: Detector = make(stain=info.stain, dab_cutoff_od=section.dab_cutoff_od)
+    detector = load_detector(
+        section.detector, stain=info.stain, dab_cutoff_od=section.dab_cutoff_od
+    )
     number = pyramid.level_for(min(detector.mpp / info.mpp_x, detector.mpp / info.mpp_y))
     level = pyramid.levels[number]
     shape = (level.size.height, level.size.width, 3)

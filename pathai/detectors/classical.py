@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from pathai.detectors.base import CountError, Detections
+from pathai.detectors.dab import dab_classes, positive
 from pathai.nuclei import DEFAULTS, MPP_RANGE, REACH_UM, WORKING_MPP, NucleiSettings, find_nuclei
 from pathai.stain import Background, slide_background, stain_matrix
 from pathai.units import Mpp
@@ -64,7 +64,7 @@ class Classical:
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names for this stain."""
-        return ("negative", "positive") if stain_matrix(self.stain).is_dab else ("nucleus",)
+        return dab_classes(self.stain)
 
     @property
     def digest(self) -> str:
@@ -83,9 +83,7 @@ class Classical:
         count, corners = found.outlines.shape[:2]
         if stain_matrix(self.stain).is_dab:
             dab = found.second_od - np.float32(known.haze)
-            class_ = (dab >= self.dab_cutoff_od).astype(np.uint8)
-            positive = expit((dab - self.dab_cutoff_od) / 0.05)
-            prob = np.stack([1 - positive, positive], axis=1).astype(np.float32)
+            class_, prob = positive(dab, self.dab_cutoff_od)
         else:
             dab = np.zeros(count, np.float32)
             class_ = np.zeros(count, np.uint8)

@@ -4,80 +4,23 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
+from detector_cases import HALF, all_tissue, discs, matched, same
 from scipy.spatial.distance import cdist
 from shapely.geometry import Polygon
 
 from pathai.cells.blocks import detect_slide
 from pathai.detectors import DETECTORS
-from pathai.detectors.base import Detections, Detector
+from pathai.detectors.base import Detector
 from pathai.errors import PathaiError
-from pathai.stain import StainMatrix, compose
-from pathai.store.records import TissueMap
 from pathai.testing.picture import synthetic_field
 from pathai.units import Mpp
 
-HALF = Mpp(0.5, 0.5)
-HE = StainMatrix("foreign", ("h", "e", "residual"), ((0.55, 0.76, 0.35), (0.11, 0.92, 0.38)))
-DAB = StainMatrix("foreign", ("h", "dab", "residual"), ((0.58, 0.70, 0.42), (0.33, 0.55, 0.77)))
 CASES = list(product(DETECTORS.names(), ("H&E", "H-DAB")))
 
 
 def make(name: str, stain: str) -> Detector:
     made: Detector = DETECTORS.load(name)(stain=stain, dab_cutoff_od=0.15)
     return made
-
-
-def all_tissue(width: int, height: int, downsample: float = 8.0) -> TissueMap:
-    shape = (int(np.ceil(height / downsample)), int(np.ceil(width / downsample)))
-    return TissueMap(np.ones(shape, np.uint8), downsample, Mpp(0.5 * downsample, 0.5 * downsample))
-
-
-def discs(
-    seed: int, stain: str, size: int = 512, count: int = 90
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Separated discs in foreign stain vectors; image, centers, which are brown."""
-    rng = np.random.default_rng(seed)
-    centers: list[np.ndarray] = []
-    while len(centers) < count:
-        place = rng.uniform(15, size - 15, 2)
-        if all(np.hypot(*(place - c)) > 26 for c in centers):
-            centers.append(place)
-    xy = np.array(centers)
-    brown = rng.random(count) < 0.4
-    radius = rng.uniform(5.5, 9, count)
-    y, x = np.mgrid[:size, :size] + 0.5
-    density = np.zeros((3, size, size))
-    pale = 0.10 * rng.random((size, size)) + 0.08
-    density[1] = pale if stain == "H&E" else 0.1 * pale
-    for (cx, cy), r, is_brown in zip(xy, radius, brown, strict=True):
-        inside = np.clip(r - np.hypot(x - cx, y - cy) + 0.5, 0, 1)
-        density[0] = np.maximum(density[0], inside * (0.3 if stain != "H&E" and is_brown else 0.5))
-        if stain != "H&E" and is_brown:
-            density[1] = np.maximum(density[1], 0.5 * inside)
-    image = compose(density, HE if stain == "H&E" else DAB, (244, 240, 242))
-    return image, xy, brown
-
-
-def matched(found: np.ndarray, truth: np.ndarray, radius: float) -> np.ndarray:
-    """Index of the truth that each detection is matched to, -1 for none."""
-    near = csr_array(cdist(found, truth) <= radius)
-    index: np.ndarray = maximum_bipartite_matching(near, perm_type="column")
-    return index
-
-
-def same(one: Detections, two: Detections) -> bool:
-    """The same nuclei; a network in bfloat16 may move a corner by an eighth of a pixel."""
-    exact = all(
-        np.array_equal(getattr(one, field), getattr(two, field))
-        for field in ("centers", "anchors", "class_", "outline_start")
-    )
-    near = {"score": 0.01, "prob": 0.02, "dab_od": 0.01, "outline": 0.26}
-    return exact and all(
-        np.allclose(getattr(one, field), getattr(two, field), rtol=0, atol=most)
-        for field, most in near.items()
-    )
 
 
 @pytest.mark.parametrize(("name", "stain"), CASES)
