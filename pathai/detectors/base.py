@@ -6,7 +6,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pathai.quantities.error import CountError
 from pathai.units import Mpp
+
+__all__ = ["CountError", "Detections", "Detector"]
 
 
 @dataclass(frozen=True)
@@ -45,31 +48,6 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.centers)
-
-
-@dataclass(frozen=True)
-class CountError:
-    """How a detector's count relates to the truth, on labeled tissue that it never learned from.
-
-    Attributes
-    ----------
-    log_ratio : float
-        Mean of ln(true / found) over held-back fields.
-    log_sd : float
-        Its standard deviation between such fields; what one more slide may be off by.
-    densest_per_mm2 : float
-        Local density of found nuclei up to which this was checked.
-    fields : int
-        Number of held-back fields.
-    source : str
-        Which tissue, in words.
-    """
-
-    log_ratio: float
-    log_sd: float
-    densest_per_mm2: float
-    fields: int
-    source: str
 
 
 class Detector(Protocol):
