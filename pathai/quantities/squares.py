@@ -14,9 +14,11 @@ SQUARE_UM = 250.0
 """Edge of the squares whose scatter makes the interval of a density or a share."""
 
 
-def map_pixel(
-    tissue: TissueMap, xy_px0: NDArray[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+Pixels = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows and columns of the tissue map."""
+
+
+def map_pixel(tissue: TissueMap, xy_px0: NDArray[Any]) -> Pixels:
     """Row and column ``int64[M]`` of the tissue map at level-0 positions ``float[M, 2]``."""
     height, width = tissue.classes.shape
     column = (xy_px0[:, 0] / tissue.downsample).astype(np.int64)
@@ -54,9 +56,15 @@ class Squares:
 
     def count(self, xy_px0: NDArray[np.float32]) -> NDArray[np.int64]:
         """Nuclei ``int64[K]`` in each square, of positions ``float32[M, 2]`` on its tissue."""
-        row, column = map_pixel(self.tissue, xy_px0)
-        place = (row // self.edge[1]) * self.shape[1] + column // self.edge[0]
-        total = np.bincount(place, minlength=self.shape[0] * self.shape[1])
+        return self.count_at(map_pixel(self.tissue, xy_px0))
+
+    def count_at(
+        self, place: Pixels, weights: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        """The same from map pixels; with weights their sum ``int64[K]`` in each square."""
+        row, column = place
+        at = (row // self.edge[1]) * self.shape[1] + column // self.edge[0]
+        total = np.bincount(at, weights, minlength=self.shape[0] * self.shape[1])
         found: NDArray[np.int64] = total[self.row * self.shape[1] + self.column].astype(np.int64)
         return found
 
