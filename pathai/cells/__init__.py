@@ -1,20 +1,26 @@
 """Stage ``cells``: the nuclei of a slide: where, which class, how many per mm²."""
 
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathai.cells.blocks import detect_slide, frame
-from pathai.cells.counts import count_interval, per_mm2, square_counts
 from pathai.config import CellsConfig
 from pathai.detectors import DETECTORS
 from pathai.detectors.base import Detections, Detector
+from pathai.errors import PathaiError
+from pathai.finding import registry
+from pathai.quantities.counting import per_mm2
+from pathai.quantities.summary import Known, Nuclei, summarize
 from pathai.sampling import sample
+from pathai.stain import given_matrix
+from pathai.store.cells_summary import CellsSummary, write_summary
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
 from pathai.store.groups import write_cells
-from pathai.store.records import BACKGROUND, TISSUE, Cells, CellsAttrs
+from pathai.store.records import BACKGROUND, TISSUE, Cells, CellsAttrs, TissueMap
 
 RASTER_PX = 4
 """Working px per px of the class raster (2 µm at 0.5 µm/px)."""
@@ -56,7 +62,52 @@ def class_raster(found: Detections, size_px0: tuple[int, int], step_px0: float) 
     return tuple(levels)
 
 
-def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1) -> None:
+def _detector(name: str, stain: str, section: CellsConfig, vectors: str) -> Detector:
+    """The detector for a slide; ``vectors`` are those of the sheet."""
+    stains: dict[str, Any] = {}
+    if vectors:
+        stains["vectors"] = given_matrix(stain, vectors)
+    elif section.stain_vectors == "fixed":
+        stains["estimate"] = False
+    try:
+        made: Detector = DETECTORS.load(name)(
+            stain=stain, dab_cutoff_od=section.dab_cutoff_od, **stains
+        )
+    except TypeError:
+        if not stains:
+            raise
+        message = f"detector {name} takes no stain vectors"
+        raise PathaiError("E190", message, "leave cells.stain_vectors and the column out") from None
+    return made
+
+
+def _summary(
+    found: Detections, tissue: TissueMap, detector: Detector, section: CellsConfig, stain: str
+) -> CellsSummary:
+    family = registry().family(stain)
+    return summarize(
+        Nuclei(found.anchors, found.class_, found.dab_od, detector.classes),
+        tissue,
+        detector=section.detector,
+        digest=detector.digest,
+        stain=stain,
+        family="he" if family == "he" else "ihc" if family == "ihc" else "",
+        cutoffs_od=section.cutoffs_od,
+        known=Known(
+            detector.error,
+            getattr(detector, "share_error", None),
+            getattr(detector, "class_error", None),
+        ),
+    )
+
+
+def run(
+    folder: SlideFolder,
+    section: CellsConfig,
+    out: Commit,
+    workers: int = 1,
+    vectors: str = "",
+) -> None:
     """Find, classify and count the nuclei of a slide.
 
     Parameters
@@ -69,6 +120,8 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
         Gets ``<slug of the detector>.zarr``.
     workers : int
         Threads; the result does not depend on them.
+    vectors : str
+        Column ``stain_vectors`` of the sheet.
 
     Raises
     ------
@@ -76,8 +129,7 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
         E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown.
     """
     slide, tissue, pyramid = folder.read_slide(), folder.read_tissue(), folder.open_tiles()
-    make = DETECTORS.load(section.detector)
-    detector: Detector = make(stain=slide.stain, dab_cutoff_od=section.dab_cutoff_od)
+    detector = _detector(section.detector, slide.stain, section, vectors)
     level = pyramid.level_for(min(detector.mpp / slide.mpp_x, detector.mpp / slide.mpp_y))
     downsample = pyramid.downsamples[level]
     image, mpp = pyramid.dask()[level], slide.mpp.scaled(downsample)
@@ -85,8 +137,8 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
     found = detect_slide(
         image, mpp, tissue, fitted, section.block_px, downsample=downsample, workers=workers
     )
-    counts, areas = square_counts(found.anchors, tissue)
-    count, area = count_interval(counts, areas), tissue.area_mm2(TISSUE)
+    summary = _summary(found, tissue, detector, section, slide.stain)
+    area, density = tissue.area_mm2(TISSUE), summary.slide.density_per_mm2
     step = float(frame(image.shape, mpp, downsample, detector).scale[0]) * RASTER_PX
     attrs = CellsAttrs(
         detector=section.detector,
@@ -98,8 +150,8 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
             for v in np.unique(tissue.classes)
             if v not in (BACKGROUND, TISSUE)
         ),
-        count=count,
-        density_per_mm2=per_mm2(count, area),
+        count=summary.slide.count,
+        density_per_mm2=density or per_mm2(summary.slide.count, 0.0),
         class_counts=tuple(
             int(n) for n in np.bincount(found.class_, minlength=len(detector.classes))
         ),
@@ -117,4 +169,6 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
         raster=class_raster(found, (slide.width, slide.height), step),
         attrs=attrs,
     )
-    write_cells(out.part(f"{slug(section.detector)}.zarr"), cells)
+    group = out.part(f"{slug(section.detector)}.zarr")
+    write_cells(group, cells)
+    write_summary(group, summary)
