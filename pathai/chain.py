@@ -183,18 +183,26 @@ def _encoder(name: str, setup: Setup) -> Any:
     return load_encoder(name, setup)
 
 
-def cells_step(config: Config, folder: SlideFolder, detector: str = "") -> Step:
-    """Nuclei."""
+def cells_step(config: Config, folder: SlideFolder, detector: str = "", vectors: str = "") -> Step:
+    """Nuclei; ``vectors`` are the stain vectors of the sheet."""
     section = config.cells.model_copy(update={"detector": detector or config.cells.detector})
 
     def work(out: Commit) -> None:
         from pathai.cells import run
 
-        run(folder, section, out, workers=section.workers, scheduler=section.scheduler)
+        run(
+            folder,
+            section,
+            out,
+            workers=section.workers,
+            scheduler=section.scheduler,
+            vectors=vectors,
+        )
 
     name, file = slug(section.detector), detectors.identity(section.detector)
     alone = section.model_copy(update={"workers": 1, "scheduler": ""})  # change no result
-    key = _key("cells", (f"{name}.zarr",), alone, *([file] if file else []))
+    more = [one for one in (file, vectors) if one]
+    key = _key("cells", (f"{name}.zarr",), alone, *more)
     base = folder.base("cells", section.detector)
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
 
@@ -371,7 +379,7 @@ def slide_steps(plan: Plan, stage: str, slide_id: str) -> list[Step]:
     if stage == "features":
         return [features_step(config, folder, name) for name in config.features.encoders]
     if stage == "cells":
-        return [cells_step(config, folder)]
+        return [cells_step(config, folder, vectors=row.stain_vectors)]
     if stage == "slide":
         return [slide_step(folder, name, encoder_setup(config)) for name in config.slide.encoders]
     return [predict_step(config, folder, model, lambda: row) for model in plan.models]

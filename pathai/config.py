@@ -8,10 +8,17 @@ The digest of a stage's section decides whether its results are stale.
 import json
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pathai.address import check_server
 from pathai.errors import PathaiError
@@ -138,6 +145,26 @@ class CellsConfig(Section):
         description="address of a dask scheduler whose workers do the work, e.g. "
         "`tcp://10.0.0.5:8786`; it changes no result",
     )
+    dab_bins_od: tuple[float, float] = Field(
+        (0.4, 0.6), description="nuclear DAB density from which a positive nucleus is 2+, and 3+"
+    )
+    stain_vectors: Literal["estimated", "fixed"] = Field(
+        "estimated",
+        description="of H&E: the slide's own within limits, or the usual; DAB: usual; "
+        "column stain_vectors of the sheet goes before both",
+    )
+
+    @model_validator(mode="after")
+    def _bins_rise(self) -> Self:
+        if not 0 < self.dab_bins_od[0] < self.dab_bins_od[1]:
+            raise ValueError("dab_bins_od must rise")
+        return self
+
+    @property
+    def cutoffs_od(self) -> tuple[float, float, float]:
+        """DAB density from which a nucleus is 1+ (positive), 2+ and 3+, each at least as high."""
+        first, (second, third) = self.dab_cutoff_od, self.dab_bins_od
+        return first, max(second, first), max(third, first)
 
 
 class Candidate(Section):
@@ -190,6 +217,12 @@ class FindingsConfig(Section):
     """What a case's findings are made from."""
 
     top_tiles: int = Field(4, ge=0, description="tiles shown as evidence of a prediction")
+    tumor_model: str = Field(
+        "tumor", description="model that maps tumor where nobody drew it; empty: none does"
+    )
+    tumor_attention: float = Field(
+        1.0, gt=0, description="its tiles with more attention are tumor; 1 is the mean tile"
+    )
 
 
 class LlmConfig(Section):
@@ -236,6 +269,7 @@ class Config(Section):
     results: str = "results"
     models: str = "models"
     reviews: str = "reviews"
+    regions: str = Field("regions", description="folder of drawn regions, `<slide_id>.geojson`")
     ingest: IngestConfig = IngestConfig()
     tile: TileConfig = TileConfig()
     features: FeaturesConfig = FeaturesConfig()

@@ -72,6 +72,9 @@ CODES: dict[str, Code] = {
     "E152": Code("id appears twice", "give every slide an id of its own"),
     "E153": Code("same slide under two ids", "list the slide once, or correct column path"),
     "E154": Code("sheet is not readable", "save it as tab-separated UTF-8 with a header row"),
+    "E155": Code(
+        "drawn regions are not readable", "export them from QuPath as GeoJSON, in pixels of level 0"
+    ),
     # results and machine
     "E160": Code("cannot write to the results folder", "choose a folder that this user may write"),
     "E161": Code("no space left", "free space or choose another disk, then run again"),

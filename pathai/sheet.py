@@ -13,6 +13,10 @@ from pathai.address import check_address, is_remote
 from pathai.config import ID_PATTERN, OPTIONAL_ID
 from pathai.errors import PathaiError
 
+_NUMBER = r"[0-9]*\.?[0-9]+"
+VECTORS = rf"^(\s*{_NUMBER}([\s,;]+{_NUMBER}){{5}}\s*)?$"
+"""Six numbers between which stand spaces, commas or semicolons."""
+
 
 def sheet_schema() -> dict[str, Any]:
     """JSON Schema of one row of the sheet, as text cells by column; other columns are labels."""
@@ -41,6 +45,12 @@ class SheetRow(BaseModel):
     laterality: Literal["", "left", "right", "midline"] = Field("", description="side")
     stain: str = Field(
         "H&E", description="H&E, H-DAB, Ki-67 and others; decides stain vectors and classes"
+    )
+    stain_vectors: str = Field(
+        "",
+        pattern=VECTORS,
+        description="optical density of red, green, blue of both stains, six numbers, "
+        "where a lab has measured them",
     )
     site: str = Field("", description="where the slide was made or scanned")
     mpp: float | None = Field(

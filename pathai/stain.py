@@ -11,6 +11,7 @@ Macenko M et al. A method for normalizing histology slides for quantitative anal
 ISBI 2009:1107-1110.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,32 @@ def stain_matrix(name: str) -> StainMatrix:
             f"use one of {', '.join((*STAINS, *IMMUNOSTAINS))}",
         )
     return STAINS[name]
+
+
+def given_matrix(name: str, text: str) -> StainMatrix:
+    """Stain vectors as the sheet gives them, for a name of column ``stain``.
+
+    Parameters
+    ----------
+    name : str
+        Decides what the two stains are.
+    text : str
+        Six numbers: red, green, blue of the first stain (hematoxylin), then of the second.
+
+    Raises
+    ------
+    PathaiError
+        E142 if these are not two different directions: correct column ``stain_vectors``.
+    """
+    known = stain_matrix(name)
+    values = [float(v) for v in re.split(r"[\s,;]+", text.strip())]
+    if len(values) != 6 or min(values) < 0 or not all(map(any, (values[:3], values[3:]))):
+        message = f"stain vectors {text!r} are not two times three densities"
+        raise PathaiError("E142", message, "correct column stain_vectors of the sheet")
+    first, second = (values[0], values[1], values[2]), (values[3], values[4], values[5])
+    found = StainMatrix(f"{known.name} (given)", known.names, (first, second))
+    _ = found.matrix  # two stains that point the same way are refused here
+    return found
 
 
 def _od_table(white: ArrayLike) -> F32:
@@ -226,7 +253,9 @@ class Background:
     haze: float
 
 
-def slide_background(sample: U8, stain: StainMatrix, most: float = 0.1) -> Background:
+def slide_background(
+    sample: U8, stain: StainMatrix, most: float = 0.1, *, estimate: bool = True
+) -> Background:
     """Background of a slide from a sample of its pixels.
 
     On H&E the stain vectors are estimated and used as far as they are within `BELIEVED` of the
@@ -242,6 +271,8 @@ def slide_background(sample: U8, stain: StainMatrix, most: float = 0.1) -> Backg
         Stain vectors.
     most : float
         Largest haze that is believed, optical density.
+    estimate : bool
+        False keeps the given vectors on H&E, too.
 
     Returns
     -------
@@ -251,7 +282,8 @@ def slide_background(sample: U8, stain: StainMatrix, most: float = 0.1) -> Backg
     flat = sample.reshape(1, -1, 3)
     flat = flat[:, :: max(1, flat.shape[1] // 131072)]
     if not stain.is_dab:
-        return Background(_triple(white), _believed(flat, stain, white), 0.0)
+        own = _believed(flat, stain, white) if estimate else stain
+        return Background(_triple(white), own, 0.0)
     tissue = optical_density(flat, white).mean(axis=-1) > 0.05
     haze = 0.0
     if tissue.any():

@@ -15,6 +15,7 @@ def run(
     workers: int = 1,
     *,
     scheduler: str = "",
+    vectors: str = "",
     morphometry: Morphometry | None = None,
     classifier: Classifier | None = None,
 ) -> None:
@@ -33,6 +34,8 @@ def run(
         Threads; the result does not depend on them.
     scheduler : str
         Address of a dask scheduler, whose workers then do the work.
+    vectors : str
+        Column ``stain_vectors`` of the sheet.
     morphometry : Morphometry, optional
         Measures every nucleus.
     classifier : Classifier, optional
@@ -45,12 +48,12 @@ def run(
         E177 if the scheduler does not answer, E186 if the detector's answer does not fit; as
         `pathai.detectors.load_detector`.
     """
-    search = prepare(folder, section, morphometry)
+    search = prepare(folder, section, morphometry, vectors)
     name = f"{slug(section.detector)}.zarr"
     columns = len(search.detector.classes), len(search.measures)
     with CellJournal(out.journal(name), search.key(out.made_from), *columns) as journal:
         fill(journal, search, workers, scheduler)
-        attrs = store(out.part(name), journal, search, section.detector, classifier)
+        attrs = store(out.part(name), journal, search, section, classifier)
         lost = len(journal.column("boxes"))
     if lost:
         message = f"{lost} rectangles hold pixels that turned out to be undecodable"

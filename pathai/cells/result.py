@@ -10,12 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.cells.blocks import in_order
-from pathai.cells.counts import count_interval, map_pixel, per_mm2, square_counts
 from pathai.cells.ground import OVERFULL, analyzed
 from pathai.cells.raster import strips
 from pathai.cells.search import Search
+from pathai.config import CellsConfig
+from pathai.finding import registry
+from pathai.quantities.counting import per_mm2
+from pathai.quantities.squares import map_pixel
+from pathai.quantities.summary import Known, Nuclei, summarize
 from pathai.store.cell_rows import CellJournal
 from pathai.store.cell_store import PIECE, write_streamed_cells
+from pathai.store.cells_summary import CellsSummary, write_summary
 from pathai.store.groups import Streamed
 from pathai.store.records import BACKGROUND, TISSUE, UNREADABLE, CellsAttrs, TissueMap
 
@@ -117,10 +122,10 @@ def store(
     path: Path,
     journal: CellJournal,
     search: Search,
-    name: str,
+    section: CellsConfig,
     classifier: Classifier | None = None,
 ) -> CellsAttrs:
-    """Write ``cells/<detector>.zarr``; what it says of the whole.
+    """Write ``cells/<detector>.zarr`` with its summary; what it says of the whole.
 
     Parameters
     ----------
@@ -130,8 +135,8 @@ def store(
         Of every block.
     search : Search
         What made it.
-    name : str
-        Of the detector.
+    section : CellsConfig
+        Name of the detector, and cut-offs.
     classifier : Classifier, optional
         Its classes stand in place of the detector's.
     """
@@ -149,8 +154,11 @@ def store(
         class_, support = classifier(xy_um, measures)
         prob, classes = support.astype(np.float16), classifier.classes
     step = float(search.grid.scale[0]) * RASTER_PX
+    nuclei = Nuclei(found.anchors_px0, class_, found.column("dab_od"), classes)
+    summary = summarized(nuclei, ground, search, section, classifier)
+    slide = summary.slide
     attrs = CellsAttrs(
-        detector=name,
+        detector=section.detector,
         detector_digest=search.detector.digest,
         classes=classes,
         analyzed_mm2=ground.area_mm2(TISSUE),
@@ -165,7 +173,9 @@ def store(
         mended=journal.mended,
         raster_downsample0=step,
         measures=search.measures,
-        **figures(found.anchors_px0, class_, ground, len(classes)),
+        count=slide.count,
+        density_per_mm2=slide.density_per_mm2 or per_mm2(slide.count, 0.0),
+        class_counts=tuple(int(n) for n in np.bincount(class_, minlength=len(classes))),
     )
     arrays: dict[str, NDArray[Any] | Streamed] = {
         "xy_px0": found.xy_px0,
@@ -182,18 +192,34 @@ def store(
     value = class_ + np.uint8(1)
     drawn = strips(found.xy_px0, value, found.outlines, reach, size, step)
     write_streamed_cells(path, arrays, attrs, size, drawn)
+    write_summary(path, summary)
     return attrs
 
 
-def figures(anchors_px0: F32, class_: U8, ground: TissueMap, classes: int) -> dict[str, Any]:
-    """Counts of a slide with their intervals, as fields of `CellsAttrs`."""
-    counts, areas = square_counts(anchors_px0, ground)
-    count = count_interval(counts, areas)
-    return {
-        "count": count,
-        "density_per_mm2": per_mm2(count, ground.area_mm2(TISSUE)),
-        "class_counts": tuple(int(n) for n in np.bincount(class_, minlength=classes)),
-    }
+def summarized(
+    nuclei: Nuclei,
+    ground: TissueMap,
+    search: Search,
+    section: CellsConfig,
+    classifier: Classifier | None,
+) -> CellsSummary:
+    """Every figure of the slide's nuclei, with the errors that were measured."""
+    detector, stain = search.detector, search.info.stain
+    family = registry().family(stain)
+    return summarize(
+        nuclei,
+        ground,
+        detector=section.detector,
+        digest=detector.digest,
+        stain=stain,
+        family="he" if family == "he" else "ihc" if family == "ihc" else "",
+        cutoffs_od=section.cutoffs_od,
+        known=Known(
+            detector.error,
+            getattr(detector, "share_error", None),
+            getattr(classifier or detector, "class_error", None),
+        ),
+    )
 
 
 def _whole(streamed: Streamed) -> NDArray[Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from pathai.detectors import load_detector
 from pathai.detectors.base import Detector
 from pathai.progress import Pace
 from pathai.sampling import sample
+from pathai.stain import given_matrix
 from pathai.store.cell_rows import CellJournal
 from pathai.store.chunked import ChunkCache
 from pathai.store.folders import SlideFolder
@@ -102,9 +103,21 @@ class Search:
 
 
 def prepare(
-    folder: SlideFolder, section: CellsConfig, morphometry: Morphometry | None = None
+    folder: SlideFolder,
+    section: CellsConfig,
+    morphometry: Morphometry | None = None,
+    vectors: str = "",
 ) -> Search:
     """Choose the level, fit the detector to the slide, lay the grid.
+
+    Parameters
+    ----------
+    folder : SlideFolder
+    section : CellsConfig
+    morphometry : Morphometry, optional
+        Measures every nucleus.
+    vectors : str
+        Stain vectors of the sheet; empty: the configuration says where they are from.
 
     Raises
     ------
@@ -112,8 +125,13 @@ def prepare(
         E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown.
     """
     info, tissue, pyramid = folder.read_slide(), folder.read_tissue(), folder.open_tiles()
+    stains: dict[str, Any] = {}
+    if vectors:
+        stains["vectors"] = given_matrix(info.stain, vectors)
+    elif section.stain_vectors == "fixed":
+        stains["estimate"] = False
     detector = load_detector(
-        section.detector, stain=info.stain, dab_cutoff_od=section.dab_cutoff_od
+        section.detector, stain=info.stain, dab_cutoff_od=section.dab_cutoff_od, **stains
     )
     number = pyramid.level_for(min(detector.mpp / info.mpp_x, detector.mpp / info.mpp_y))
     level = pyramid.levels[number]

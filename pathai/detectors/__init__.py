@@ -101,18 +101,32 @@ def check_ready(name: str) -> None:
             raise
 
 
-def load_detector(name: str, *, stain: str, dab_cutoff_od: float) -> "Detector":
+def load_detector(name: str, *, stain: str, dab_cutoff_od: float, **stains: Any) -> "Detector":
     """Build a detector for slides of a stain.
+
+    Parameters
+    ----------
+    name : str
+    stain : str
+        As in the sheet.
+    dab_cutoff_od : float
+        Nuclear DAB density that is positive.
+    **stains
+        ``vectors`` or ``estimate``, for detectors that look at stains.
 
     Raises
     ------
     PathaiError
+        E190 if stain vectors are given to a detector that takes none.
         As `check_name`; E183 if its file is missing, E182 if it is damaged, E194 if a package is
         missing, E142 if the stain does not fit.
     """
     check_name(name)
     plain, _, file = name.partition("@")
     kind = (FILE_DETECTORS if plain in FILE_DETECTORS.names() else DETECTORS).load(plain)
+    if not set(stains) <= set(signature(kind).parameters):
+        message = f"detector {plain} takes no stain vectors"
+        raise PathaiError("E190", message, "leave cells.stain_vectors and the column out")
     more: dict[str, Any] = {"file": Path(file)} if file else {}
-    made: Detector = kind(stain=stain, dab_cutoff_od=dab_cutoff_od, **more)
+    made: Detector = kind(stain=stain, dab_cutoff_od=dab_cutoff_od, **more, **stains)
     return made

@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 from pathai.detectors.outlines import mend
 from pathai.errors import PathaiError
+from pathai.quantities.error import CountError
 from pathai.units import Mpp
+
+__all__ = ["Checked", "CountError", "Detections", "Detector", "checked", "taken"]
 
 
 @dataclass(frozen=True)
@@ -170,31 +173,6 @@ _PROMISED = {
     "outline_start": ("int64", 1),
 }
 """Type and columns of each field; 0: as many as classes."""
-
-
-@dataclass(frozen=True)
-class CountError:
-    """How a detector's count relates to the truth, on labeled tissue that it never learned from.
-
-    Attributes
-    ----------
-    log_ratio : float
-        Mean of ln(true / found) over held-back fields.
-    log_sd : float
-        Its standard deviation between such fields; what one more slide may be off by.
-    densest_per_mm2 : float
-        Local density of found nuclei up to which this was checked.
-    fields : int
-        Number of held-back fields.
-    source : str
-        Which tissue, in words.
-    """
-
-    log_ratio: float
-    log_sd: float
-    densest_per_mm2: float
-    fields: int
-    source: str
 
 
 class Detector(Protocol):

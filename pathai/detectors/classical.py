@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pathai.detectors.base import CountError, Detections
 from pathai.detectors.dab import dab_classes, positive
 from pathai.nuclei import DEFAULTS, MPP_RANGE, REACH_UM, WORKING_MPP, NucleiSettings, find_nuclei
-from pathai.stain import Background, slide_background, stain_matrix
+from pathai.stain import Background, StainMatrix, slide_background, stain_matrix
 from pathai.units import Mpp
 
 VERSION = 1
@@ -41,6 +41,10 @@ class Classical:
         Parameters of nuclei finding.
     background : Background, optional
         The slide's light, stain vectors and haze; without it each image is taken for itself.
+    vectors : StainMatrix, optional
+        Stain vectors that a lab has measured; they are then not estimated.
+    estimate : bool
+        Whether vectors of H&E are estimated on each slide.
 
     Raises
     ------
@@ -52,6 +56,8 @@ class Classical:
     dab_cutoff_od: float = 0.15
     settings: NucleiSettings = DEFAULTS
     background: Background | None = None
+    vectors: StainMatrix | None = None
+    estimate: bool = True
 
     mpp = WORKING_MPP
     mpp_range = MPP_RANGE
@@ -70,15 +76,22 @@ class Classical:
     def digest(self) -> str:
         """SHA-256 over version and parameters (the slide's background follows from the slide)."""
         facts = [VERSION, self.stain, self.dab_cutoff_od, asdict(self.settings)]
+        if self.vectors is not None or not self.estimate:
+            facts += [self.vectors and asdict(self.vectors), self.estimate]
         return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def for_slide(self, sample: NDArray[np.uint8]) -> "Classical":
         """Return this detector with the slide's light, stain vectors and haze."""
-        return replace(self, background=slide_background(sample, stain_matrix(self.stain)))
+        return replace(self, background=self._background(sample))
+
+    def _background(self, sample: NDArray[np.uint8]) -> Background:
+        estimate = self.estimate and self.vectors is None
+        stain = self.vectors or stain_matrix(self.stain)
+        return slide_background(sample, stain, estimate=estimate)
 
     def detect(self, rgb: NDArray[np.uint8], mpp: Mpp) -> Detections:
         """Nuclei of an image; see `pathai.nuclei.find_nuclei`."""
-        known = self.background or slide_background(rgb, stain_matrix(self.stain))
+        known = self.background or self._background(rgb)
         found = find_nuclei(rgb, mpp, known.stain, known.white, self.settings)
         count, corners = found.outlines.shape[:2]
         if stain_matrix(self.stain).is_dab:

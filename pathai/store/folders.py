@@ -13,6 +13,7 @@ from pathai.store.manifest import canonical, write_atomic
 from pathai.store.records import Qc, SlideInfo, TissueMap
 
 if TYPE_CHECKING:
+    from pathai.store.cells_summary import CellsSummary
     from pathai.store.pyramid import Pyramid
     from pathai.store.records import (
         Cells,
@@ -124,6 +125,12 @@ class SlideFolder:
         from pathai.store.groups import read_cells
 
         return read_cells(self.cells(detector))
+
+    def read_cells_summary(self, detector: str) -> "CellsSummary | None":
+        """Every figure of one detector's nuclei; None where an earlier version wrote none."""
+        from pathai.store.cells_summary import read_summary
+
+        return read_summary(self.cells(detector))
 
     def read_cells_attrs(self, detector: str) -> "CellsAttrs":
         """Counts and areas of one detector."""

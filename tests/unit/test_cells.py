@@ -9,9 +9,10 @@ from scipy.spatial import cKDTree
 from shapely.geometry import Polygon
 
 from pathai.cells import run
-from pathai.cells.counts import COVERS, count_interval, per_mm2, square_counts
 from pathai.config import CellsConfig
 from pathai.errors import PathaiError
+from pathai.quantities.counting import COVERS, count_interval, per_mm2
+from pathai.quantities.squares import square_counts
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder
 from pathai.store.records import Cells, TissueMap

@@ -1,0 +1,31 @@
+"""What an immunostain marks: which of its figures a count of nuclei may give."""
+
+from typing import Literal
+
+Marker = Literal["ki67", "er", "pr", "her2", "pdl1", "other"]
+_NAMES: dict[str, Marker] = {
+    "ki67": "ki67", "mib1": "ki67", "er": "er", "pr": "pr", "her2": "her2", "pdl1": "pdl1",
+}  # fmt: skip
+_MEMBRANE = ("her2", "pdl1", "cd3", "cd8", "cd20")
+FEW_NUCLEI = 500
+"""Nuclei below which a positive fraction is called uncertain.
+
+References
+----------
+Nielsen TO et al. Assessment of Ki67 in breast cancer: updated recommendations from the
+International Ki67 in Breast Cancer Working Group. JNCI 2021;113:808-819.
+"""
+
+
+def _plain(stain: str) -> str:
+    return "".join(c for c in stain.casefold() if c.isalnum())
+
+
+def marker(stain: str) -> Marker:
+    """The marker that column ``stain`` of the sheet names; ``other`` where it has no rules here."""
+    return _NAMES.get(_plain(stain), "other")
+
+
+def on_membrane(stain: str) -> bool:
+    """Whether the marker stains membranes, of which a count of nuclei says nothing."""
+    return _plain(stain) in _MEMBRANE
