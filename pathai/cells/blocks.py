@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.cells.frame import Block, Pair, blocks, frame
 from pathai.cells.finder import Finder
+from pathai.cells.frame import Block, Pair, blocks, frame
 from pathai.cells.workers import found_in, pool
 from pathai.detectors.base import Detections, Detector, taken
 from pathai.store.records import TissueMap

@@ -16,8 +16,8 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.cells.frame import Block
 from pathai.cells.finder import Finder, Found
+from pathai.cells.frame import Block
 from pathai.errors import PathaiError
 
 U8, F64 = NDArray[np.uint8], NDArray[np.float64]

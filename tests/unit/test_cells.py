@@ -11,7 +11,6 @@ from shapely.geometry import Polygon
 from pathai.cells import run
 from pathai.cells.counts import COVERS, count_interval, per_mm2, square_counts
 from pathai.config import CellsConfig
-from pathai.detectors.classical import Classical
 from pathai.errors import PathaiError
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder
