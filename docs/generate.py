@@ -343,7 +343,7 @@ def _arrays(record: type, stored: dict[str, tuple[str, int]]) -> str:
         kind, text = said[name]
         if not kind.startswith(f"{dtype}[") or kind.count(",") + 1 != axes:
             raise SystemExit(f"{record.__name__}.{name}: {kind} is not {dtype} of {axes} axes")
-        rows.append((f"`{groups._stored(name)}`", f"`{kind}`", _plain(text)))
+        rows.append((f"`{groups.stored_name(name)}`", f"`{kind}`", _plain(text)))
     if "raster" in said:
         rows.append(("`raster/<level>`", "`uint8[h, w]`", _plain(said["raster"][1])))
     return table(("array", "type", "holds"), rows)
@@ -366,7 +366,7 @@ def cells() -> str:
     from pathai.store import groups
     from pathai.store.records import Cells
 
-    return _arrays(Cells, groups._CELLS)
+    return _arrays(Cells, groups.CELL_ARRAYS)
 
 
 def prediction() -> str:

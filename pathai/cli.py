@@ -437,7 +437,7 @@ def labels(
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="a slide's folder")],
-    format: Annotated[str, typer.Option(help="geojson, csv, geoparquet, ome-zarr")],
+    format: Annotated[str, typer.Option(help="geojson, csv, geoparquet, anndata, ome-zarr")],
     out: Annotated[Path, typer.Option("-o", "--out", help="file or folder to write")],
     detector: Annotated[str, typer.Option(help="whose cells, when there are several")] = "",
     attention: Annotated[

@@ -121,11 +121,13 @@ def detections(
     """
     texts = shapely.to_geojson(_rounded(geometries))
     heads = {name: json.dumps(_classification(name)) for name in sorted(set(classes))}
-    columns = {json.dumps(name): np.asarray(v, float) for name, v in measurements.items()}
-    for i, text in enumerate(texts):
+    pairs = ",".join(json.dumps(name).replace("%", "%%") + ":%.6g" for name in measurements)
+    table = np.array([*measurements.values()], float).reshape(-1, len(texts)).T
+    finite = np.isfinite(table).all(axis=1)
+    for i, (text, row) in enumerate(zip(texts, table.tolist(), strict=True)):
         if text is None:
             continue
-        values = ",".join(f"{name}:{_plain(v[i])}" for name, v in columns.items())
+        values = pairs % tuple(row) if finite[i] else _with_nulls(measurements, row)
         yield (
             f'{{"type":"Feature","id":"{_uuid(slide_id, "cell", first + i)}","geometry":{text},'
             f'"properties":{{"objectType":"detection","classification":{heads[classes[i]]},'
@@ -240,8 +242,10 @@ def _classification(name: str) -> dict[str, Any]:
     return {"name": name, "color": list(color_of(name))}
 
 
-def _plain(value: float) -> str:
-    return f"{value:.6g}" if np.isfinite(value) else "null"
+def _with_nulls(names: Iterable[str], row: Sequence[float]) -> str:
+    """Measurements of which some are no number: JSON has none for them."""
+    shown = (f"{value:.6g}" if np.isfinite(value) else "null" for value in row)
+    return ",".join(f"{json.dumps(n)}:{v}" for n, v in zip(names, shown, strict=True))
 
 
 def _uuid(slide_id: str, kind: str, number: int) -> str:

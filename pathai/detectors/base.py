@@ -112,7 +112,7 @@ def checked(
     for field, (dtype, width) in _PROMISED.items():
         arrays[field] = _of_type(getattr(found, field), field, dtype, width or classes, name)
     count, start = len(arrays["centers"]), arrays["outline_start"]
-    for field in ("anchors", "score", "class_", "prob", "dab_od"):
+    for field in ("centers", "anchors", "score", "class_", "prob", "dab_od"):
         if len(arrays[field]) != count:
             raise _refused(name, f"{len(arrays[field])} rows of {field} for {count} nuclei")
         if not np.isfinite(arrays[field]).all():
@@ -121,8 +121,6 @@ def checked(
         raise _refused(name, "outline_start does not fit the outlines")
     if (np.diff(start) < 0).any():
         raise _refused(name, "outline_start falls")
-    if not np.isfinite(arrays["centers"]).all():
-        raise _refused(name, "a center is not finite")
     for field in ("centers", "anchors"):
         if ((arrays[field] < 0) | (arrays[field] > size)).any():
             raise _refused(name, f"{field} lie outside of the image")

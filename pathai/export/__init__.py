@@ -1,8 +1,6 @@
 """A slide's results in formats that other programs read."""
 
-import csv
 import gzip
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -13,18 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
-from pathai.export import attention
-from pathai.export.results import detector_of, names_of, require
+from pathai.export import attention, nuclei
+from pathai.export.results import names_of, require
 from pathai.store.commit import manifest_path, remove
 from pathai.store.folders import SlideFolder
 from pathai.store.manifest import READABLE, read_manifest, storage_error
-from pathai.store.records import BACKGROUND, TISSUE_NAMES, Cells
+from pathai.store.records import BACKGROUND, TISSUE_NAMES
 from pathai.units import Box
 
-BLOCK = 20_000
-"""Nuclei that are turned into text or records at once."""
-CELL_COLUMNS = ("cell_id", "x_px0", "y_px0", "x_um", "y_um", "class", "probability", "dab_od",
-                "area_um2")  # fmt: skip
 OME_CHUNK = 512
 
 
@@ -38,8 +32,8 @@ def export(
     folder : SlideFolder
         Of the slide.
     format : str
-        ``geojson`` (QuPath; gzip when ``out`` ends in ``.gz``), ``csv``, ``geoparquet`` or
-        ``ome-zarr``.
+        ``geojson`` (QuPath; gzip when ``out`` ends in ``.gz``), ``csv``, ``geoparquet``,
+        ``anndata`` (h5ad) or ``ome-zarr``.
     out : Path
         File (a folder for ``ome-zarr``); it gets its name when it is complete.
     detector : str
@@ -56,7 +50,8 @@ def export(
     ------
     PathaiError
         E191 for an unknown format or detector, E193 when ``out`` exists or is a slide's result,
-        E164 when the slide has no such results (run ``pathai run``), E160 or E161 when ``out``
+        E164 when the slide has no such results (run ``pathai run``), E194 without a package that
+        the format needs, E160 or E161 when ``out``
         cannot be written.
     """
     if format not in FORMATS:
@@ -136,119 +131,17 @@ def _write(folder: SlideFolder, out: Path, overwrite: bool, write: Callable[[Pat
 # --- nuclei ----------------------------------------------------------------------------------
 
 
-def _blocks(cells: Cells) -> Iterator[slice]:
-    for first in range(0, len(cells.xy_px0), BLOCK):
-        yield slice(first, min(first + BLOCK, len(cells.xy_px0)))
-
-
-def _areas_um2(cells: Cells, um2_per_px0: float) -> NDArray[np.float64]:
-    """Area inside each outline by the shoelace formula: float64[M], µm²."""
-    starts, ends = cells.outline_start[:-1], cells.outline_start[1:]
-    # Around each cell's own center, so that large coordinates cost no digits.
-    centers = np.repeat(np.asarray(cells.xy_px0, np.float64), ends - starts, axis=0)
-    x, y = (np.asarray(cells.outline_px0, np.float64) - centers).T
-    follower = np.arange(1, len(x) + 1)
-    filled = ends > starts
-    follower[ends[filled] - 1] = starts[filled]
-    cross = np.concatenate(([0.0], np.cumsum(x * y[follower] - x[follower] * y)))
-    area: NDArray[np.float64] = np.abs(cross[ends] - cross[starts]) / 2 * um2_per_px0
-    return area
-
-
-def _columns(folder: SlideFolder, cells: Cells) -> dict[str, NDArray[Any]]:
-    """Columns of the table of cells; the class is an index into the detector's classes."""
-    mpp = folder.read_slide().mpp
-    rows = np.arange(len(cells.xy_px0))
-    x, y = np.asarray(cells.xy_px0, np.float64).T
-    values = (
-        rows,
-        x,
-        y,
-        x * mpp.x,
-        y * mpp.y,
-        cells.class_,
-        cells.prob[rows, cells.class_].astype(np.float64),
-        cells.dab_od.astype(np.float64),
-        _areas_um2(cells, mpp.x * mpp.y),
-    )
-    return dict(zip(CELL_COLUMNS, values, strict=True))
-
-
 def _write_csv(folder: SlideFolder, detector: str, part: Path, packed: bool) -> None:
-    cells = folder.read_cells(detector_of(folder, detector))
-    columns = _columns(folder, cells)
-    names = np.array(cells.attrs.classes, dtype=object)
-    digits = {"x_px0": 2, "y_px0": 2, "x_um": 3, "y_um": 3, "probability": 4, "dab_od": 4,
-              "area_um2": 3}  # fmt: skip
     with _text(part, packed) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(CELL_COLUMNS)
-        for block in _blocks(cells):
-            parts = {name: column[block] for name, column in columns.items()}
-            parts["class"] = names[parts["class"]]
-            texts = [
-                [f"{v:.{digits[name]}f}" for v in column] if name in digits else column.tolist()
-                for name, column in parts.items()
-            ]
-            writer.writerows(zip(*texts, strict=True))
+        nuclei.write_csv(folder, detector, file)
 
 
 def _write_geoparquet(folder: SlideFolder, detector: str, part: Path, packed: bool) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    import shapely
-
-    from pathai.geojson import polygons
-
-    cells = folder.read_cells(detector_of(folder, detector))
-    columns, info = _columns(folder, cells), folder.read_slide()
-    classes = pa.array(list(cells.attrs.classes), pa.string())
-    about = {
-        "slide_id": info.slide_id,
-        "mpp_x": info.mpp_x,
-        "mpp_y": info.mpp_y,
-        "coordinates": "level-0 px, origin top left, x right, y down",
-        "detector": cells.attrs.detector,
-        "detector_digest": cells.attrs.detector_digest,
-    }
-    metadata = {"geo": _geo(cells), "pathai": json.dumps(about, sort_keys=True)}
-    schema = _parquet_schema(pa).with_metadata(metadata)
-    with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-        for block in _blocks(cells):
-            outlines = polygons(
-                cells.outline_px0, cells.outline_start[block.start : block.stop + 1]
-            )
-            arrays = []
-            for name, column in columns.items():
-                if name == "class":
-                    index = pa.array(column[block].astype(np.int32))
-                    arrays.append(pa.DictionaryArray.from_arrays(index, classes))
-                else:
-                    arrays.append(pa.array(column[block]).cast(schema.field(name).type))
-            arrays.append(pa.array(shapely.to_wkb(outlines), pa.binary()))
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    nuclei.write_geoparquet(folder, detector, part)
 
 
-def _parquet_schema(pa: Any) -> Any:
-    kinds = {"cell_id": pa.int64(), "class": pa.dictionary(pa.int32(), pa.string())}
-    fields = [(name, kinds.get(name, pa.float64())) for name in CELL_COLUMNS]
-    return pa.schema([*fields, ("geometry", pa.binary())])
-
-
-def _geo(cells: Cells) -> str:
-    """GeoParquet 1.1 metadata; a null reference system says that these are not degrees."""
-    vertices, points = np.diff(cells.outline_start), cells.outline_px0
-    kinds = (("Point", (vertices > 0) & (vertices < 3)), ("Polygon", vertices >= 3))
-    column: dict[str, Any] = {
-        "encoding": "WKB",
-        "geometry_types": [name for name, rows in kinds if rows.any()],
-        "crs": None,
-        "edges": "planar",
-    }
-    if len(points):
-        column["bbox"] = [float(v) for v in (*points.min(axis=0), *points.max(axis=0))]
-    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    return json.dumps(geo, sort_keys=True)
+def _write_anndata(folder: SlideFolder, detector: str, part: Path, packed: bool) -> None:
+    nuclei.write_anndata(folder, detector, part)
 
 
 # --- QuPath ----------------------------------------------------------------------------------
@@ -273,22 +166,7 @@ def _features(folder: SlideFolder, detector: str) -> Iterator[str]:
     yield from _attention(folder)
     if not detector and not names_of(folder, "cells"):
         return
-    cells = folder.read_cells(detector_of(folder, detector))
-    columns, names = _columns(folder, cells), cells.attrs.classes
-    shown = {
-        "Probability": columns["probability"],
-        "Nucleus: DAB OD mean": columns["dab_od"],
-        "Nucleus: Area µm^2": columns["area_um2"],
-    }
-    for block in _blocks(cells):
-        starts = cells.outline_start[block.start : block.stop + 1]
-        yield from geojson.detections(
-            folder.slide_id,
-            block.start,
-            geojson.polygons(cells.outline_px0, starts),
-            [names[i] for i in cells.class_[block]],
-            {name: column[block] for name, column in shown.items()},
-        )
+    yield from nuclei.features(folder, detector)
 
 
 def _attention(folder: SlideFolder) -> Iterator[str]:
@@ -380,6 +258,7 @@ FORMATS: dict[str, Writer] = {
     "geojson": _write_geojson,
     "csv": _write_csv,
     "geoparquet": _write_geoparquet,
+    "anndata": _write_anndata,
     "ome-zarr": _write_ome_zarr,
 }
 """Format to its writer."""

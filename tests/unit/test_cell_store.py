@@ -1,5 +1,6 @@
 """Cells written and read in pieces are those that were written and read whole."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ def some_cells(count: int, rng: np.random.Generator) -> Cells:
     start = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
     attrs = CellsAttrs(
         detector="d", detector_digest="0", classes=("a", "b"), analyzed_mm2=1, excluded_mm2=0,
-        count=Interval(value=count, low=0, high=1), density_per_mm2=Interval(value=1, low=0, high=1),
+        count=Interval(value=count, low=0, high=1),
+        density_per_mm2=Interval(value=1, low=0, high=1),
         class_counts=(count, 0), raster_downsample0=4, measures=("x", "y", "z"),
     )  # fmt: skip
     return Cells(
@@ -131,7 +133,7 @@ def test_fill_draws_what_skimage_draws() -> None:
         _, points, start = polygons(rng, 12)
         value = rng.integers(1, 9, 12).astype(np.uint8)
         wanted = np.zeros((50, 61), np.uint8)
-        for i, (first, stop) in enumerate(zip(start[:-1], start[1:], strict=True)):
+        for i, (first, stop) in enumerate(itertools.pairwise(start)):
             place = points[first:stop] - 0.5  # skimage counts from pixel centers
             at = polygon(place[:, 1], place[:, 0], wanted.shape) if stop - first > 2 else ([], [])
             wanted[at] = np.maximum(wanted[at], value[i])

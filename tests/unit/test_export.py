@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +14,9 @@ import zarr
 
 from pathai import geojson
 from pathai.errors import PathaiError
-from pathai.export import FORMATS, detector_of, export
+from pathai.export import FORMATS, export
+from pathai.export.results import detector_of
+from pathai.store.cell_store import CellsFile
 from pathai.store.folders import SlideFolder
 from pathai.store.groups import write_cells
 from pathai.store.manifest import SUFFIX
@@ -135,7 +138,8 @@ def test_csv_is_the_store(slide, cells, tmp_path):
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        "cell_id", "x_px0", "y_px0", "x_um", "y_um", "class", "probability", "dab_od", "area_um2",
+        "cell_id", "x_px0", "y_px0", "x_um", "y_um", "class", "probability", "area_um2",
+        "dab_od", "score",
     ]  # fmt: skip
     assert [int(r["cell_id"]) for r in rows] == list(range(len(cells.xy_px0)))
     xy = np.array([(float(r["x_px0"]), float(r["y_px0"])) for r in rows])
@@ -165,6 +169,57 @@ def test_geoparquet_is_the_store(slide, cells, tmp_path):
     assert table["area_um2"].to_pylist() == pytest.approx([s.area * 0.25 for s in truth], rel=1e-5)
     about = json.loads(table.schema.metadata[b"pathai"])
     assert (about["slide_id"], about["mpp_x"]) == ("E2", 0.5)
+
+
+def test_measures_are_columns_everywhere(tiny_copy, tmp_path):
+    """One of them has the name of another column, and one value is no number."""
+    anndata = pytest.importorskip("anndata")
+    slide = SlideFolder(tiny_copy() / "results" / "slides" / "E2")
+    plain = slide.read_cells("classical")
+    names = ("Nucleus: Circularity", "score", "50 % of it, or less")
+    values = np.random.default_rng(0).random((len(plain.class_), 3), np.float32)
+    values[3, 2] = np.nan
+    attrs = plain.attrs.model_copy(update={"measures": names})
+    write_cells(slide.cells("classical"), replace(plain, measures=values, attrs=attrs))
+    shown = ["Nucleus: Circularity", "measured score", "50 % of it, or less"]
+    with export(slide, "csv", tmp_path / "x.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[10:] == shown
+    for i, row in enumerate(rows):
+        found = [float(row[name] or "nan") for name in shown]
+        assert found == pytest.approx(values[i].tolist(), rel=1e-5, nan_ok=True)
+        assert float(row["score"]) == pytest.approx(float(plain.score[i]), abs=1e-4)
+    table = pq.read_table(export(slide, "geoparquet", tmp_path / "x.parquet"))
+    for name, column in zip(shown, values.T, strict=True):
+        assert np.array_equal(table[name].to_numpy(), column, equal_nan=True)
+    text = export(slide, "geojson", tmp_path / "x.geojson").read_text()
+    kinds = [f["properties"] for f in json.loads(text)["features"]]
+    measured = [p["measurements"] for p in kinds if p["objectType"] == "detection"]
+    assert measured[3]["50 % of it, or less"] is None
+    got = [[m[name] for name in shown] for i, m in enumerate(measured) if i != 3]
+    assert np.allclose(np.array(got), np.delete(values, 3, axis=0), rtol=1e-5)
+    read = anndata.read_h5ad(export(slide, "anndata", tmp_path / "x.h5ad"))
+    assert np.array_equal(read.X, values, equal_nan=True)
+    assert read.var_names.tolist() == list(names)
+    assert np.allclose(read.obsm["spatial"], plain.xy_px0 * 0.5)
+    assert read.obs["class"].tolist() == [plain.attrs.classes[c] for c in plain.class_]
+    assert np.allclose(read.obs["score"], plain.score)
+    assert read.obs_names.tolist() == [str(i) for i in range(len(plain.class_))]
+    assert read.uns["slide_id"] == "E2"
+
+
+def test_slices_change_nothing(slide, tmp_path, monkeypatch):
+    whole = {name: export(slide, name, tmp_path / f"w.{name}") for name in ("csv", "geojson")}
+    table = pq.read_table(export(slide, "geoparquet", tmp_path / "w.parquet"))
+    monkeypatch.setattr("pathai.export.nuclei.BLOCK", 7)
+    monkeypatch.setattr("pathai.export.nuclei.POINTS", 50)
+    monkeypatch.setattr(CellsFile, "parts", lambda self: plain_parts(self, 17))
+    for name, file in whole.items():
+        assert export(slide, name, tmp_path / f"s.{name}").read_bytes() == file.read_bytes()
+    assert pq.read_table(export(slide, "geoparquet", tmp_path / "s.parquet")).equals(table)
+
+
+plain_parts = CellsFile.parts
 
 
 # --- pixels ----------------------------------------------------------------------------------
