@@ -20,6 +20,7 @@ DETECTORS = Registry("detectors", {"classical": "pathai.detectors.classical:Clas
 FILE_DETECTORS = Registry(
     "file-detectors",
     {
+        "instanseg": "pathai.detectors.instanseg:InstanSeg",
         "onnx": "pathai.detectors.onnx:Onnx",
         "torchscript": "pathai.detectors.torchscript:TorchScript",
     },

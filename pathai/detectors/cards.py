@@ -57,6 +57,12 @@ CARDS = {
     for card in (
         Card("classical", "color deconvolution, blobs, watershed", "Apache-2.0"),
         Card(
+            "instanseg",
+            "InstanSeg, label map of nuclei",
+            "Apache-2.0",
+            weights="instanseg.pt of a release of instanseg/instanseg on GitHub",
+        ),
+        Card(
             "onnx",
             "any ONNX network by its contract",
             "of the file",

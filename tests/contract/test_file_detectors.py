@@ -18,6 +18,7 @@ from detector_cases import (
     discs,
     matched,
     same,
+    save_instanseg,
     save_onnx,
     save_torchscript,
 )
@@ -33,6 +34,7 @@ from pathai.units import Mpp
 STAND_INS = {
     "torchscript, labels": lambda to: save_torchscript(to / "pieces.pt", Pieces(), **LABELS),
     "torchscript, maps": lambda to: save_torchscript(to / "blobs.pt", Blobs(), **MAPS),
+    "instanseg": lambda to: save_instanseg(to / "instanseg.pt"),
     "onnx, maps": lambda to: save_onnx(to / "blobs.onnx", **MAPS),
 }
 """Kind and what is special, to the file of a network of that kind."""
@@ -114,7 +116,7 @@ def test_blocks_equal_the_whole(name: str, stain: str, make: Any) -> None:
     tissue = all_tissue(view.shape[1], view.shape[0])
     whole = detector.detect(view, HALF)
     assert len(whole) > 40
-    for block, workers in ((136, 1), (200, 2)):
+    for block, workers in ((144, 1), (208, 2)):  # multiples of every stand-in's stride
         found = detect_slide(view, HALF, tissue, detector, block, workers=workers)
         assert same(found, whole)
 
