@@ -127,6 +127,49 @@ def save_instanseg(file: Path) -> Path:
     return file
 
 
+class CellposeModel:
+    """Stands for the class of that name in the package: a label map by `Pieces`."""
+
+    def __init__(self, gpu: bool, pretrained_model: str) -> None:
+        torch.load(pretrained_model, map_location="cpu", weights_only=True)
+
+    def eval(self, x: np.ndarray, normalize: bool, channel_axis: int) -> tuple[np.ndarray, ...]:
+        """Labels, flows, style."""
+        assert not normalize
+        assert channel_axis == -1
+        pixels = torch.from_numpy(np.rint(x * 255).transpose(2, 0, 1)[None])
+        return Pieces()(pixels)[0, 0].numpy().astype(np.uint32), (), ()
+
+
+def save_cellpose(file: Path) -> Path:
+    """A file of weights."""
+    torch.save({"W2": torch.zeros(3)}, file)
+    file.with_suffix(".json").write_text(json.dumps({"mpp": 0.5, "halo_um": 40}))
+    return file
+
+
+class Stars(torch.nn.Module):
+    """Every second px as the center of an ellipse, 8 px wide and 12 px high; 16 rays."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = Blobs()(torch.round(x * 255))[:, :1, ::2, ::2]
+        angle = torch.arange(16) * (2 * torch.pi / 16)
+        radius = 24 / torch.sqrt((6 * torch.cos(angle)) ** 2 + (4 * torch.sin(angle)) ** 2)
+        return maps, radius[None, :, None, None] + 0 * maps
+
+
+def save_stardist(folder: Path) -> Path:
+    """A folder like StarDist's, its network in TorchScript."""
+    folder.mkdir()
+    says = {"n_rays": 16, "grid": [2, 2], "unet_n_depth": 3, "unet_pool": [2, 2]}
+    (folder / "config.json").write_text(json.dumps(says))
+    (folder / "thresholds.json").write_text(json.dumps({"prob": 0.3, "nms": 0.3}))
+    save_torchscript(folder / "network.pt", Stars())
+    (folder / "network.json").rename(folder / "pathai.json")
+    (folder / "pathai.json").write_text(json.dumps({"mpp": 0.5}))
+    return folder
+
+
 def save_torchscript(file: Path, network: torch.nn.Module, **contract: Any) -> Path:
     """A TorchScript file with its contract beside it."""
     with warnings.catch_warnings():

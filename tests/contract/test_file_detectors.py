@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import sys
+from importlib.machinery import ModuleSpec
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,13 +16,16 @@ from detector_cases import (
     LABELS,
     MAPS,
     Blobs,
+    CellposeModel,
     Pieces,
     all_tissue,
     discs,
     matched,
     same,
+    save_cellpose,
     save_instanseg,
     save_onnx,
+    save_stardist,
     save_torchscript,
 )
 from shapely.geometry import Polygon
@@ -35,6 +41,8 @@ STAND_INS = {
     "torchscript, labels": lambda to: save_torchscript(to / "pieces.pt", Pieces(), **LABELS),
     "torchscript, maps": lambda to: save_torchscript(to / "blobs.pt", Blobs(), **MAPS),
     "instanseg": lambda to: save_instanseg(to / "instanseg.pt"),
+    "stardist": lambda to: save_stardist(to / "stars"),
+    "cellpose": lambda to: save_cellpose(to / "cpsam.pth"),
     "onnx, maps": lambda to: save_onnx(to / "blobs.onnx", **MAPS),
 }
 """Kind and what is special, to the file of a network of that kind."""
@@ -48,7 +56,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def make(weights: dict[str, Path]) -> Any:
+def make(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Any:
+    package = ModuleType("cellpose")  # some gigabytes with its weights: its interface stands for it
+    package.models = ModuleType("cellpose.models")
+    package.models.CellposeModel = CellposeModel
+    package.__spec__ = ModuleSpec("cellpose", None)
+    monkeypatch.setitem(sys.modules, "cellpose", package)
+    monkeypatch.setitem(sys.modules, "cellpose.models", package.models)
+
     def made(name: str, stain: str, cutoff: float = 0.15, file: Path | None = None) -> Detector:
         kind = FILE_DETECTORS.load(name.partition(",")[0])
         found: Detector = kind(file=file or weights[name], stain=stain, dab_cutoff_od=cutoff)
