@@ -37,7 +37,7 @@ from sklearn.svm import SVC
 from torchmil.models.abmil import ABMIL
 
 from pathai.config import TrainConfig, load_config
-from pathai.encoders.device import threads
+from pathai.device import threads
 from pathai.stats import auroc
 from pathai.task import Target
 from pathai.train.bags import Bags

@@ -36,7 +36,7 @@ VERSIONS = {
     "ingest": 2,
     "tile": 2,
     "features": 3,
-    "cells": 1,
+    "cells": 2,
     "train": 2,
     "predict": 2,
     "findings": 2,
@@ -190,10 +190,11 @@ def cells_step(config: Config, folder: SlideFolder, detector: str = "") -> Step:
     def work(out: Commit) -> None:
         from pathai.cells import run
 
-        run(folder, section, out)
+        run(folder, section, out, workers=section.workers, scheduler=section.scheduler)
 
     name, file = slug(section.detector), detectors.identity(section.detector)
-    key = _key("cells", (f"{name}.zarr",), section, *([file] if file else []))
+    alone = section.model_copy(update={"workers": 1, "scheduler": ""})  # change no result
+    key = _key("cells", (f"{name}.zarr",), alone, *([file] if file else []))
     base = folder.base("cells", section.detector)
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
 

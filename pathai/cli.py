@@ -378,6 +378,32 @@ def review(
     verbs.review(results, reader)
 
 
+@app.command("train-detector")
+def train_detector(
+    data: Annotated[list[Path], typer.Option(help="folder of labeled pictures; may be repeated")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder to write")],
+    by_size: Annotated[
+        list[str] | None, typer.Option(help="folder whose µm/px the size of nuclei shall tell")
+    ] = None,
+    slides: Annotated[Path | None, typer.Option(help="sheet of slides without labels")] = None,
+    barren: Annotated[
+        Path | None, typer.Option(help="CSV of places on them without a nucleus")
+    ] = None,
+    fields: Annotated[int, typer.Option(min=0, help="drawn fields to learn from as well")] = 300,
+    steps: Annotated[int, typer.Option(min=1, help="steps of learning")] = 6000,
+    judging: Annotated[
+        float, typer.Option(min=0, max=1, help="share of steps for each set held back; 0: none")
+    ] = 0.4,
+    seed: Annotated[int, typer.Option(help="of every draw")] = 1,
+) -> None:
+    """Train a detector of nuclei from pictures with label maps, and say how good it is."""
+    from pathai import detector_verbs
+
+    detector_verbs.train(
+        tuple(data), out, tuple(by_size or ()), slides, barren, fields, steps, judging, seed
+    )
+
+
 @app.command()
 def answer(
     results: Annotated[Path, typer.Argument(help="run folder or its results")],

@@ -127,8 +127,17 @@ class CellsConfig(Section):
     """Nuclei detection."""
 
     detector: str = "classical"
-    block_px: int = Field(1024, ge=256, description="block at the detector's resolution")
+    block_px: int = Field(
+        1024, ge=256, le=8192, description="edge of a block at the detector's resolution"
+    )
     dab_cutoff_od: float = Field(0.15, gt=0, description="nuclear DAB density that is positive")
+    workers: int = Field(1, ge=1, le=64, description="threads of a job; they change no result")
+    scheduler: str = Field(
+        "",
+        pattern=r"^((tcp|tls|ws|wss|ucx)://\S+)?$",
+        description="address of a dask scheduler whose workers do the work, e.g. "
+        "`tcp://10.0.0.5:8786`; it changes no result",
+    )
 
 
 class Candidate(Section):

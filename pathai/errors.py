@@ -50,6 +50,10 @@ CODES: dict[str, Code] = {
     "E141": Code("not an RGB image", "export the slide as 8-bit RGB"),
     "E142": Code("stain does not fit", "correct column stain or choose another task or detector"),
     "E143": Code("the slide is too coarse", "choose an encoder made for its µm/px"),
+    "E144": Code(
+        "more nuclei than there can be",
+        "look at the slide there: ink, pigment or debris is not counted as nuclei",
+    ),
     "E145": Code("no tissue", "look at the thumbnail; lower tile.min_tissue_mm2 if it is there"),
     "E146": Code("dark background", "bright-field slides only; fluorescence is not supported"),
     "E147": Code(
@@ -85,6 +89,10 @@ CODES: dict[str, Code] = {
     ),
     "E175": Code("another run owns the folder", "wait for it, or end it"),
     "E176": Code("the workflow engine failed", "see the log named above, then run again"),
+    "E177": Code(
+        "the dask scheduler does not answer",
+        "start it, or correct cells.scheduler; what is done is kept",
+    ),
     # features, models
     "E180": Code("features are not finite or do not fit", "run pathai features again"),
     "E181": Code("features of another encoder", "run pathai features with the model's encoder"),
@@ -92,6 +100,7 @@ CODES: dict[str, Code] = {
     "E183": Code("weights are missing", "give a local safetensors file"),
     "E184": Code("training data do not allow the task", "see the message; correct sheet or task"),
     "E185": Code("the licence is not allowed", "choose another encoder, or weights.licence"),
+    "E186": Code("the detector's answer does not fit", "correct the detector"),
     "E190": Code(
         "configuration is wrong", "correct the named key; pathai init writes a commented file"
     ),

@@ -46,35 +46,54 @@ def follow(plan: Plan, process: "subprocess.Popen[bytes]") -> int:
 
 
 class Pace:
-    """Tells, every few seconds, how far the tiles of a slide are and how long the rest takes.
+    """Tells, every few seconds, how far a slide is and how long the rest takes.
 
     Parameters
     ----------
     slide_id : str
         Named in each line.
     total : int
-        Tiles of the slide.
+        Pieces of the slide.
     before : int
-        Tiles of an earlier job, which say nothing about the speed of this one.
+        Pieces of an earlier job, which say nothing about the speed of this one.
+    unit : str
+        What a piece is called.
+    beside, had : str, int
+        What else is counted, such as cells, and how many of them an earlier job had found.
     """
 
-    def __init__(self, slide_id: str, total: int, before: int = 0) -> None:
+    def __init__(
+        self,
+        slide_id: str,
+        total: int,
+        before: int = 0,
+        *,
+        unit: str = "tiles",
+        beside: str = "",
+        had: int = 0,
+    ) -> None:
         self._slide_id, self._total, self._before = slide_id, total, before
+        self._unit, self._beside, self._had = unit, beside, had
         self._start = self._said = time.monotonic()
         if before:
-            self._say(f"goes on after {before} of {total} tiles")
+            self._say(f"goes on after {before} of {total} {unit}")
 
-    def note(self, done: int) -> None:
+    def note(self, done: int, found: int = 0) -> None:
         """Say how far it is, if the last line is long enough ago."""
         now = time.monotonic()
         if now - self._said < SAY_S or done == self._before:
             return
         self._said = now
-        speed = (done - self._before) / (now - self._start)
+        spent = now - self._start
+        speed = (done - self._before) / spent
         minutes, seconds = divmod(round((self._total - done) / speed), 60)
         hours, minutes = divmod(minutes, 60)
         left = f"{hours}:{minutes:02d}:{seconds:02d}"
-        self._say(f"{done} of {self._total} tiles, {speed:.3g} tiles/s, {left} left")
+        far = f"{done} of {self._total} {self._unit}, {speed:.3g} {self._unit}/s"
+        if self._beside:
+            rate = (found - self._had) / spent
+            far += f", {found} {self._beside}, {rate:.3g} {self._beside}/s"
+        self._say(f"{far}, {left} left")
 
     def _say(self, text: str) -> None:
         sys.stderr.write(f"{self._slide_id}: {text}\n")

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pathai.encoders.device import device as own_device
-from pathai.encoders.device import threads
+from pathai.device import device as own_device
+from pathai.device import threads
 from pathai.encoders.memory import Halving
 from pathai.encoders.setup import Setup
 

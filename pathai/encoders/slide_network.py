@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pathai.encoders.device import device as own_device
+from pathai.device import device as own_device
 from pathai.encoders.slide_cards import SlideCard
 from pathai.encoders.slide_encoder import check_grid, check_tiles, places
 from pathai.errors import PathaiError

@@ -197,7 +197,8 @@ def run_stage(
     Raises
     ------
     PathaiError
-        E164 when a parent was never made, E160/E161 when results cannot be written.
+        E164 when a parent was never made, E160/E161 when results cannot be written, E177 when a
+        scheduler that was to help does not answer.
     """
     manifests = {name: _parent(subject, name, path) for name, path in parents.items()}
     digests = {name: manifest.digest for name, manifest in manifests.items()}
@@ -228,6 +229,8 @@ def _attempt(
     try:
         work(out)
     except PathaiError as error:
+        if error.code == "E177":  # of no slide: its journal is gone on with once it answers again
+            raise
         out.abandon()
         if error.code in ("E160", "E161"):
             raise

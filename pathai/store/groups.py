@@ -78,7 +78,8 @@ def write_group(path: Path, arrays: dict[str, Array | Streamed], attrs: dict[str
             start += len(piece)
 
 
-def _open(path: Path, remedy: str) -> zarr.Group:
+def open_group(path: Path, remedy: str) -> zarr.Group:
+    """Open a group for reading (E164 with ``remedy`` when it is missing or damaged)."""
     if not (path / "zarr.json").is_file():
         raise PathaiError("E164", f"{path.parent.name}/{path.name} is missing", remedy)
     try:
@@ -100,7 +101,8 @@ def _array(group: zarr.Group, name: str, dtype: str, ndim: int) -> Array:
     return array
 
 
-def _attrs(group: zarr.Group, model: type[Model]) -> Model:
+def attributes(group: zarr.Group, model: type[Model]) -> Model:
+    """Attributes of a group as their model (E164 if they are others)."""
     try:
         return model.model_validate_json(json.dumps(dict(group.attrs)))
     except ValidationError as error:
@@ -109,7 +111,8 @@ def _attrs(group: zarr.Group, model: type[Model]) -> Model:
         raise PathaiError("E164", f"attribute {where}: {first['msg']}") from None
 
 
-def _same_rows(lengths: dict[str, int]) -> None:
+def same_rows(lengths: dict[str, int]) -> None:
+    """Refuse arrays of different lengths (E164)."""
     if len(set(lengths.values())) > 1:
         raise PathaiError("E164", f"rows do not match: {lengths}")
 
@@ -141,39 +144,39 @@ def write_streamed_features(
 
 def read_features(path: Path) -> Features:
     """Read and check ``features/<encoder>.zarr``."""
-    group = _open(path, "run pathai features")
+    group = open_group(path, "run pathai features")
     arrays = {name: _array(group, name, *kind) for name, kind in _FEATURES.items()}
-    _same_rows({n: len(a) for n, a in arrays.items() if n != "size_px0"})
-    return Features(**arrays, attrs=_attrs(group, FeaturesAttrs))
+    same_rows({n: len(a) for n, a in arrays.items() if n != "size_px0"})
+    return Features(**arrays, attrs=attributes(group, FeaturesAttrs))
 
 
 def write_cells(path: Path, cells: Cells) -> None:
     """Write ``cells/<detector>.zarr`` with its class raster."""
-    arrays = {_stored(name): getattr(cells, name) for name in _CELLS}
+    arrays = {stored_name(name): getattr(cells, name) for name in CELL_ARRAYS}
     rasters = {f"raster/{i}": level for i, level in enumerate(cells.raster)}
     write_group(path, {**arrays, **rasters}, cells.attrs.model_dump(mode="json"))
 
 
-def _stored(name: str) -> str:
+def stored_name(name: str) -> str:
     """Name of an array on disk: ``class_`` is called so for Python's sake only."""
     return name.rstrip("_")
 
 
 def read_cells(path: Path) -> Cells:
     """Read and check ``cells/<detector>.zarr``."""
-    group = _open(path, "run pathai cells")
-    arrays = {name: _array(group, _stored(name), *kind) for name, kind in _CELLS.items()}
-    rows = [name for name in _CELLS if not name.startswith("outline")]
-    _same_rows({name: len(arrays[name]) for name in rows})
+    group = open_group(path, "run pathai cells")
+    arrays = {name: _array(group, stored_name(name), *kind) for name, kind in CELL_ARRAYS.items()}
+    rows = [name for name in CELL_ARRAYS if not name.startswith("outline")]
+    same_rows({name: len(arrays[name]) for name in rows})
     rasters = group["raster"]
     count = len(list(rasters.array_keys()))  # type: ignore[union-attr]
     raster = tuple(_array(group, f"raster/{i}", "uint8", 2) for i in range(count))
-    return Cells(**arrays, raster=raster, attrs=_attrs(group, CellsAttrs))
+    return Cells(**arrays, raster=raster, attrs=attributes(group, CellsAttrs))
 
 
 def read_cells_attrs(path: Path) -> CellsAttrs:
     """Counts and areas alone, without loading the cells."""
-    return _attrs(_open(path, "run pathai cells"), CellsAttrs)
+    return attributes(open_group(path, "run pathai cells"), CellsAttrs)
 
 
 def write_prediction(path: Path, prediction: Prediction) -> None:
@@ -184,9 +187,9 @@ def write_prediction(path: Path, prediction: Prediction) -> None:
 
 def read_prediction(path: Path) -> Prediction:
     """Read and check ``predictions/<task>.zarr``."""
-    group = _open(path, "run pathai predict")
+    group = open_group(path, "run pathai predict")
     attention = _array(group, "attention", "float32", 1)
-    return Prediction(attention, _attrs(group, PredictionAttrs))
+    return Prediction(attention, attributes(group, PredictionAttrs))
 
 
 def write_slide_vector(path: Path, found: SlideVector) -> None:
@@ -196,8 +199,8 @@ def write_slide_vector(path: Path, found: SlideVector) -> None:
 
 def read_slide_vector(path: Path) -> SlideVector:
     """Read and check ``slide/<encoder>.zarr``."""
-    group = _open(path, "run pathai slide-vector")
-    return SlideVector(_array(group, "vector", "float32", 1), _attrs(group, SlideVectorAttrs))
+    group = open_group(path, "run pathai slide-vector")
+    return SlideVector(_array(group, "vector", "float32", 1), attributes(group, SlideVectorAttrs))
 
 
 def write_zeroshot(path: Path, found: ZeroShot) -> None:
@@ -208,10 +211,10 @@ def write_zeroshot(path: Path, found: ZeroShot) -> None:
 
 def read_zeroshot(path: Path) -> ZeroShot:
     """Read and check ``zeroshot/<prompts>.<encoder>.zarr``."""
-    group = _open(path, "run pathai zeroshot")
+    group = open_group(path, "run pathai zeroshot")
     arrays = {name: _array(group, name, *kind) for name, kind in _ZEROSHOT.items()}
-    _same_rows({name: len(array) for name, array in arrays.items()})
-    return ZeroShot(**arrays, attrs=_attrs(group, ZeroShotAttrs))
+    same_rows({name: len(array) for name, array in arrays.items()})
+    return ZeroShot(**arrays, attrs=attributes(group, ZeroShotAttrs))
 
 
 _FEATURES = {
@@ -221,7 +224,7 @@ _FEATURES = {
     "valid": ("float16", 1),
     "tissue": ("float16", 1),
 }
-_CELLS = {
+CELL_ARRAYS = {
     "xy_px0": ("float32", 2),
     "score": ("float16", 1),
     "class_": ("uint8", 1),

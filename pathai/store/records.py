@@ -232,13 +232,26 @@ class CellsAttrs(Record):
     detector: str
     detector_digest: str
     classes: tuple[str, ...]
-    analyzed_mm2: float
-    excluded_mm2: float
+    analyzed_mm2: float = Field(description="tissue in which nuclei were counted")
+    excluded_mm2: float = Field(description="artefacts and other tissue that was left out")
     count: Interval
     density_per_mm2: Interval
     class_counts: tuple[int, ...]
     raster_downsample0: float = Field(description="level-0 px per pixel of raster/0")
     measures: tuple[str, ...] = Field((), description="names of the columns of measures")
+    unreadable_mm2: float = Field(
+        0.0, ge=0, description="tissue whose pixels could not be read, part of excluded_mm2"
+    )
+    implausible_mm2: float = Field(
+        0.0,
+        ge=0,
+        description="tissue with more nuclei than there can be, part of excluded_mm2; they are "
+        "not counted",
+    )
+    implausible: int = Field(0, ge=0, description="such nuclei")
+    mended: int = Field(
+        0, ge=0, description="outlines that crossed themselves, or were none and left out"
+    )
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ def place(section: TrainConfig) -> str:
     """Where to train: as the configuration says, or on a free GPU where there is one."""
     if section.device != "auto":
         return section.device
-    from pathai.encoders.device import device
+    from pathai.device import device
 
     return device()
 

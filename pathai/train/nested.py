@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.config import TrainConfig
-from pathai.encoders.device import threads
+from pathai.device import threads
 from pathai.errors import PathaiError
 from pathai.labels import needed
 from pathai.outputs import TargetSpec

@@ -20,8 +20,8 @@ from detector_cases import (
     Pieces,
     all_tissue,
     discs,
+    exactly_same,
     matched,
-    same,
     save_cellpose,
     save_instanseg,
     save_onnx,
@@ -106,7 +106,7 @@ def test_separated_discs_in_foreign_stains(name: str, stain: str, make: Any) -> 
         assert shape.is_valid
         assert shape.area > 10
     assert (np.diff(found.centers[:, 1]) >= 0).all()
-    assert same(found, detector.detect(image, HALF))
+    assert exactly_same(found, detector.detect(image, HALF))
 
 
 @pytest.mark.parametrize(("name", "stain"), CASES)
@@ -133,7 +133,7 @@ def test_blocks_equal_the_whole(name: str, stain: str, make: Any) -> None:
     assert len(whole) > 40
     for block, workers in ((144, 1), (208, 2)):  # multiples of every stand-in's stride
         found = detect_slide(view, HALF, tissue, detector, block, workers=workers)
-        assert same(found, whole)
+        assert exactly_same(found, whole)
 
 
 @pytest.mark.parametrize("name", STAND_INS)

@@ -8,7 +8,7 @@ from folder_cases import make_folder
 from scipy.spatial import cKDTree
 from shapely.geometry import Polygon
 
-from pathai.cells import class_raster, run
+from pathai.cells import run
 from pathai.cells.counts import COVERS, count_interval, per_mm2, square_counts
 from pathai.config import CellsConfig
 from pathai.detectors.classical import Classical
@@ -79,13 +79,6 @@ def test_raster_shows_every_nucleus(folder: SlideFolder) -> None:
     outlines = np.split(cells.outline_px0, cells.outline_start[1:-1])
     area = sum(Polygon(outline).area for outline in outlines)
     assert covered == pytest.approx(area, rel=0.2)
-
-
-def test_raster_halves_by_maximum() -> None:
-    found = Classical().detect(synthetic_field(3)[0], HALF)
-    levels = class_raster(found, (2049, 700), 1.0)
-    assert [level.shape for level in levels] == [(700, 2049), (350, 1025), (175, 513), (88, 257)]
-    assert all(level.max() == 1 for level in levels)
 
 
 @pytest.mark.parametrize("mpp", [0.5, 0.25, 0.2])

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pathai.encoders import device
-from pathai.encoders.device import take, threads
+from pathai import device
+from pathai.device import take, threads
 
 HOLD = """
 import sys
 from pathlib import Path
-from pathai.encoders.device import take
+from pathai.device import take
 print(take(sys.argv[2:], Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """
