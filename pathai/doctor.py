@@ -45,6 +45,7 @@ def check(config: Path | None) -> list[Check]:
     checks += [_optional("s3fs", "remote", "slides on a server")]
     checks += [_optional("openai", "llm", "report drafts by a local language model")]
     checks += [_optional("onnxruntime", "onnx", "detectors from ONNX files")]
+    checks += [_optional("cellpose", "cellpose", "the detector Cellpose")]
     return checks + (_configuration(config) if config else [_weights()])
 
 

@@ -76,6 +76,13 @@ def same(one: Detections, two: Detections) -> bool:
     )
 
 
+def exactly_same(one: Detections, two: Detections) -> bool:
+    return all(
+        np.array_equal(getattr(one, field), getattr(two, field))
+        for field in ("centers", "class_", "prob", "dab_od", "outline", "outline_start")
+    )
+
+
 def box(x: torch.Tensor, edge: int) -> torch.Tensor:
     """Sum over a square around each px; beyond the border stands its last px."""
     ones = torch.ones(1, 1, 1, edge)
@@ -105,6 +112,75 @@ class Pieces(torch.nn.Module):
         for _ in range(24):
             number = F.max_pool2d(number, 3, 1, 1) * inside
         return number
+
+
+class InstanSegLike(torch.nn.Module):
+    """`Pieces` behind the signature of InstanSeg's files, with nuclei and cells."""
+
+    pixel_size: float
+    cells_and_nuclei: bool
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pixel_size, self.cells_and_nuclei = 0.5, True
+        self.pieces = torch.jit.trace(Pieces(), torch.zeros(1, 3, 64, 80))
+
+    def forward(self, x: torch.Tensor, target_segmentation: torch.Tensor) -> torch.Tensor:
+        """Labels ``[1, 1 or 2, h, w]``; whole numbers again, as the percentiles left 0 to 1."""
+        nuclei = self.pieces(torch.round(x * 255))
+        both = torch.cat([nuclei, (nuclei > 0).float()], dim=1)
+        return both[:, target_segmentation > 0]
+
+
+def save_instanseg(file: Path) -> Path:
+    """A file like InstanSeg's, without a contract beside it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        torch.jit.save(torch.jit.script(InstanSegLike()), str(file))
+    return file
+
+
+class CellposeModel:
+    """Stands for the class of that name in the package: a label map by `Pieces`."""
+
+    def __init__(self, gpu: bool, pretrained_model: str) -> None:
+        torch.load(pretrained_model, map_location="cpu", weights_only=True)
+
+    def eval(self, x: np.ndarray, normalize: bool, channel_axis: int) -> tuple[np.ndarray, ...]:
+        """Labels, flows, style."""
+        assert not normalize
+        assert channel_axis == -1
+        pixels = torch.from_numpy(np.rint(x * 255).transpose(2, 0, 1)[None])
+        return Pieces()(pixels)[0, 0].numpy().astype(np.uint32), (), ()
+
+
+def save_cellpose(file: Path) -> Path:
+    """A file of weights."""
+    torch.save({"W2": torch.zeros(3)}, file)
+    file.with_suffix(".json").write_text(json.dumps({"mpp": 0.5, "halo_um": 40}))
+    return file
+
+
+class Stars(torch.nn.Module):
+    """Every second px as the center of an ellipse, 8 px wide and 12 px high; 16 rays."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = Blobs()(torch.round(x * 255))[:, :1, ::2, ::2]
+        angle = torch.arange(16) * (2 * torch.pi / 16)
+        radius = 24 / torch.sqrt((6 * torch.cos(angle)) ** 2 + (4 * torch.sin(angle)) ** 2)
+        return maps, radius[None, :, None, None] + 0 * maps
+
+
+def save_stardist(folder: Path) -> Path:
+    """A folder like StarDist's, its network in TorchScript."""
+    folder.mkdir()
+    says = {"n_rays": 16, "grid": [2, 2], "unet_n_depth": 3, "unet_pool": [2, 2]}
+    (folder / "config.json").write_text(json.dumps(says))
+    (folder / "thresholds.json").write_text(json.dumps({"prob": 0.3, "nms": 0.3}))
+    save_torchscript(folder / "network.pt", Stars())
+    (folder / "network.json").rename(folder / "pathai.json")
+    (folder / "pathai.json").write_text(json.dumps({"mpp": 0.5}))
+    return folder
 
 
 def save_torchscript(file: Path, network: torch.nn.Module, **contract: Any) -> Path:

@@ -122,7 +122,8 @@ def prepare(
     Raises
     ------
     PathaiError
-        E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown.
+        E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown;
+        as `pathai.detectors.load_detector`.
     """
     info, tissue, pyramid = folder.read_slide(), folder.read_tissue(), folder.open_tiles()
     stains: dict[str, Any] = {}

@@ -20,7 +20,10 @@ DETECTORS = Registry("detectors", {"classical": "pathai.detectors.classical:Clas
 FILE_DETECTORS = Registry(
     "file-detectors",
     {
+        "cellpose": "pathai.detectors.cellpose:Cellpose",
+        "instanseg": "pathai.detectors.instanseg:InstanSeg",
         "onnx": "pathai.detectors.onnx:Onnx",
+        "stardist": "pathai.detectors.stardist:StarDist",
         "torchscript": "pathai.detectors.torchscript:TorchScript",
     },
 )

@@ -57,12 +57,32 @@ CARDS = {
     for card in (
         Card("classical", "color deconvolution, blobs, watershed", "Apache-2.0"),
         Card(
+            "cellpose",
+            "Cellpose 4, flows of a transformer",
+            "BSD-3-Clause",
+            module="cellpose",
+            extra="cellpose",
+            weights="FILE of Cellpose (cpsam); ask for the licence of its training data",
+        ),
+        Card(
+            "instanseg",
+            "InstanSeg, label map of nuclei",
+            "Apache-2.0",
+            weights="instanseg.pt of a release of instanseg/instanseg on GitHub",
+        ),
+        Card(
             "onnx",
             "any ONNX network by its contract",
             "of the file",
             module="onnxruntime",
             extra="onnx",
             weights="FILE.onnx, FILE.json",
+        ),
+        Card(
+            "stardist",
+            "StarDist, star-convex polygons",
+            "BSD-3-Clause",
+            weights="FOLDER of a model, with its network exported to ONNX or TorchScript",
         ),
         Card(
             "torchscript",

@@ -164,13 +164,17 @@ class ForeignDetector:
     def _find(self, image: U8, mpp: Mpp) -> Found:
         """Run the network; whatever it raises becomes one line."""
         height, width = image.shape[:2]
-        step = self.step_px
+        grid, step = self.contract.grid, self.step_px
         rows, columns = (-(-max(n, self.smallest_px) // step) * step for n in (height, width))
         padded = np.pad(image, ((0, rows - height), (0, columns - width), (0, 0)), "symmetric")
         network = self.network
         try:
             made = network(self._input(padded, self.limits or self._limits(image)))
-            return self.found([a[:, :height, :width] for a in self._outputs(made, padded)], mpp)
+            shape = (rows // grid, columns // grid)
+            outputs = [channels(output, self.contract, shape) for output in made]
+            return self.found(
+                [a[:, : -(-height // grid), : -(-width // grid)] for a in outputs], mpp
+            )
         # the boundary to code that is not ours: it may raise anything
         except Exception as error:
             if isinstance(error, PathaiError):
@@ -182,9 +186,6 @@ class ForeignDetector:
                 ) from None
             message = f"{self.file.name} does not do what its contract says: {said}"
             raise PathaiError("E182", message, "see docs/detectors.md") from error
-
-    def _outputs(self, made: list[NDArray[Any]], image: U8) -> list[F32]:
-        return [channels(output, self.contract, image.shape[:2]) for output in made]
 
     def _limits(self, sample: U8) -> Limits | None:
         if self.contract.percentiles is None:

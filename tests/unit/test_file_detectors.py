@@ -16,7 +16,7 @@ from detector_cases import (
     Blobs,
     Pieces,
     discs,
-    same,
+    exactly_same,
     save_onnx,
     save_torchscript,
 )
@@ -52,7 +52,7 @@ def test_the_contract_may_be_in_the_file(tmp_path: Path) -> None:
     beside = save_onnx(tmp_path / "beside.onnx", **MAPS)
     assert Onnx(inside).contract == Onnx(beside).contract == Contract.model_validate(MAPS)
     image = discs(1, "H&E", 256, 20)[0]
-    assert same(Onnx(inside).detect(image, HALF), Onnx(beside).detect(image, HALF))
+    assert exactly_same(Onnx(inside).detect(image, HALF), Onnx(beside).detect(image, HALF))
     inside.with_suffix(".json").write_text(json.dumps({**MAPS, "threshold": 0.9}))
     assert Onnx(inside).contract.threshold == 0.9  # the file beside comes first
 
