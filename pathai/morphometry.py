@@ -63,8 +63,8 @@ MEASURES: tuple[str, ...] = (
 ``major_um`` and ``minor_um`` are the axes of the ellipse with the same second moments;
 ``orientation_deg`` is the long axis' angle from x toward y, 0 to 180; ``second`` is the stain
 beside hematoxylin (eosin or DAB) and ``residual`` what neither explains; ``core`` is the
-inner 60 % of each radius and ``rim`` the rest; ``gradient`` is that of hematoxylin; ``grain`` is the mean
-difference of a pixel from its four neighbors; ``ring`` is what lies up to 3 µm outside of
+inner 60 % of each radius and ``rim`` the rest; ``gradient`` is that of hematoxylin; ``grain`` is
+the mean difference of a pixel from its four neighbors; ``ring`` is what lies up to 3 µm outside of
 the outline; ``ring_nuclear_share`` is the part of it that is at least half as blue as the nucleus.
 """
 
@@ -143,7 +143,7 @@ def _shape(local: F64, start: I64, mpp: Mpp) -> tuple[F64, dict[str, F64]]:
     filled = np.flatnonzero(np.diff(start))
     if len(filled):
         centered = local * scale - np.stack([found.x, found.y], axis=1)[owners(start)]
-        around[filled] = hull(*centered.T, start[filled], DIRECTIONS)[0]
+        around[filled] = hull(centered[:, 0], centered[:, 1], start[filled], DIRECTIONS)[0]
     real = found.area > 0
     safe = np.where(real, found.area, 1.0)
     values = {
@@ -185,7 +185,7 @@ class _Zones:
     @property
     def count(self) -> int:
         """Number of nuclei."""
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     def means(self, values: NDArray[Any]) -> tuple[F64, F64, F64]:
         """Means over nucleus, core and ring; the ring is the outer zone less the nucleus."""

@@ -1,8 +1,8 @@
 """Geometry of many outlines at once: area, moments, hull, and the pixels inside.
 
 Outlines are ``float[K, 2]`` vertices x, y, one after the other; outline ``i`` is
-``points[start[i]:start[i + 1]]`` and need not be closed. An outline of fewer than three vertices has
-no inside.
+``points[start[i]:start[i + 1]]`` and need not be closed. An outline of fewer than three vertices
+has no inside.
 
 References
 ----------
