@@ -35,7 +35,7 @@ VERSIONS = {
     "ingest": 2,
     "tile": 2,
     "features": 3,
-    "cells": 1,
+    "cells": 2,
     "train": 2,
     "predict": 2,
     "findings": 2,
@@ -182,9 +182,19 @@ def _encoder(name: str, setup: Setup) -> Any:
     return load_encoder(name, setup)
 
 
-def cells_step(config: Config, folder: SlideFolder, detector: str = "") -> Step:
-    """Nuclei."""
-    section = config.cells.model_copy(update={"detector": detector or config.cells.detector})
+def _class_model(name: str) -> str:
+    """SHA-256 of the file of a model of cell classes (E183 if there is none)."""
+    from pathai.cell_classes import model_file
+
+    return sha256(model_file(name).read_bytes()).hexdigest()
+
+
+def cells_step(
+    config: Config, folder: SlideFolder, detector: str = "", classifier: str = ""
+) -> Step:
+    """Nuclei; a detector or a model of cell classes may be named instead of the configured."""
+    named = {"detector": detector, "classifier": classifier}
+    section = config.cells.model_copy(update={k: v for k, v in named.items() if v})
 
     def work(out: Commit) -> None:
         from pathai.cells import run
@@ -192,7 +202,8 @@ def cells_step(config: Config, folder: SlideFolder, detector: str = "") -> Step:
         run(folder, section, out)
 
     name = slug(section.detector)
-    key = _key("cells", (f"{name}.zarr",), section)
+    facts = [_class_model(section.classifier)] if section.classifier else []
+    key = _key("cells", (f"{name}.zarr",), section, *facts)
     base = folder.base("cells", section.detector)
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
 

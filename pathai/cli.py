@@ -235,6 +235,7 @@ def similar(
 def cells(
     folders: Folders = None,
     detector: Annotated[str, typer.Option(help="see pathai list detectors")] = "",
+    classifier: Annotated[str, typer.Option(help="cell classes on H&E: shipped, or a file")] = "",
     config: ConfigFile = None,
     batch: Batch = "",
 ) -> None:
@@ -245,7 +246,7 @@ def cells(
         raise typer.Exit(verbs.batch("cells", config, batch))
     verbs.check_detector(detector)
     made = [
-        chain.cells_step(verbs.settings(f.path, config), f, detector)
+        chain.cells_step(verbs.settings(f.path, config), f, detector, classifier)
         for f in verbs.slide_folders(folders)
     ]
     raise typer.Exit(verbs.steps(made))
@@ -295,6 +296,31 @@ def train(
         raise verbs.wrong("train needs --config, or --task --sheet --results -o")
     wanted = model_verbs.Training(task, sheet, results, out, config, corrections, few_shot)
     raise typer.Exit(model_verbs.train_one(wanted))
+
+
+@app.command()
+def train_detector(
+    out: Annotated[Path, typer.Option("-o", "--out", help="file to write")],
+    classes: Annotated[
+        bool, typer.Option("--classes", help="a model of cell classes, from classified cells")
+    ] = False,
+    corrections: Annotated[
+        Path | None, typer.Option(help="folder of classified cells, one file per slide")
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="results with these slides' cells")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="sheet, for the patient of a slide")] = None,
+    base: Annotated[str, typer.Option(help="where to start: shipped, a file, or none")] = "shipped",
+    detector: Annotated[str, typer.Option(help="whose cells")] = "classical",
+    json: Json = False,
+) -> None:
+    """Train what finds or classifies nuclei on a lab's own cells."""
+    from pathai import model_verbs, verbs
+
+    if not classes or corrections is None or results is None:
+        raise verbs.wrong("train-detector needs --classes --corrections FOLDER --results DIR -o")
+    raise typer.Exit(
+        model_verbs.train_classes(corrections, results, out, base, detector, sheet, as_json=json)
+    )
 
 
 @app.command()

@@ -129,6 +129,11 @@ class CellsConfig(Section):
     detector: str = "classical"
     block_px: int = Field(1024, ge=256, description="block at the detector's resolution")
     dab_cutoff_od: float = Field(0.15, gt=0, description="nuclear DAB density that is positive")
+    classifier: str = Field(
+        "",
+        description="model of cell classes for H&E: `shipped` (experimental), or a file that "
+        "`pathai train-detector --classes` wrote; empty: nuclei are counted without class",
+    )
 
 
 class Candidate(Section):

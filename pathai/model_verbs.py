@@ -78,6 +78,30 @@ def _corrected(sheet: Sheet, task: Task, reviews: Path) -> Sheet:
     return Sheet(list(rows), sheet.folder, sheet.name)
 
 
+def train_classes(
+    cells: Path,
+    results: Path,
+    out: Path,
+    base: str,
+    detector: str,
+    sheet: Path | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Train a model of cell classes on cells that a person classified."""
+    from pathai.train_classes import Wanted as Cells
+    from pathai.train_classes import train_classes as train
+
+    patients = {r.slide_id: r.patient_id for r in load_sheet(sheet).rows} if sheet else None
+    report = train(Cells(cells, results.absolute(), out, base, detector, patients), say)
+    for line in report.lines():
+        say(line)
+    say(f"wrote {out}")
+    if as_json:
+        print_json(report.as_json())
+    return 0
+
+
 def predict(folders: list[SlideFolder], models: list[Path], config: Path | None) -> int:
     """Apply models to single slides."""
     if not models:

@@ -68,9 +68,9 @@ class Neighborhood:
         self._own = [MEASURES.index(name) for name in _OWN]
         self._shared = [_OWN.index(name) for name in _AROUND]
 
-    def features(self, rows: slice) -> F64:
+    def features(self, rows: slice | NDArray[np.intp]) -> F64:
         """Features ``float64[n, D]`` of some nuclei, in the order of `FEATURES`."""
-        own = self._table(np.arange(len(self.xy_um))[rows])
+        own = self._table(rows)
         count = len(self.xy_um)
         away, beside = self._tree.query(
             self.xy_um[rows], k=NEIGHBORS + 1, distance_upper_bound=RADIUS_UM
@@ -102,7 +102,7 @@ class Neighborhood:
             axis=1,
         )
 
-    def _table(self, index: NDArray[np.intp]) -> F64:
+    def _table(self, index: slice | NDArray[np.intp]) -> F64:
         """Own measures of some nuclei, sizes as logarithms."""
         table = self.measures[index][:, self._own].astype(np.float64)
         for k, name in enumerate(_OWN):
@@ -110,7 +110,9 @@ class Neighborhood:
                 table[:, k] = np.log1p(np.maximum(table[:, k], 0))
         return table
 
-    def _axes(self, rows: slice, beside: NDArray[np.intp], there: NDArray[np.bool_]) -> F64:
+    def _axes(
+        self, rows: slice | NDArray[np.intp], beside: NDArray[np.intp], there: NDArray[np.bool_]
+    ) -> F64:
         """Coherence and alignment: axes have no head, so angles are doubled; round has no axis."""
         eccentricity = MEASURES.index("eccentricity")
 

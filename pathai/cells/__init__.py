@@ -1,16 +1,21 @@
 """Stage ``cells``: the nuclei of a slide: where, which class, how many per mm²."""
 
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathai.cell_classes import classify
 from pathai.cells.blocks import detect_slide, frame
+from pathai.cells.classes import chosen, measured, record
 from pathai.cells.counts import count_interval, per_mm2, square_counts
 from pathai.config import CellsConfig
 from pathai.detectors import DETECTORS
 from pathai.detectors.base import Detections, Detector
+from pathai.morphometry import MEASURES
 from pathai.sampling import sample
+from pathai.stain import slide_background, stain_matrix
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
 from pathai.store.groups import write_cells
@@ -73,7 +78,8 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
     Raises
     ------
     PathaiError
-        E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown.
+        E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown,
+        E182 or E183 if the model of cell classes is damaged or missing.
     """
     slide, tissue, pyramid = folder.read_slide(), folder.read_tissue(), folder.open_tiles()
     make = DETECTORS.load(section.detector)
@@ -81,17 +87,26 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
     level = pyramid.level_for(min(detector.mpp / slide.mpp_x, detector.mpp / slide.mpp_y))
     downsample = pyramid.downsamples[level]
     image, mpp = pyramid.dask()[level], slide.mpp.scaled(downsample)
-    fitted = detector.for_slide(sample(pyramid, tissue, level))
+    sampled = sample(pyramid, tissue, level)
+    fitted = detector.for_slide(sampled)
     found = detect_slide(
         image, mpp, tissue, fitted, section.block_px, downsample=downsample, workers=workers
     )
+    background = slide_background(sampled, stain_matrix(slide.stain))
+    grid = frame(image.shape, mpp, downsample, detector)
+    measures = measured(image, grid, found, background, section.block_px)
+    model, names = chosen(section, slide.stain, detector.classes), detector.classes
+    if model is not None:
+        scale_um = np.array([slide.mpp_x, slide.mpp_y])
+        class_, prob = classify(found.centers * scale_um, measures, model)
+        found, names = replace(found, class_=class_, prob=prob), model.classes
     counts, areas = square_counts(found.anchors, tissue)
     count, area = count_interval(counts, areas), tissue.area_mm2(TISSUE)
-    step = float(frame(image.shape, mpp, downsample, detector).scale[0]) * RASTER_PX
+    step = float(grid.scale[0]) * RASTER_PX
     attrs = CellsAttrs(
         detector=section.detector,
         detector_digest=detector.digest,
-        classes=detector.classes,
+        classes=names,
         analyzed_mm2=area,
         excluded_mm2=sum(
             tissue.area_mm2(int(v))
@@ -100,10 +115,10 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
         ),
         count=count,
         density_per_mm2=per_mm2(count, area),
-        class_counts=tuple(
-            int(n) for n in np.bincount(found.class_, minlength=len(detector.classes))
-        ),
+        class_counts=tuple(int(n) for n in np.bincount(found.class_, minlength=len(names))),
         raster_downsample0=step,
+        measures=MEASURES,
+        classifier=record(section.classifier, model) if model else None,
     )
     cells = Cells(
         xy_px0=found.centers,
@@ -111,7 +126,7 @@ def run(folder: SlideFolder, section: CellsConfig, out: Commit, workers: int = 1
         class_=found.class_,
         prob=found.prob.astype(np.float16),
         dab_od=found.dab_od.astype(np.float16),
-        measures=np.empty((len(found), 0), np.float32),
+        measures=measures,
         outline_px0=found.outline,
         outline_start=found.outline_start,
         raster=class_raster(found, (slide.width, slide.height), step),

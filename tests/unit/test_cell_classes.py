@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from class_cases import DARK, PALE, labeled, made_up
 
 from pathai import cell_classes
 from pathai.cell_classes import CLASSES, classify, load_model, model_file, open_model
@@ -19,7 +20,6 @@ from pathai.stain import slide_background, stain_matrix
 from pathai.testing.looks import TEST_LOOKS
 from pathai.testing.picture import synthetic_field
 from pathai.units import Mpp
-from class_cases import DARK, PALE, labeled, made_up
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +147,10 @@ def test_confusion_counts_every_cell_once(model: ClassModel) -> None:
     held = validate(labeled(range(3), 40, apart=1.0))
     assert held.confusion.sum() == len(held.class_)
     assert (held.confusion.sum(axis=1) == np.bincount(held.class_, minlength=5)).all()
-    assert held.confusion[DARK, PALE] == (
-        (held.class_ == DARK) & (held.prob.argmax(axis=1) == PALE)
-    ).sum()
+    assert (
+        held.confusion[DARK, PALE]
+        == ((held.class_ == DARK) & (held.prob.argmax(axis=1) == PALE)).sum()
+    )
     recall = held.figures()["recall"]
     assert recall["stromal"]["cells"] == 0
     assert recall["stromal"]["value"] is None
