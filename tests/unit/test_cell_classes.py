@@ -197,7 +197,7 @@ def test_a_lab_whose_cells_differ_gains_by_training_from_the_base(model: ClassMo
     swapped = labeled(range(40, 43), 60)
     other = replace(swapped, class_=np.where(swapped.class_ == DARK, PALE, DARK))
     made, held = train(other, {}, base=model)
-    assert held.figures()["accuracy"]["value"] > 0.9
+    assert held.figures()["accuracy"]["value"] > 0.8
     before = (model.network.logits(other.features).argmax(1) == other.class_).mean()
     assert before < 0.2
     assert made.card["base"] == model.digest
