@@ -183,9 +183,26 @@ def _encoder(name: str, setup: Setup) -> Any:
     return load_encoder(name, setup)
 
 
-def cells_step(config: Config, folder: SlideFolder, detector: str = "", vectors: str = "") -> Step:
-    """Nuclei; ``vectors`` are the stain vectors of the sheet."""
-    section = config.cells.model_copy(update={"detector": detector or config.cells.detector})
+def _class_model(name: str) -> str:
+    """SHA-256 of the file of a model of cell classes (E183 if there is none)."""
+    from pathai.cell_classes import model_file
+
+    return sha256(model_file(name).read_bytes()).hexdigest()
+
+
+def cells_step(
+    config: Config,
+    folder: SlideFolder,
+    detector: str = "",
+    classifier: str = "",
+    vectors: str = "",
+) -> Step:
+    """Nuclei; a detector or a model of cell classes may be named instead of the configured.
+
+    ``vectors`` are the stain vectors of the sheet.
+    """
+    named = {"detector": detector, "classifier": classifier}
+    section = config.cells.model_copy(update={k: v for k, v in named.items() if v})
 
     def work(out: Commit) -> None:
         from pathai.cells import run
@@ -201,7 +218,8 @@ def cells_step(config: Config, folder: SlideFolder, detector: str = "", vectors:
 
     name, file = slug(section.detector), detectors.identity(section.detector)
     alone = section.model_copy(update={"workers": 1, "scheduler": ""})  # change no result
-    more = [one for one in (file, vectors) if one]
+    model = _class_model(section.classifier) if section.classifier else ""
+    more = [one for one in (file, vectors, model) if one]
     key = _key("cells", (f"{name}.zarr",), alone, *more)
     base = folder.base("cells", section.detector)
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)

@@ -235,6 +235,7 @@ def similar(
 def cells(
     folders: Folders = None,
     detector: Annotated[str, typer.Option(help="see pathai list detectors")] = "",
+    classifier: Annotated[str, typer.Option(help="cell classes on H&E: shipped, or a file")] = "",
     config: ConfigFile = None,
     batch: Batch = "",
 ) -> None:
@@ -245,7 +246,7 @@ def cells(
         raise typer.Exit(verbs.batch("cells", config, batch))
     verbs.check_detector(detector)
     made = [
-        chain.cells_step(verbs.settings(f.path, config), f, detector)
+        chain.cells_step(verbs.settings(f.path, config), f, detector, classifier)
         for f in verbs.slide_folders(folders)
     ]
     raise typer.Exit(verbs.steps(made))
@@ -380,8 +381,10 @@ def review(
 
 @app.command("train-detector")
 def train_detector(
-    data: Annotated[list[Path], typer.Option(help="folder of labeled pictures; may be repeated")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="folder to write")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder to write; --classes: file")],
+    data: Annotated[
+        list[Path] | None, typer.Option(help="folder of labeled pictures; may be repeated")
+    ] = None,
     by_size: Annotated[
         list[str] | None, typer.Option(help="folder whose µm/px the size of nuclei shall tell")
     ] = None,
@@ -395,13 +398,31 @@ def train_detector(
         float, typer.Option(min=0, max=1, help="share of steps for each set held back; 0: none")
     ] = 0.4,
     seed: Annotated[int, typer.Option(help="of every draw")] = 1,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="instead: a model of cell classes")
+    ] = False,
+    corrections: Annotated[
+        Path | None, typer.Option(help="classes: folder of classified cells, one file per slide")
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="classes: results with the cells")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="classes: sheet, for the patients")] = None,
+    base: Annotated[
+        str, typer.Option(help="classes: start from shipped, a file, none")
+    ] = "shipped",
+    detector: Annotated[
+        str, typer.Option(help="classes: whose cells; default: the usual detector")
+    ] = "",
+    json: Json = False,
 ) -> None:
-    """Train a detector of nuclei from pictures with label maps, and say how good it is."""
+    """Train what finds nuclei, or with --classes what tells their classes; say how good it is."""
     from pathai import detector_verbs
 
-    detector_verbs.train(
-        tuple(data), out, tuple(by_size or ()), slides, barren, fields, steps, judging, seed
-    )
+    if classes:
+        cells = detector_verbs.Cells(corrections, results, out, base, detector, sheet)
+        detector_verbs.train_classes(cells, as_json=json)
+    else:
+        kept = tuple(data or ()), out, tuple(by_size or ()), slides, barren
+        detector_verbs.train(*kept, fields=fields, steps=steps, judging=judging, seed=seed)
 
 
 @app.command()

@@ -138,6 +138,11 @@ class CellsConfig(Section):
         1024, ge=256, le=8192, description="edge of a block at the detector's resolution"
     )
     dab_cutoff_od: float = Field(0.15, gt=0, description="nuclear DAB density that is positive")
+    classifier: str = Field(
+        "",
+        description="model of cell classes for H&E: `shipped` (experimental), or a file that "
+        "`pathai train-detector --classes` wrote; empty: nuclei are counted without class",
+    )
     workers: int = Field(1, ge=1, le=64, description="threads of a job; they change no result")
     scheduler: str = Field(
         "",

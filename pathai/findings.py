@@ -214,9 +214,11 @@ def _cells(slide: SlideInput) -> list[_Draft]:
     drafts = [_positive(slide, cells, method, flags)] if dab else []
     drafts.append(_with_interval("cells.count", "{nuclei}", cells.count, method, flags, boxes))
     drafts.append(_density(cells, method, flags, boxes))
+    # classes of an experimental model are to be looked at, not to be reported
+    told = len(cells.classes) > 1 and not (cells.classifier and cells.classifier.experimental)
     for label, number in zip(cells.classes, cells.class_counts, strict=True):
         # Positive and negative mean something on an immunostain alone.
-        if len(cells.classes) > 1 and (dab or label not in ("negative", "positive")):
+        if told and (dab or label not in ("negative", "positive")):
             drafts.append(plain_line(f"cells.count.{_word(label)}", number, "{nuclei}", method))
     drafts.append(plain_line("cells.analyzed_area_mm2", cells.analyzed_mm2, "mm2", area))
     drafts.append(plain_line("cells.excluded_area_mm2", cells.excluded_mm2, "mm2", area))

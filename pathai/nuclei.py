@@ -105,7 +105,8 @@ class Nuclei:
         scale = np.asarray(self.scale)
         longest = 2 * DEFAULTS.reach_um / min(self.mpp.x, self.mpp.y)
         stars = star_outlines(self.labels, self.centers / scale, longest_px=longest)
-        return (stars * scale).astype(np.float32)
+        placed: F32 = (stars * scale).astype(np.float32)
+        return placed
 
     @cached_property
     def eccentricity(self) -> F32:

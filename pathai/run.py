@@ -169,6 +169,10 @@ def check_everything(plan: Plan) -> None:
         chain.check_encoder(plan.config, name)
     check_slide_encoders(plan.config, chain.encoder_setup(plan.config))
     check_ready(plan.config.cells.detector)
+    if plan.config.cells.classifier:
+        from pathai.cell_classes import load_model, model_file
+
+        load_model(model_file(plan.config.cells.classifier))
     DRAFTERS.load(plan.config.report.drafter)(plan.config.report)
 
 

@@ -1,8 +1,10 @@
 """Stage ``cells``: the nuclei of a slide: where, which class, how many per mm²."""
 
-from pathai.cells.result import Classifier, store
-from pathai.cells.search import Morphometry, fill, prepare
+from pathai.cells.classes import chosen
+from pathai.cells.result import store
+from pathai.cells.search import fill, prepare
 from pathai.config import CellsConfig
+from pathai.morphometry import measure
 from pathai.store.cell_rows import CellJournal
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
@@ -16,8 +18,6 @@ def run(
     *,
     scheduler: str = "",
     vectors: str = "",
-    morphometry: Morphometry | None = None,
-    classifier: Classifier | None = None,
 ) -> None:
     """Find, classify and count the nuclei of a slide.
 
@@ -36,19 +36,17 @@ def run(
         Address of a dask scheduler, whose workers then do the work.
     vectors : str
         Column ``stain_vectors`` of the sheet.
-    morphometry : Morphometry, optional
-        Measures every nucleus.
-    classifier : Classifier, optional
-        Gives nuclei their classes once all are known.
 
     Raises
     ------
     PathaiError
         E131 if the slide's µm/px is outside the detector's range, E142 if its stain is unknown,
+        E182 or E183 if the model of cell classes is damaged or missing,
         E177 if the scheduler does not answer, E186 if the detector's answer does not fit; as
         `pathai.detectors.load_detector`.
     """
-    search = prepare(folder, section, morphometry, vectors)
+    search = prepare(folder, section, measure, vectors)
+    classifier = chosen(section, search.info.stain, search.detector.classes)
     name = f"{slug(section.detector)}.zarr"
     columns = len(search.detector.classes), len(search.measures)
     with CellJournal(out.journal(name), search.key(out.made_from), *columns) as journal:

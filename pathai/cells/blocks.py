@@ -9,6 +9,7 @@ from pathai.cells.finder import Finder
 from pathai.cells.frame import Block, Pair, blocks, frame
 from pathai.cells.workers import found_in, pool
 from pathai.detectors.base import Detections, Detector, taken
+from pathai.stain import Background, stain_matrix
 from pathai.store.records import TissueMap
 from pathai.units import Mpp
 
@@ -60,7 +61,7 @@ def detect_slide(
     """
     grid = frame(image.shape, mpp, downsample, detector)
     cut = blocks(grid, image.shape, tissue, grid.halo_px(detector), block_px, offset)
-    finder = Finder(detector, type(detector).__name__, grid, tissue.downsample)
+    finder = Finder(detector, type(detector).__name__, grid, tissue.downsample, UNMEASURED)
 
     def read(block: Block) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         left, top, right, bottom = block.window
@@ -69,6 +70,10 @@ def detect_slide(
     with pool(finder, workers) as hands:
         parts = [found.nuclei for _, found, _ in found_in(cut, read, hands)]
     return joined(parts, len(detector.classes))
+
+
+UNMEASURED = Background((255, 255, 255), stain_matrix("H&E"), 0.0)
+"""Stands where nothing is measured."""
 
 
 def joined(parts: list[Detections], classes: int) -> Detections:

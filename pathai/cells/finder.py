@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +10,12 @@ from pathai.cells.frame import Block, Frame
 from pathai.detectors.base import Detections, Detector, checked, taken
 from pathai.errors import PathaiError
 from pathai.resample import area_reduce
+from pathai.stain import Background
 from pathai.store.cell_rows import CellBlock
 from pathai.units import Mpp
 
-U8, F32 = NDArray[np.uint8], NDArray[np.float32]
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 MOST_PER_MM2 = 25_000
 """More nuclei than this do not fit into one layer of tissue.
 
@@ -22,8 +23,8 @@ Small lymphocytes, the smallest nuclei with the least cytoplasm, are about 7 µm
 packed as closely as discs can be are 23,600 per mm²; the densest lymphoid tissue holds about two
 thirds of that. What is denser over a whole square is texture: ink, pigment, debris, compression.
 """
-Measure = Callable[[U8, Mpp, Any, Detections], F32]
-"""An image, its µm/px, the slide's background (or None) and nuclei to float32[M, F]."""
+Measure = Callable[[U8, Mpp, Background, Detections], F32]
+"""An image, its µm/px, the slide's background and nuclei to float32[M, F]."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Finder:
         Working px.
     downsample : float
         Level-0 px per pixel of the tissue map.
+    background : Background
+        Of the slide, for measuring.
     measure : Measure, optional
         Measures what was found.
     measures : int
@@ -89,6 +92,7 @@ class Finder:
     name: str
     grid: Frame
     downsample: float
+    background: Background
     measure: Measure | None = None
     measures: int = 0
 
@@ -113,8 +117,8 @@ class Finder:
         kept = taken(found.detections, index)
         measures = np.empty((len(index), self.measures), np.float32)
         if self.measure is not None:
-            background = getattr(self.detector, "background", None)
-            measures = np.asarray(self.measure(work, grid.mpp, background, kept), np.float32)
+            made = self.measure(work, grid.mpp, self.background, kept)
+            measures = np.asarray(made, np.float32)
             if measures.shape != (len(index), self.measures):
                 message = f"{list(measures.shape)} measures for {len(index)} nuclei"
                 raise PathaiError("E186", message, "correct what measures them")

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathai.cells.blocks import in_order
+from pathai.cells.classes import Classes
 from pathai.cells.ground import OVERFULL, analyzed
 from pathai.cells.raster import strips
 from pathai.cells.search import Search
@@ -26,31 +27,11 @@ from pathai.store.records import BACKGROUND, TISSUE, UNREADABLE, CellsAttrs, Tis
 
 RASTER_PX = 4
 """Working px per px of the class raster (2 µm at 0.5 µm/px)."""
-F16, F32, F64 = NDArray[np.float16], NDArray[np.float32], NDArray[np.float64]
-I64, U8 = NDArray[np.int64], NDArray[np.uint8]
-
-
-class Classifier(Protocol):
-    """What gives nuclei their classes once all of a slide are known.
-
-    Attributes
-    ----------
-    classes : tuple of str
-        Names of the classes, instead of the detector's.
-    """
-
-    classes: tuple[str, ...]
-
-    def __call__(self, xy_um: F64, measures: F32) -> tuple[U8, F32]:
-        """Class uint8[M] and probability float32[M, C] of nuclei, which are sorted by y, then x.
-
-        Parameters
-        ----------
-        xy_um : float64[M, 2]
-            Centers x, y.
-        measures : float32[M, F]
-        """
-        ...
+F16 = NDArray[np.float16]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -123,7 +104,7 @@ def store(
     journal: CellJournal,
     search: Search,
     section: CellsConfig,
-    classifier: Classifier | None = None,
+    classifier: Classes | None = None,
 ) -> CellsAttrs:
     """Write ``cells/<detector>.zarr`` with its summary; what it says of the whole.
 
@@ -137,7 +118,7 @@ def store(
         What made it.
     section : CellsConfig
         Name of the detector, and cut-offs.
-    classifier : Classifier, optional
+    classifier : Classes, optional
         Its classes stand in place of the detector's.
     """
     boxes = np.concatenate([search.known, journal.column("boxes")])
@@ -145,13 +126,14 @@ def store(
     ground = analyzed(search.tissue, search.grid, boxes, squares)
     found = settle(journal, ground)
     class_, prob, classes = found.column("class_"), found.column("prob"), search.detector.classes
-    measures: NDArray[Any] | Streamed = Streamed(
+    streamed = Streamed(
         (len(found.rows), len(search.measures)), np.dtype(np.float32), found.measures
     )
+    measures: NDArray[Any] | Streamed = streamed
     if classifier is not None:
-        measures = _whole(measures)
+        measures = whole = _whole(streamed)
         xy_um = found.xy_px0.astype(np.float64) * [search.info.mpp.x, search.info.mpp.y]
-        class_, support = classifier(xy_um, measures)
+        class_, support = classifier(xy_um, whole)
         prob, classes = support.astype(np.float16), classifier.classes
     step = float(search.grid.scale[0]) * RASTER_PX
     nuclei = Nuclei(found.anchors_px0, class_, found.column("dab_od"), classes)
@@ -173,6 +155,7 @@ def store(
         mended=journal.mended,
         raster_downsample0=step,
         measures=search.measures,
+        classifier=classifier.record if classifier else None,
         count=slide.count,
         density_per_mm2=slide.density_per_mm2 or per_mm2(slide.count, 0.0),
         class_counts=tuple(int(n) for n in np.bincount(class_, minlength=len(classes))),
@@ -201,7 +184,7 @@ def summarized(
     ground: TissueMap,
     search: Search,
     section: CellsConfig,
-    classifier: Classifier | None,
+    classifier: Classes | None,
 ) -> CellsSummary:
     """Every figure of the slide's nuclei, with the errors that were measured."""
     detector, stain = search.detector, search.info.stain

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,10 @@ from pathai.cells.workers import found_in, pool
 from pathai.config import CellsConfig
 from pathai.detectors import load_detector
 from pathai.detectors.base import Detector
+from pathai.morphometry import MEASURES
 from pathai.progress import Pace
 from pathai.sampling import sample
-from pathai.stain import given_matrix
+from pathai.stain import given_matrix, slide_background, stain_matrix
 from pathai.store.cell_rows import CellJournal
 from pathai.store.chunked import ChunkCache
 from pathai.store.folders import SlideFolder
@@ -27,21 +28,6 @@ from pathai.store.level import Level
 from pathai.store.manifest import canonical
 from pathai.store.records import SlideInfo, TissueMap
 from pathai.units import Box
-
-
-class Morphometry(Protocol):
-    """What measures nuclei, such as a module with these two names.
-
-    Attributes
-    ----------
-    MEASURES : tuple of str
-        Names of the columns, with units.
-    measure : Measure
-        Called once per block with the nuclei that the block owns.
-    """
-
-    MEASURES: tuple[str, ...]
-    measure: Measure
 
 
 @dataclass(frozen=True)
@@ -105,7 +91,7 @@ class Search:
 def prepare(
     folder: SlideFolder,
     section: CellsConfig,
-    morphometry: Morphometry | None = None,
+    measure: Measure | None = None,
     vectors: str = "",
 ) -> Search:
     """Choose the level, fit the detector to the slide, lay the grid.
@@ -114,8 +100,8 @@ def prepare(
     ----------
     folder : SlideFolder
     section : CellsConfig
-    morphometry : Morphometry, optional
-        Measures every nucleus.
+    measure : callable, optional
+        As `pathai.morphometry.measure`.
     vectors : str
         Stain vectors of the sheet; empty: the configuration says where they are from.
 
@@ -138,14 +124,19 @@ def prepare(
     level = pyramid.levels[number]
     shape = (level.size.height, level.size.width, 3)
     grid = frame(shape, info.mpp.scaled(level.downsample), level.downsample, detector)
-    fitted = detector.for_slide(sample(pyramid, tissue, number))
-    measures = morphometry.MEASURES if morphometry is not None else ()
+    pixels = sample(pyramid, tissue, number)
+    fitted = detector.for_slide(pixels)
+    background = getattr(fitted, "background", None) or slide_background(
+        pixels, stain_matrix(info.stain)
+    )
+    measures = MEASURES if measure is not None else ()
     finder = Finder(
         fitted,
         section.detector,
         grid,
         tissue.downsample,
-        morphometry.measure if morphometry is not None else None,
+        background,
+        measure,
         len(measures),
     )
     return Search(info, tissue, level, grid, finder, section.block_px, measures)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from pathai.nuclei import I32, Nuclei
+from pathai.outlines import hull
 from pathai.stain import F32
 
 F64 = NDArray[np.float64]
@@ -22,7 +23,7 @@ DISC_UM, RING_UM = 2.5, (4.0, 6.5)
 NEIGHBORS = 8
 DIRECTIONS = 8
 """Directions along which a nucleus is projected; each serves both ways."""
-BEYOND = np.float32(1 / 3)
+BEYOND = 1 / 3
 """How far, in px, an outline lies beyond the outermost pixel centers: with this, discs and ellipses
 of 8 to 24 px come out convex within 2 to 4 %."""
 
@@ -98,7 +99,7 @@ def _shape(nuclei: Nuclei) -> dict[str, F64]:
     middle = (xx + yy) / 2
     narrow = np.sqrt(np.maximum(middle - spread, 1 / 12))
     wide = np.sqrt(middle + spread)
-    hull, around = _hull(x.astype(np.float32), y.astype(np.float32), starts)
+    hull_px = hull(x.astype(np.float32), y.astype(np.float32), starts, DIRECTIONS, BEYOND)
     perimeter = np.maximum(_perimeter(nuclei.labels, count), 1.0)
     area = pixels.astype(np.float64)
     return {
@@ -106,28 +107,12 @@ def _shape(nuclei: Nuclei) -> dict[str, F64]:
         "length_um": 4 * wide * mpp,
         "width_um": 4 * narrow * mpp,
         "eccentricity": np.sqrt(np.clip(1 - (narrow / wide) ** 2, 0, 1)),
-        "solidity": np.minimum(area / hull, 1),
-        "convexity": np.minimum(around / perimeter, 1),
+        "solidity": np.minimum(area / hull_px[0], 1),
+        "convexity": np.minimum(hull_px[1] / perimeter, 1),
         "roundness": np.minimum(4 * np.pi * area / perimeter**2, 1),
         "angle": 0.5 * np.arctan2(2 * xy, xx - yy),
         "elongation": spread / middle,
     }
-
-
-def _hull(x: F32, y: F32, starts: NDArray[np.intp]) -> tuple[F64, F64]:
-    """Area and perimeter, px, of the polygon of fixed directions that encloses a nucleus."""
-    ahead, behind = [], []
-    for k in range(DIRECTIONS):
-        angle = np.pi * k / DIRECTIONS
-        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        along = x * cos + y * sin
-        ahead.append(np.maximum.reduceat(along, starts) + BEYOND)
-        behind.append(BEYOND - np.minimum.reduceat(along, starts))
-    support = np.array([*ahead, *behind], np.float64)
-    turn = np.pi / DIRECTIONS
-    sides = np.roll(support, 1, axis=0) + np.roll(support, -1, axis=0) - 2 * np.cos(turn) * support
-    area = (support * sides).sum(axis=0) / (2 * np.sin(turn))
-    return area, support.sum(axis=0) * turn
 
 
 def _perimeter(labels: I32, count: int) -> F64:

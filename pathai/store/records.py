@@ -226,6 +226,17 @@ class Interval(Record):
     covers: str = Field("", description="which uncertainty the interval covers")
 
 
+class CellClassifier(Record):
+    """The model that gave nuclei their classes."""
+
+    name: str
+    digest: str
+    experimental: bool = Field(description="its classes are shown but not reported")
+    confusion: tuple[tuple[int, ...], ...] = Field(
+        description="nuclei of held-back slides by true class (rows) and class given (columns)"
+    )
+
+
 class CellsAttrs(Record):
     """Attributes of ``cells/<detector>.zarr``."""
 
@@ -239,6 +250,9 @@ class CellsAttrs(Record):
     class_counts: tuple[int, ...]
     raster_downsample0: float = Field(description="level-0 px per pixel of raster/0")
     measures: tuple[str, ...] = Field((), description="names of the columns of measures")
+    classifier: CellClassifier | None = Field(
+        None, description="what gave the classes, unless it was the detector"
+    )
     unreadable_mm2: float = Field(
         0.0, ge=0, description="tissue whose pixels could not be read, part of excluded_mm2"
     )

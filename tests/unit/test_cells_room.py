@@ -136,12 +136,11 @@ MADE: dict[str, type] = {"dots": Dots}
 
 def stage(folder: SlideFolder, base: str = "dots", **more: object) -> Manifest:
     """The stage as the chain runs it."""
-    options = {name: more.pop(name) for name in ("morphometry", "classifier") if name in more}
     section = CellsConfig.model_validate({"detector": base, "block_px": 256, **more})
     key = Key("cells", 1, section.model_copy(update={"workers": 1}).digest(), (f"{base}.zarr",))
 
     def work(out: Commit) -> None:
-        run(folder, section, out, section.workers, scheduler=section.scheduler, **options)
+        run(folder, section, out, section.workers, scheduler=section.scheduler)
 
     parents = {"tile": folder.base("tile")}
     if not manifest_path(parents["tile"]).exists():
@@ -425,6 +424,7 @@ class Redder:
     """Classes from a measure."""
 
     classes = ("pale", "dark", "none")
+    class_error = record = None
 
     def __call__(self, xy_um: np.ndarray, measures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         assert (np.diff(xy_um[:, 1]) >= 0).all()
@@ -433,11 +433,14 @@ class Redder:
 
 
 def test_measures_and_classes_are_those_of_their_nuclei(
-    slide: SlideFolder, image: np.ndarray
+    slide: SlideFolder, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[Cells] = []
+    monkeypatch.setattr("pathai.cells.measure", Two.measure)
+    monkeypatch.setattr("pathai.cells.search.MEASURES", Two.MEASURES)
     for block, classifier in ((256, Redder()), (1024, None)):
-        stage(slide, block_px=block, morphometry=Two, classifier=classifier)
+        monkeypatch.setattr("pathai.cells.chosen", lambda *_, given=classifier: given)
+        stage(slide, block_px=block)
         found.append(slide.read_cells("dots"))
     cells, plain = found
     assert cells.attrs.measures == Two.MEASURES
@@ -455,13 +458,12 @@ def test_measures_and_classes_are_those_of_their_nuclei(
     assert plain.attrs.classes == ("nucleus",)
 
 
-def test_wrong_measures_are_refused(slide: SlideFolder) -> None:
-    class One(Two):
-        @staticmethod
-        def measure(rgb: object, mpp: object, background: object, found: Detections) -> np.ndarray:
-            return np.zeros((len(found), 1), np.float32)
+def test_wrong_measures_are_refused(slide: SlideFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(rgb: object, mpp: object, background: object, found: Detections) -> np.ndarray:
+        return np.zeros((len(found), 1), np.float32)
 
-    manifest = stage(slide, morphometry=One)
+    monkeypatch.setattr("pathai.cells.measure", measure)
+    manifest = stage(slide)
     assert manifest.status == "failed"
     assert manifest.problems[0].code == "E186"
     assert read_manifest(manifest_path(slide.base("cells", "dots"))).status == "failed"

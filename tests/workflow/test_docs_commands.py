@@ -19,12 +19,18 @@ from pathai.testing.synthetic import Recipe, write_slide
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("demo")]
 
+CLASSES_TEST = "run by tests/unit/test_train_classes.py, with a person's work in between"
 NOT_RUN = {
     "review": "opens a window and waits for a person",
     "demo --out larger": "draws 60 slides, which takes minutes",
     "zeroshot": "needs weights that cannot be shipped",
     "slide-vector results/slides/S01 --encoder titan": "needs weights that cannot be shipped",
     "weights fetch uni": "needs a person's access to gated weights",
+    "cells results/slides/S01 results/slides/S02 --classifier": CLASSES_TEST,
+    "export results/slides/S01 --format csv -o checked/": CLASSES_TEST,
+    "export results/slides/S02 --format csv -o checked/": CLASSES_TEST,
+    "train-detector --classes --corrections checked": CLASSES_TEST,
+    "cells results/slides/S01 --classifier": CLASSES_TEST,
 }
 """Beginnings of commands that are only parsed, and why."""
 FIRST = ("README.md", "docs/demo.md", "docs/own-slides.md")
