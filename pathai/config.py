@@ -133,7 +133,7 @@ class WeightsConfig(Section):
 class CellsConfig(Section):
     """Nuclei detection."""
 
-    detector: str = "classical"
+    detector: str = "nuclei-small"
     block_px: int = Field(
         1024, ge=256, le=8192, description="edge of a block at the detector's resolution"
     )

@@ -14,7 +14,13 @@ from pathai.registry import Registry
 if TYPE_CHECKING:
     from pathai.detectors.base import Detector
 
-DETECTORS = Registry("detectors", {"classical": "pathai.detectors.classical:Classical"})
+DETECTORS = Registry(
+    "detectors",
+    {
+        "nuclei-small": "pathai.detectors.nuclei_small:NucleiSmall",
+        "classical": "pathai.detectors.classical:Classical",
+    },
+)
 """Called with ``stain=`` and ``dab_cutoff_od=``, and ``file=`` where one may be named and is;
 ``docs/adding.md`` says how to add one."""
 FILE_DETECTORS = Registry(

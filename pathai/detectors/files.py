@@ -8,7 +8,7 @@ from pathai.detectors.contract import beside
 from pathai.errors import PathaiError
 from pathai.store.manifest import hash_file
 
-OF_A_FOLDER = ("*.json", "*.onnx", "*.pt")
+OF_A_FOLDER = ("*.json", "*.onnx", "*.pt", "*.safetensors")
 
 
 def require(file: Path, *, folder: bool = False) -> Path:

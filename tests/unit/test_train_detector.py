@@ -9,7 +9,8 @@ import pytest
 import torch
 from skimage.io import imsave
 
-from pathai.detectors.nuclei_small import from_folder, read_weights
+from pathai.detectors import load_detector
+from pathai.detectors.nuclei_small import NucleiSmall, read_weights
 from pathai.errors import PathaiError
 from pathai.testing.crowd import crowded_field
 from pathai.train_detector import Wanted, train_detector
@@ -182,10 +183,10 @@ def test_training_writes_a_detector_that_loads(trained):
     kept = json.loads((wanted.out / "card.json").read_text())
     assert kept["labeled"]["one"]["pictures"] == 2
     assert kept["curve"] == []
-    detector = from_folder(wanted.out)
+    detector = NucleiSmall(file=wanted.out)
     found = detector.detect(np.full((64, 64, 3), 230, np.uint8), Mpp(0.5, 0.5))
     assert found.outline_start[-1] == len(found.outline)
-    assert detector.digest != from_folder(wanted.out, dab_cutoff_od=0.3).digest
+    assert detector.digest != replace(detector, dab_cutoff_od=0.3).digest
 
 
 def test_the_same_seed_gives_the_same_weights(trained, data):
@@ -210,8 +211,16 @@ def test_a_name_that_is_taken_and_damaged_weights(trained):
     (copy / "weights.safetensors").write_bytes(raw)
     with pytest.raises(PathaiError, match=r"E182.*not those of their card"):
         read_weights(copy)
-    with pytest.raises(PathaiError, match="E182"):
+    with pytest.raises(PathaiError, match=r"E183.*card.json"):
         read_weights(copy / "nothing")
+
+
+def test_a_trained_detector_is_named_by_its_folder(trained, monkeypatch):
+    wanted, _ = trained
+    monkeypatch.chdir(wanted.out.parent)
+    made = load_detector("nuclei-small@detector", stain="Ki-67", dab_cutoff_od=0.2)
+    assert made.error is None or made.error.fields > 0
+    assert made.classes == ("negative", "positive")
 
 
 def test_one_folder_is_judged_by_halves(data, tmp_path):

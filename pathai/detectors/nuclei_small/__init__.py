@@ -5,8 +5,8 @@ well it does on tissue that it never saw, and how far its counts are off. Resear
 """
 
 import json
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from pathai.detectors.base import CountError, Detections
+from pathai.detectors.dab import dab_classes, positive
 from pathai.errors import PathaiError
 from pathai.resample import area_reduce, reduction
-from pathai.stain import Background, densities, slide_background, stain_matrix
+from pathai.stain import Background, StainMatrix, densities, slide_background, stain_matrix
 from pathai.units import Mpp
 
 VERSION = 1
@@ -57,22 +57,25 @@ class Weights:
         return CountError(**known) if known else None
 
 
-def read_weights(folder: Any) -> Weights:
+def read_weights(folder: Path) -> Weights:
     """Read ``weights.safetensors`` and ``card.json`` of a folder, and compare them.
 
     Raises
     ------
     PathaiError
-        E182 if one is missing or damaged, or they do not belong together: train or install anew.
+        E183 if one is missing: name another folder. E182 if one is damaged, or they do not belong
+        together: train or install anew.
     """
     try:
         card = json.loads(folder.joinpath("card.json").read_text("utf-8"))
         raw = folder.joinpath("weights.safetensors").read_bytes()
         expected = card["sha256"]
+    except FileNotFoundError as error:
+        name = Path(error.filename).name
+        raise PathaiError("E183", f"{folder.name} holds no {name}", "name another folder") from None
     except (OSError, ValueError, KeyError) as error:
-        raise PathaiError(
-            "E182", f"{folder.name}: no detector here ({type(error).__name__})", "train it anew"
-        ) from None
+        message = f"{folder.name}: damaged ({type(error).__name__})"
+        raise PathaiError("E182", message, "train it anew, or copy it again") from None
     if sha256(raw).hexdigest() != expected:
         raise PathaiError(
             "E182", f"{folder.name}: weights are not those of their card", "install pathai anew"
@@ -83,7 +86,7 @@ def read_weights(folder: Any) -> Weights:
 @cache
 def shipped() -> Weights:
     """Weights in the package."""
-    return read_weights(files(__name__))
+    return read_weights(Path(str(files(__name__))))
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,14 @@ class NucleiSmall:
         As in the sheet: ``"H&E"``, ``"H-DAB"`` or the name of a DAB immunostain.
     dab_cutoff_od : float
         Nuclear DAB optical density (base 10) from which a nucleus is positive.
-    weights : Weights, optional
-        By default the shipped ones.
+    file : Path, optional
+        Folder that ``pathai train-detector`` wrote; by default the shipped weights.
     background : Background, optional
         The slide's light, stain vectors and haze; without it each image is taken for itself.
+    vectors : StainMatrix, optional
+        Stain vectors that a lab has measured; they are then not estimated.
+    estimate : bool
+        Whether vectors of H&E are estimated on each slide.
     precise : bool
         Compute in float32 also where the processor has bfloat16.
 
@@ -116,8 +123,10 @@ class NucleiSmall:
 
     stain: str = "H&E"
     dab_cutoff_od: float = 0.15
-    weights: Weights = field(default_factory=shipped, repr=False)
+    file: Path | None = None
     background: Background | None = None
+    vectors: StainMatrix | None = None
+    estimate: bool = True
     precise: bool = False
 
     mpp = 0.5
@@ -126,11 +135,17 @@ class NucleiSmall:
 
     def __post_init__(self) -> None:
         stain_matrix(self.stain)
+        _ = self.weights  # a folder that holds none shows itself here
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The network's numbers and its card."""
+        return read_weights(self.file) if self.file else shipped()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names for this stain."""
-        return ("negative", "positive") if stain_matrix(self.stain).is_dab else ("nucleus",)
+        return dab_classes(self.stain)
 
     @property
     def error(self) -> CountError | None:
@@ -142,11 +157,18 @@ class NucleiSmall:
         """SHA-256 over version, weights and settings."""
         card = self.weights.card
         facts = [VERSION, card["sha256"], card["threshold"], self.stain, self.dab_cutoff_od]
+        if self.vectors is not None or not self.estimate:
+            facts += [self.vectors and asdict(self.vectors), self.estimate]
         return sha256(json.dumps(facts).encode()).hexdigest()
 
     def for_slide(self, sample: U8) -> "NucleiSmall":
         """Return this detector with the slide's light, stain vectors and haze."""
-        return replace(self, background=slide_background(sample, stain_matrix(self.stain)))
+        return replace(self, background=self._background(sample))
+
+    def _background(self, sample: U8) -> Background:
+        estimate = self.estimate and self.vectors is None
+        stain = self.vectors or stain_matrix(self.stain)
+        return slide_background(sample, stain, estimate=estimate)
 
     def detect(self, rgb: U8, mpp: Mpp) -> Detections:
         """Nuclei of an image, sorted by y, then x.
@@ -180,11 +202,9 @@ class NucleiSmall:
         class_ = np.zeros(count, np.uint8)
         prob = np.ones((count, 1), np.float32)
         if stain_matrix(self.stain).is_dab:
-            known = self.background or slide_background(rgb, stain_matrix(self.stain))
+            known = self.background or self._background(rgb)
             dab = nuclear_dab(image, xy, outline, known) - np.float32(known.haze)
-            class_ = (dab >= self.dab_cutoff_od).astype(np.uint8)
-            positive = expit((dab - self.dab_cutoff_od) / 0.05)
-            prob = np.stack([1 - positive, positive], axis=1).astype(np.float32)
+            class_, prob = positive(dab, self.dab_cutoff_od)
         return Detections(
             centers=(xy * factor).astype(np.float32),
             anchors=(xy * factor).astype(np.float32),
@@ -213,8 +233,3 @@ def nuclear_dab(image: U8, xy: F32, outline: F32, known: Background) -> F32:
     weight = (far[:, None] * (DEPTHS + np.float32(0.125))[:, None]).reshape(len(xy), -1)
     mean: F32 = ((second * weight).sum(axis=1) / weight.sum(axis=1)).astype(np.float32)
     return mean
-
-
-def from_folder(path: Path, *, stain: str = "H&E", dab_cutoff_od: float = 0.15) -> NucleiSmall:
-    """The detector with weights that ``pathai train-detector`` wrote."""
-    return NucleiSmall(stain, dab_cutoff_od, read_weights(path))
