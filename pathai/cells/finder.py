@@ -14,7 +14,8 @@ from pathai.resample import area_reduce
 from pathai.store.cell_rows import CellBlock
 from pathai.units import Mpp
 
-U8, F32 = NDArray[np.uint8], NDArray[np.float32]
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 MOST_PER_MM2 = 25_000
 """More nuclei than this do not fit into one layer of tissue.
 

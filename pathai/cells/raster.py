@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 from pathai.store.cell_store import STRIP
 
-F32, F64, I64, U8 = NDArray[np.float32], NDArray[np.float64], NDArray[np.int64], NDArray[np.uint8]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
 AT_ONCE = 32_768
 """Nuclei that are drawn at once."""
 Outlines = Callable[[int, int], tuple[F32, I64]]

@@ -21,8 +21,11 @@ from pathai.store.records import BACKGROUND, TISSUE, UNREADABLE, CellsAttrs, Tis
 
 RASTER_PX = 4
 """Working px per px of the class raster (2 µm at 0.5 µm/px)."""
-F16, F32, F64 = NDArray[np.float16], NDArray[np.float32], NDArray[np.float64]
-I64, U8 = NDArray[np.int64], NDArray[np.uint8]
+F16 = NDArray[np.float16]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
 
 
 class Classifier(Protocol):
@@ -135,7 +138,7 @@ def store(
     classifier : Classifier, optional
         Its classes stand in place of the detector's.
     """
-    boxes = np.concatenate([search.known, journal.column("boxes")])
+    boxes, _ = search.unreadable(journal)
     squares = journal.column("squares")
     ground = analyzed(search.tissue, search.grid, boxes, squares)
     found = settle(journal, ground)

@@ -20,7 +20,8 @@ from pathai.cells.finder import Finder, Found
 from pathai.cells.frame import Block
 from pathai.errors import PathaiError
 
-U8, F64 = NDArray[np.uint8], NDArray[np.float64]
+U8 = NDArray[np.uint8]
+F64 = NDArray[np.float64]
 Read = Callable[[Block], tuple[U8, F64]]
 """A block to the pixels of its window and the boxes in it that turned out to be unreadable."""
 AHEAD = 2

@@ -23,8 +23,12 @@ MAGIC = b"pathai cells 1\n"
 _HEAD = struct.Struct("<8I")
 """Nuclei, classes, measures, vertices, squares, boxes, outlines mended, nothing."""
 _ALIGN = 8
-F16, F32, F64 = NDArray[np.float16], NDArray[np.float32], NDArray[np.float64]
-I32, I64, U8 = NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]
+F16 = NDArray[np.float16]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
