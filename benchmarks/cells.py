@@ -8,9 +8,9 @@ How independent the figures are. The network, on labeled sets (part ``real``): t
 ``pathai train-detector`` that never saw the set, at the threshold of the *other* sets, as they
 stand in the card of the shipped weights; the shipped network itself has seen all of them. On
 drawn fields (``crowds``, ``synthetic``): looks, stain vectors and seeds of the test side; both
-sides come from one generator. The classical detector's parameters were chosen on every second image of
-DSB2018 with the scale taken from its labels; its smallest radius also on synthetic fields of the
-training looks.
+sides come from one generator. The classical detector's parameters were chosen on every second
+image of DSB2018 with the scale taken from its labels; its smallest radius also on synthetic fields
+of the training looks.
 
 The crops of real slides have no labels by hand. Beside our counts stand those of QuPath 0.3.2 from
 the data's own description: a silver reference, whose two settings differ from each other as well.

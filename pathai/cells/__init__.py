@@ -52,7 +52,7 @@ def run(
     with CellJournal(out.journal(name), search.key(out.made_from), *columns) as journal:
         fill(journal, search, workers, scheduler)
         attrs = store(out.part(name), journal, search, section, classifier)
-        lost = len(journal.column("boxes"))
+        _, lost = search.unreadable(journal)
     if lost:
         message = f"{lost} rectangles hold pixels that turned out to be undecodable"
         out.degrade("E121", message, "copy or scan the slide again; nothing is counted there")

@@ -121,7 +121,7 @@ def store(
     classifier : Classes, optional
         Its classes stand in place of the detector's.
     """
-    boxes = np.concatenate([search.known, journal.column("boxes")])
+    boxes, _ = search.unreadable(journal)
     squares = journal.column("squares")
     ground = analyzed(search.tissue, search.grid, boxes, squares)
     found = settle(journal, ground)

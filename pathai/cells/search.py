@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import sha256
 from itertools import islice
 from typing import Any
@@ -82,10 +81,15 @@ class Search:
         ]
         return sha256(canonical(facts)).hexdigest()
 
-    @cached_property
-    def known(self) -> NDArray[np.float64]:
-        """Boxes of the level that are known to be unreadable, float64[l, 4], level-0 px."""
-        return _corners(self.level.lost)
+    def unreadable(self, journal: CellJournal) -> tuple[NDArray[np.float64], int]:
+        """Boxes float64[l, 4] without readable pixels, level-0 px, and how many are news.
+
+        What the tile stage knew is no news; what turned out while pixels were read is.
+        """
+        known = _corners([Box(*place) for place in self.level.info.unreadable])
+        seen = [known, _corners(self.level.lost), journal.column("boxes")]
+        boxes = np.unique(np.concatenate(seen), axis=0)
+        return boxes, len(boxes) - len(np.unique(known, axis=0))
 
 
 def prepare(

@@ -26,7 +26,7 @@ STRIP = 1024
 """Edge of a chunk of the class raster, px; it is written in strips of so many rows."""
 SMALLEST = 512
 """The class raster is halved until it is not larger than this."""
-PIECE = 131_072
+PIECE = 65_536
 """Nuclei that are read at once."""
 
 

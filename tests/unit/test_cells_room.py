@@ -76,28 +76,26 @@ def test_every_nucleus_exactly_once_whatever_the_blocks(
         assert np.array_equal(getattr(cut, name), getattr(whole, name)), name
 
 
-@given(dx=st.integers(0, 30), dy=st.integers(0, 30))
+@given(dx=st.integers(0, 120), dy=st.integers(0, 120))
 @settings(max_examples=4, deadline=None, derandomize=True)
 def test_a_cropped_picture_has_the_same_nuclei_away_from_its_border(
     image: np.ndarray, dx: int, dy: int
 ) -> None:
-    """In step with the detector's grid they are the same to the bit, else the same nuclei."""
+    """In step with the detector's grid of two px to the bit; else nearly all, as near as labels."""
     fitted = Classical().for_slide(image)
     everywhere = TissueMap(np.ones((43, 52), np.uint8), 16.0, Mpp(8.0, 8.0))
-    plain = detect_slide(image, HALF, everywhere, fitted, 384)
-    for x, y, exact in ((dx * 8, dy * 8, True), (dx * 8 + 3, dy * 8 + 5, False)):
-        part = detect_slide(image[y:, x:], HALF, everywhere, fitted, 256)
+    plain = detect_slide(image, HALF, everywhere, fitted, 384).centers
+    for x, y, in_step in ((dx * 2, dy * 2, True), (dx * 2 + 1, dy * 2 + 1, False)):
+        part = detect_slide(image[y:, x:], HALF, everywhere, fitted, 256).centers
+        part = part + np.float32([x, y])
         low, high = np.array([x, y]) + 100, np.array([WIDTH, HEIGHT])
-        one, two = (
-            xy[((xy >= low) & (xy < high)).all(axis=1)]
-            for xy in (plain.centers, part.centers + np.float32([x, y]))
-        )
-        if exact:
+        one, two = (xy[((xy >= low) & (xy < high)).all(axis=1)] for xy in (plain, part))
+        if in_step:
             assert np.array_equal(one, two)
         else:
-            away, _ = cKDTree(one).query(two, distance_upper_bound=2.0)
-            assert np.isfinite(away).mean() > 0.97
-            assert abs(len(one) - len(two)) <= 0.02 * len(one)
+            away, _ = cKDTree(plain).query(two)
+            assert (away < 6.6).mean() > 0.85
+            assert abs(len(one) - len(two)) <= 0.06 * len(one)
 
 
 # --- a slide's stage --------------------------------------------------------------------------
@@ -249,12 +247,12 @@ def everywhere(found: Detections, rgb: np.ndarray, left: int) -> Detections:
 def test_millions_of_false_objects_are_bounded_and_flagged(
     tmp_path: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clean = make_folder(tmp_path / "clean", image, HALF)
-    stage(clean)
-    plain = clean.read_cells("dots")
     spoiled = image.copy()
     spoiled[256:640, 384:700] = (0, 255, 0)
     folder = make_folder(tmp_path / "spoiled", spoiled, HALF)
+    stage(folder)
+    plain = folder.read_cells("dots")
+    manifest_path(folder.base("cells", "dots")).unlink()
     monkeypatch.setitem(globals(), "change", lambda found, rgb: everywhere(found, rgb, 0))
     results = []
     for block in (256, 1024):
@@ -275,8 +273,9 @@ def test_millions_of_false_objects_are_bounded_and_flagged(
     inside = ((cells.xy_px0 > [384 + 8, 256 + 8]) & (cells.xy_px0 < [700, 640])).all(axis=1)
     assert not inside.any()
     # elsewhere nothing is lost
-    left = [xy[xy[:, 0] < 330] for xy in (plain.xy_px0, cells.xy_px0)]
-    assert len(left[0]) == pytest.approx(len(left[1]), rel=0.03)
+    left = [xy[xy[:, 0] < 384 - 16] for xy in (plain.xy_px0, cells.xy_px0)]
+    assert len(left[0]) > 50
+    assert np.array_equal(*left)
 
 
 def test_unreadable_pixels_are_left_out_with_their_area(tmp_path: Path, image: np.ndarray) -> None:

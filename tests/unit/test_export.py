@@ -5,8 +5,10 @@ import gzip
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
@@ -14,7 +16,7 @@ import zarr
 
 from pathai import geojson
 from pathai.errors import PathaiError
-from pathai.export import FORMATS, export
+from pathai.export import FORMATS, export, nuclei
 from pathai.export.results import detector_of
 from pathai.store.cell_store import CellsFile
 from pathai.store.folders import SlideFolder
@@ -117,6 +119,20 @@ def test_odd_outlines():
     texts = list(geojson.detections("S", 0, geojson.polygons(points, start), ["a"] * 4, {}))
     assert len(texts) == 3
     assert all(json.loads(text) for text in texts)
+
+
+def test_wkb_and_areas_are_those_of_polygons():
+    rng = np.random.default_rng(2)
+    for lengths in ([5] * 9, [3] * 4, [0, 1, 2, 3, 7], [2, 2], []):
+        start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        points = rng.random((int(start[-1]) + 3, 2), np.float32) * 1000
+        shapes = geojson.polygons(points[3:], start)
+        found = nuclei._wkb(pa, points, start + 3)
+        assert found.to_pylist() == list(shapely.to_wkb(shapes))
+        middle = rng.random((len(lengths), 2), np.float32)
+        some = SimpleNamespace(xy_px0=middle, outline_px0=points[3:], outline_start=start)
+        wanted = [0 if s is None else s.area / 4 for s in shapes]
+        assert nuclei.areas_um2(some, 0.25) == pytest.approx(wanted, rel=1e-5, abs=1e-6)
 
 
 def test_region_with_a_hole_and_an_island():

@@ -62,6 +62,7 @@ rule cells:
         "logs/cells/{batch}.log",
     conda:
         "../../envs/pathai.yaml"
+    threads: PLAN.config.cells.workers
     resources:
         mem_mb=8000,
         runtime=480,
