@@ -1,18 +1,25 @@
 """What the stages left of a case's slides, gathered from the store for its findings."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathai.config import FindingsConfig
 from pathai.finding import Frozen
+from pathai.quantities.regions import drawn_parts, read_drawn
+from pathai.quantities.squares import tissue_pixel
+from pathai.quantities.summary import Nuclei, known_of, region
+from pathai.quantities.tumor import in_tumor, is_tumor, tumor_mask
 from pathai.sheet import SheetRow
+from pathai.store.cells_summary import CellsSummary, Region, Tumor
 from pathai.store.commit import manifest_path
 from pathai.store.folders import SlideFolder
+from pathai.store.groups import read_nuclei
 from pathai.store.manifest import read_manifest
-from pathai.store.records import TISSUE, CellsAttrs, Features, PredictionAttrs
+from pathai.store.records import TISSUE, CellsAttrs, Features, PredictionAttrs, TissueMap
 from pathai.task import Target
 from pathai.units import Box
 
@@ -59,6 +66,10 @@ class SlideInput(Frozen):
     detector: str = ""
     cells_stage: StageState = StageState()
     cells: CellsAttrs | None = None
+    summary: CellsSummary | None = None
+    drawn: tuple[Region, ...] = ()
+    tumor: Tumor | None = None
+    tumor_note: str = "no_tumor_region"
     predictions: tuple[PredictionInput, ...] = ()
 
 
@@ -68,16 +79,25 @@ def slide_input(
     section: FindingsConfig,
     detector: str,
     models: Mapping[str, Sequence[Target]],
+    regions: Path | None = None,
 ) -> SlideInput:
-    """What the store holds of a slide.
+    """What the store holds of a slide, and what follows from it and the drawn ``regions``.
 
     Raises
     ------
     PathaiError
-        E164 when a result or its manifest is damaged; run ``pathai verify``.
+        E164 when a result or its manifest is damaged; run ``pathai verify``. E155 when drawn
+        regions cannot be read.
     """
     tissue, cells = _state(folder, "tile"), _state(folder, "cells", detector)
     area, box = _tissue_of(folder) if tissue.usable else (None, None)
+    answers = tuple(
+        _answer(folder, name, tuple(asked), section.top_tiles) for name, asked in models.items()
+    )
+    summary = folder.read_cells_summary(detector) if cells.usable else None
+    joined: dict[str, Any] = {}
+    if summary is not None and tissue.usable:
+        joined = _joined(folder, detector, summary, section, answers, regions)
     return SlideInput(
         slide_id=row.slide_id,
         specimen_id=row.specimen_id,
@@ -90,10 +110,63 @@ def slide_input(
         detector=detector,
         cells_stage=cells,
         cells=folder.read_cells_attrs(detector) if cells.usable else None,
-        predictions=tuple(
-            _answer(folder, name, tuple(asked), section.top_tiles) for name, asked in models.items()
-        ),
+        summary=summary,
+        predictions=answers,
+        **joined,
     )
+
+
+def _joined(
+    folder: SlideFolder,
+    detector: str,
+    summary: CellsSummary,
+    section: FindingsConfig,
+    answers: Sequence[PredictionInput],
+    regions: Path | None,
+) -> dict[str, Any]:
+    """Nuclei in drawn regions, and in tumor: drawn, else where a model maps it."""
+    drawn = read_drawn(regions) if regions is not None and regions.is_file() else ()
+    mapped = [a for a in answers if a.model == section.tumor_model and a.answer is not None]
+    note = _why_unmapped(mapped[0].answer if mapped else None)
+    if not drawn and note:
+        return {"tumor_note": note}
+    tissue = folder.read_tissue()
+    nuclei = Nuclei(*read_nuclei(folder.cells(detector)), folder.read_cells_attrs(detector).classes)
+    known, place = known_of(summary), tissue_pixel(tissue, nuclei.xy_px0)
+    parts = drawn_parts(tissue, drawn)
+    found: dict[str, Any] = {
+        "drawn": tuple(region(p, "region", nuclei, place, tissue, known) for p in parts)
+    }
+    own = [p.inside for p, is_one in zip(parts, is_tumor([p.name for p in parts]), strict=True)
+           if is_one]  # fmt: skip
+    cutoffs = summary.bins.cutoffs_od if summary.bins else None
+    if own:
+        inside = np.logical_or.reduce(own)
+        tumor = in_tumor(inside, nuclei, tissue, known, source="drawn", cutoffs_od=cutoffs)
+    elif not note:
+        inside = _mapped(folder, section, tissue)
+        tumor = in_tumor(inside, nuclei, tissue, known, source="model",
+                         model=section.tumor_model, cutoffs_od=cutoffs)  # fmt: skip
+    else:
+        return {**found, "tumor_note": note}
+    return {**found, "tumor": tumor}
+
+
+def _why_unmapped(answer: PredictionAttrs | None) -> str:
+    """Why a model says nothing of where tumor is; empty where it does."""
+    if answer is None:
+        return "no_tumor_region"
+    if answer.abstained or not answer.classes:
+        return "tumor_withheld"
+    return "no_tumor_predicted" if answer.label == answer.classes[0] else ""
+
+
+def _mapped(folder: SlideFolder, section: FindingsConfig, tissue: TissueMap) -> NDArray[np.bool_]:
+    found = folder.read_prediction(section.tumor_model)
+    features = folder.read_features(found.attrs.encoder)
+    relative = found.attention.astype(np.float64) * len(found.attention)
+    least = section.tumor_attention
+    return tumor_mask(features.xy_px0, features.size_px0, relative, least, tissue)
 
 
 def _state(folder: SlideFolder, stage: str, name: str = "") -> StageState:

@@ -319,12 +319,18 @@ def _facts(rows: tuple[SheetRow, ...]) -> list[Any]:
     ]
 
 
+def _drawn_digest(path: Path) -> str:
+    """SHA-256 of a file of drawn regions; empty where there is none."""
+    return digest(path) if path.is_file() else ""
+
+
 def findings_step(plan: Plan, folder: CaseFolder) -> Step:
     """Every number that the case's report may contain."""
     rows = plan.sheet.cases()[folder.case_id]
     folders = {row.slide_id: plan.results.slide(row.slide_id) for row in rows}
     detector = plan.config.cells.detector
     models = {model.name: model.task.asked for model in plan.models}
+    regions = plan.root / plan.config.regions
 
     def work(out: Commit) -> None:
         from pathai.findings import run
@@ -337,9 +343,12 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
             slides=folders,
             detector=detector,
             models=models,
+            regions=regions,
         )
 
-    key = _key("findings", ("findings.json",), plan.config.findings, _facts(rows))
+    drawn = {r.slide_id: _drawn_digest(regions / f"{r.slide_id}.geojson") for r in rows}
+    extra = [drawn] if any(drawn.values()) else []
+    key = _key("findings", ("findings.json",), plan.config.findings, _facts(rows), *extra)
     parents = {}
     for slide_id, slide in folders.items():
         parents[f"{slide_id}/ingest"] = slide.base("ingest")

@@ -12,6 +12,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import yaml
@@ -67,6 +68,14 @@ Status = Literal[
     "failed",
 ]
 Group = Literal["case", "prediction", "cells", "tissue"]
+FEW_NUCLEI = 500
+"""Nuclei below which a positive fraction must be called uncertain.
+
+References
+----------
+Nielsen TO et al. Assessment of Ki67 in breast cancer: updated recommendations from the
+International Ki67 in Breast Cancer Working Group. JNCI 2021;113:808-819.
+"""
 VALUELESS = ("not_assessed", "failed")
 PREDICTED = {"prediction": ".probability", "predicted_number": ".predicted_number"}
 """Types of value that a model gives, and how their keys end."""
@@ -115,6 +124,7 @@ class Keys(Frozen):
     schema_version: Literal[1]
     units: dict[str, str]
     stains: dict[str, tuple[str, ...]]
+    markers: dict[str, tuple[str, ...]]
     terms: dict[str, str]
     notes: dict[str, str]
     flags: dict[str, str]
@@ -204,16 +214,36 @@ class Finding(Frozen):
             raise ValueError(f"{self.key} cannot come from a method of kind {self.method.kind}")
         if self.value is not None and row.stains and book.family(self.stain) not in row.stains:
             raise ValueError(f"{self.key} has no value on stain {self.stain!r}")
+        self._check_marker(book)
         if unknown := sorted(set(self.flags) - set(book.flags)):
             raise ValueError(f"unknown flag {unknown[0]}")
         if self.note and self.note not in book.notes:
             raise ValueError(f"unknown note {self.note}")
         if isinstance(self.value, Quantity):
             _check_quantity(self.value, row, self.key)
+            self._check_rules(self.value)
         foreign = isinstance(self.value, ModelAnswer) and self.value.out_of_distribution
         if foreign != ("out_of_distribution" in self.flags):
             raise ValueError("flag out_of_distribution and the prediction disagree")
         return self
+
+    def _check_marker(self, book: Keys) -> None:
+        """A count on one immunostain, or on H&E, is never a value of another marker."""
+        own = book.markers.get(self.key.split(".")[0])
+        measured = isinstance(self.value, Quantity | Category)
+        if own and measured and plain(self.stain) not in {plain(s) for s in own}:
+            raise ValueError(f"{self.key} has no value on stain {self.stain!r}")
+
+    def _check_rules(self, value: Quantity) -> None:
+        """What the rules of a marker ask to be said beside a fraction that was counted."""
+        if self.status != "measured" or value.denominator is None:
+            return
+        fraction = self.key.endswith(("positive_percent", "hotspot_percent"))
+        if fraction and value.denominator < FEW_NUCLEI and "few_nuclei" not in self.flags:
+            raise ValueError(f"{self.key} of {value.denominator} nuclei needs flag few_nuclei")
+        low = self.key == "er.positive_percent" and 1 <= value.value <= 10
+        if low and "er_low_positive" not in self.flags:
+            raise ValueError("er.positive_percent of 1 to 10 % needs flag er_low_positive")
 
     def _check_status(self, row: Key) -> None:
         if self.status not in row.statuses:
@@ -251,6 +281,20 @@ def _check_quantity(quantity: Quantity, row: Key, key: str) -> None:
             raise ValueError(f"{key} is not 100 n/d")
 
 
+def _check_cores(findings: tuple[Finding, ...]) -> None:
+    """Tumor is no longer than first to last tumor, and that no longer than the core."""
+    lengths: dict[tuple[str, str], dict[str, Decimal]] = {}
+    for finding in findings:
+        parts = finding.key.split(".")
+        if parts[0] == "core" and parts[-1].endswith("_mm") and isinstance(finding.value, Quantity):
+            core = lengths.setdefault((finding.evidence[0].slide_id, parts[1]), {})
+            core[parts[-1]] = finding.value.value
+    for (slide_id, core), of in lengths.items():
+        order = [of[n] for n in ("tumor_mm", "tumor_span_mm", "length_mm") if n in of]
+        if any(a > b + Decimal("1e-6") for a, b in pairwise(order)):
+            raise ValueError(f"core {core} of {slide_id} is shorter than its tumor")
+
+
 class Specimen(Frozen):
     """What was submitted, and the slides made of it."""
 
@@ -285,6 +329,7 @@ class CaseFindings(Frozen):
             if (finding.key, place) in seen:
                 raise ValueError(f"{finding.key} is given twice for the same slides")
             seen.add((finding.key, place))
+        _check_cores(self.findings)
         if self.digest and self.digest != self.sha256():
             raise ValueError("the digest does not match the findings")
         return self

@@ -5,12 +5,12 @@ the store. What was expected and is not there becomes ``failed`` or ``not_assess
 never an absent line: not measured is not negative.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
-from pathai import stats
-from pathai.case import PredictionInput, SlideInput, StageState, slide_input
+from pathai.case import PredictionInput, SlideInput, slide_input
+from pathai.cell_findings import cell_drafts
 from pathai.config import FindingsConfig
 from pathai.errors import PathaiError
 from pathai.figure_words import decimals
@@ -23,43 +23,18 @@ from pathai.finding import (
     Prediction,
     Quantity,
     Specimen,
-    Status,
-    plain,
     registry,
 )
+from pathai.finding_draft import Draft, degraded, missing, tissue_boxes, word_of
 from pathai.sheet import SheetRow
 from pathai.store.commit import Commit
 from pathai.store.folders import CaseFolder, SlideFolder
 from pathai.store.manifest import canonical
-from pathai.store.records import Answer, CellsAttrs, Interval, PredictionAttrs
+from pathai.store.records import Answer, PredictionAttrs
 from pathai.task import NUMBER_KINDS, Target
-from pathai.units import Box
-
-FEW_NUCLEI = 500
-"""Below it a positive fraction is marked as uncertain.
-
-References
-----------
-.. [1] Nielsen et al., "Assessment of Ki67 in breast cancer: updated recommendations from the
-   International Ki67 in Breast Cancer Working Group", JNCI 113:808-819, 2021.
-"""
 
 _UNKNOWN = Answer(question="")
 """Stands for the question of a model of which nothing is known."""
-
-
-class _Draft(NamedTuple):
-    """A finding before it has its id."""
-
-    key: str
-    status: Status
-    method: Method
-    value: Quantity | Prediction | PredictedNumber | None = None
-    flags: tuple[str, ...] = ()
-    note: str = ""
-    code: str = ""
-    boxes: tuple[Box, ...] = ()
-    parents: tuple[str, ...] = ()
 
 
 def findings_of_case(case_id: str, slides: Sequence[SlideInput]) -> CaseFindings:
@@ -94,11 +69,7 @@ def findings_of_case(case_id: str, slides: Sequence[SlideInput]) -> CaseFindings
 
 def answer_key(model: str) -> str:
     """Finding key of a model's answer: ``msi-h`` gives ``msi_h.probability``."""
-    return f"{_word(model)}.probability"
-
-
-def _word(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return f"{word_of(model)}.probability"
 
 
 def _of_case(slides: Sequence[SlideInput], number: int, **fields: Any) -> Finding:
@@ -123,17 +94,17 @@ def _specimens(slides: Sequence[SlideInput]) -> tuple[Specimen, ...]:
     )
 
 
-def _of_slide(slide: SlideInput) -> list[_Draft]:
+def _of_slide(slide: SlideInput) -> list[Draft]:
     given = sorted(slide.predictions, key=lambda p: p.model)
-    taken, drafts = {_word(p.model) for p in given}, list[_Draft]()
+    taken, drafts = {word_of(p.model) for p in given}, list[Draft]()
     for one in given:
         for t, answer in enumerate(_answers(one)):
-            word = _word(answer.name) if t else _word(one.model)
+            word = word_of(answer.name) if t else word_of(one.model)
             if t and word in taken:
-                word = f"{_word(one.model)}_{word}"
+                word = f"{word_of(one.model)}_{word}"
             taken.add(word)
             drafts.append(_predicted(one, answer, word, slide))
-    return [*drafts, *_cells(slide), _tissue(slide)]
+    return [*drafts, *cell_drafts(slide), _tissue(slide)]
 
 
 def _answers(given: PredictionInput) -> Sequence[Answer | Target]:
@@ -143,7 +114,7 @@ def _answers(given: PredictionInput) -> Sequence[Answer | Target]:
     return given.asked or (_UNKNOWN,)
 
 
-def _number(drafts: Sequence[_Draft], slide: SlideInput, start: int) -> list[Finding]:
+def _number(drafts: Sequence[Draft], slide: SlideInput, start: int) -> list[Finding]:
     ids = {draft.key: f"F{start + i}" for i, draft in enumerate(drafts)}
     return [
         Finding(
@@ -165,143 +136,35 @@ def _number(drafts: Sequence[_Draft], slide: SlideInput, start: int) -> list[Fin
     ]
 
 
-def _missing(key: str, stage: StageState, slide: SlideInput, method: Method) -> _Draft:
-    """The line of a value that its stage did not give."""
-    if stage.code == "E142":
-        return _Draft(key, "not_assessed", method, note="stain_unsuitable", code="E142")
-    if stage.state == "skipped":
-        return _Draft(key, "not_assessed", method, note="slide_skipped", code=stage.code)
-    if stage.state == "failed":
-        inherited = stage.code and stage.code == slide.tissue_stage.code
-        note = "slide_failed" if inherited else "stage_failed"
-        return _Draft(key, "failed", method, note=note, code=stage.code)
-    return _Draft(key, "not_assessed", method, note="not_run")
-
-
-def _degraded(stage: StageState) -> tuple[str, ...]:
-    return ("degraded",) if stage.state == "degraded" else ()
-
-
-def _boxes(slide: SlideInput) -> tuple[Box, ...]:
-    return (slide.tissue_box,) if slide.tissue_box else ()
-
-
-def _tissue(slide: SlideInput) -> _Draft:
+def _tissue(slide: SlideInput) -> Draft:
     key, stage = "tissue.area_mm2", slide.tissue_stage
     method = Method(name="tissue-map", version=stage.version or "1", kind="geometry")
     if slide.tissue_mm2 is None or not stage.usable:
-        return _missing(key, stage, slide, method)
+        return missing(key, stage, slide, method)
     value = Quantity(value=slide.tissue_mm2, unit="mm2")
-    return _Draft(key, "measured", method, value, _degraded(stage), boxes=_boxes(slide))
-
-
-def _cells(slide: SlideInput) -> list[_Draft]:
-    stage, cells = slide.cells_stage, slide.cells
-    method = Method(name=slide.detector or "none", version=stage.version or "1", kind="count")
-    dab = registry().family(slide.stain) == "ihc"
-    if cells is None or not stage.usable:
-        keys = ["cells.count", "cells.density_per_mm2"] + [_positive_key(slide.stain)] * dab
-        return [_missing(key, stage, slide, method) for key in keys]
-    method = method.model_copy(update={"digest": cells.detector_digest})
-    area = method.model_copy(update={"kind": "geometry"})
-    flags = (*_degraded(stage), *(("excluded_area",) if cells.excluded_mm2 > 0 else ()))
-    boxes = _boxes(slide)
-
-    def plain_line(key: str, number: float, unit: str, by: Method) -> _Draft:
-        value = Quantity(value=number, unit=unit)
-        return _Draft(key, "measured", by, value, flags, boxes=boxes)
-
-    drafts = [_positive(slide, cells, method, flags)] if dab else []
-    drafts.append(_with_interval("cells.count", "{nuclei}", cells.count, method, flags, boxes))
-    drafts.append(_density(cells, method, flags, boxes))
-    # classes of an experimental model are to be looked at, not to be reported
-    told = len(cells.classes) > 1 and not (cells.classifier and cells.classifier.experimental)
-    for label, number in zip(cells.classes, cells.class_counts, strict=True):
-        # Positive and negative mean something on an immunostain alone.
-        if told and (dab or label not in ("negative", "positive")):
-            drafts.append(plain_line(f"cells.count.{_word(label)}", number, "{nuclei}", method))
-    drafts.append(plain_line("cells.analyzed_area_mm2", cells.analyzed_mm2, "mm2", area))
-    drafts.append(plain_line("cells.excluded_area_mm2", cells.excluded_mm2, "mm2", area))
-    return drafts
-
-
-def _density(
-    cells: CellsAttrs, method: Method, flags: tuple[str, ...], boxes: tuple[Box, ...]
-) -> _Draft:
-    key, parents = "cells.density_per_mm2", ("cells.count", "cells.analyzed_area_mm2")
-    if cells.analyzed_mm2 <= 0:
-        return _Draft(key, "indeterminate", method, note="no_area", parents=parents)
-    draft = _with_interval(key, "1/mm2", cells.density_per_mm2, method, flags, boxes)
-    return draft._replace(parents=parents)
-
-
-def _with_interval(
-    key: str,
-    unit: str,
-    found: Interval,
-    method: Method,
-    flags: tuple[str, ...],
-    boxes: tuple[Box, ...],
-) -> _Draft:
-    numbers = found.model_dump(include={"value", "low", "high", "level"})
-    value = Quantity(unit=unit, **numbers)
-    return _Draft(key, "measured", method, value, (*flags, "counting_interval"), boxes=boxes)
-
-
-def _positive_key(stain: str) -> str:
-    is_ki67 = plain(stain) in ("ki67", "mib1")
-    return "ki67.positive_percent" if is_ki67 else "cells.positive_percent"
-
-
-def _positive(
-    slide: SlideInput, cells: CellsAttrs, method: Method, flags: tuple[str, ...]
-) -> _Draft:
-    """Share of DAB-positive nuclei with Wilson's interval."""
-    key = _positive_key(slide.stain)
-    if "positive" not in cells.classes:
-        return _Draft(key, "not_assessed", method, note="no_classes")
-    total = sum(cells.class_counts)
-    positive = cells.class_counts[cells.classes.index("positive")]
-    if total == 0:
-        return _Draft(key, "indeterminate", method, note="no_nuclei")
-    share = stats.wilson(positive, total)
-    value = Quantity(
-        value=100 * positive / total,
-        unit="%",
-        numerator=positive,
-        denominator=total,
-        low=min(100 * share.low, 100 * positive / total),
-        high=max(100 * share.high, 100 * positive / total),
-        level=0.95,
-    )
-    flags = (*flags, "all_nuclei", "counting_interval")
-    flags += ("few_nuclei",) if total < FEW_NUCLEI else ()
-    flags += ("not_ki67_score",) if key == "cells.positive_percent" else ()
-    return _Draft(
-        key, "measured", method, value, flags, boxes=_boxes(slide), parents=("cells.count",)
-    )
+    return Draft(key, "measured", method, value, degraded(stage), boxes=tissue_boxes(slide))
 
 
 def _predicted(
     given: PredictionInput, answer: Answer | Target, word: str, slide: SlideInput
-) -> _Draft:
+) -> Draft:
     """One answer of a model: a class, a number, or the chance of no event up to a time."""
     number = answer.kind in NUMBER_KINDS
     key = f"{word}.predicted_number" if number else f"{word}.probability"
     method = Method(name=given.model, version=given.stage.version or "1", kind="mil")
     attrs = given.answer
     if attrs is None or not isinstance(answer, Answer):
-        return _missing(key, given.stage, slide, method)
+        return missing(key, given.stage, slide, method)
     method = method.model_copy(update={"digest": attrs.model_digest})
     value = _number_of(attrs, answer) if number else _chance_of(attrs, answer)
-    flags = _degraded(given.stage)
+    flags = degraded(given.stage)
     flags += ("out_of_distribution",) if attrs.out_of_distribution else ()
     if attrs.abstained:
-        return _Draft(key, "indeterminate", method, value, flags, "abstained", boxes=given.boxes)
+        return Draft(key, "indeterminate", method, value, flags, "abstained", boxes=given.boxes)
     if answer.classes:
         flags += ("ambiguous_set",) if len(answer.set) > 1 else ()
         flags += ("empty_set",) if not answer.set else ()
-    return _Draft(key, "predicted", method, value, flags, boxes=given.boxes)
+    return Draft(key, "predicted", method, value, flags, boxes=given.boxes)
 
 
 def _shared(attrs: PredictionAttrs, answer: Answer) -> dict[str, Any]:
@@ -350,6 +213,7 @@ def run(
     slides: Mapping[str, SlideFolder],
     detector: str,
     models: Mapping[str, Sequence[Target]],
+    regions: Path | None = None,
 ) -> None:
     """Write ``findings.json`` of a case.
 
@@ -369,7 +233,19 @@ def run(
         Name of the nuclei detector.
     models : mapping
         The questions of the models that were applied, by name.
+    regions : Path, optional
+        Folder of drawn regions, ``<slide_id>.geojson``.
     """
-    inputs = [slide_input(row, slides[row.slide_id], section, detector, models) for row in rows]
+    inputs = [
+        slide_input(
+            row,
+            slides[row.slide_id],
+            section,
+            detector,
+            models,
+            regions / f"{row.slide_id}.geojson" if regions else None,
+        )
+        for row in rows
+    ]
     case = findings_of_case(folder.case_id, inputs)
     out.part("findings.json").write_bytes(canonical(case.model_dump(mode="json")))

@@ -2,11 +2,27 @@
 
 from typing import Any
 
+import numpy as np
+
 from pathai.case import PredictionInput, SlideInput, StageState
 from pathai.finding import CaseFindings
 from pathai.findings import findings_of_case
-from pathai.store.records import CellsAttrs, Interval, PredictionAttrs
-from pathai.units import Box
+from pathai.sheet import SheetRow
+from pathai.store.commit import Key, run_stage
+from pathai.store.groups import write_cells, write_features, write_prediction
+from pathai.store.pyramid import write_tissue
+from pathai.store.records import (
+    TISSUE,
+    Cells,
+    CellsAttrs,
+    Features,
+    FeaturesAttrs,
+    Interval,
+    Prediction,
+    PredictionAttrs,
+    TissueMap,
+)
+from pathai.units import Box, Mpp
 
 OK = StageState(state="ok", version="1")
 FAILED = StageState(state="failed", code="E110")
@@ -89,3 +105,59 @@ def full_case() -> CaseFindings:
         slide("S1"),
     ]
     return findings_of_case("C1", slides)
+
+
+def by_key(case, slide_id="S1"):
+    """Findings of one slide by key."""
+    return {f.key: f for f in case.findings if [e.slide_id for e in f.evidence] == [slide_id]}
+
+
+def stored_slide(folder, stain):
+    """A slide's results, written by the store's own writers."""
+    rng = np.random.default_rng(0)
+    classes = np.zeros((40, 50), np.uint8)
+    classes[10:30, 5:45] = TISSUE
+    count = 37
+    found = Cells(
+        xy_px0=rng.uniform(0, 600, (count, 2)).astype(np.float32),
+        score=np.ones(count, np.float16),
+        class_=np.array([0] * 20 + [1] * 17, np.uint8),
+        prob=np.ones((count, 2), np.float16),
+        dab_od=np.zeros(count, np.float16),
+        measures=np.empty((count, 0), np.float32),
+        outline_px0=np.zeros((count, 2), np.float32),
+        outline_start=np.arange(count + 1, dtype=np.int64),
+        raster=(np.zeros((4, 4), np.uint8),),
+        attrs=cells(("negative", "positive"), (20, 17)),
+    )
+    features = Features(
+        x=np.zeros((5, 3), np.float16),
+        xy_px0=np.array([[i * 100, 50] for i in range(5)], np.int32),
+        size_px0=np.array([100, 90], np.float32),
+        valid=np.ones(5, np.float16),
+        tissue=np.ones(5, np.float16),
+        attrs=FeaturesAttrs(
+            encoder="morphology",
+            encoder_digest="e",
+            grid_digest="0" * 64,
+            tile_px=64,
+            stride_px=64,
+            mpp=1.0,
+        ),
+    )
+    attention = np.array([0.1, 0.4, 0.1, 0.1, 0.3], np.float32)
+    work = {
+        ("tile", ""): ("tissue.zarr", lambda p: write_tissue(
+            p, TissueMap(classes, 16.0, Mpp(8.0, 8.0)))),
+        ("features", "morphology"): ("morphology.zarr", lambda p: write_features(p, features)),
+        ("cells", "classical"): ("classical.zarr", lambda p: write_cells(p, found)),
+        ("predictions", "tumor"): ("tumor.zarr", lambda p: write_prediction(
+            p, Prediction(attention, answer()))),
+    }  # fmt: skip
+    for (stage, name), (output, write) in work.items():
+        key = Key(stage, 1, "c", (output,))
+        base = folder.base(stage, name)
+        run_stage(base, folder.slide_id, key, {}, lambda out, o=output, w=write: w(out.part(o)))
+    return SheetRow(
+        row=2, slide_id=folder.slide_id, path="x.svs", case_id="C", patient_id="P", stain=stain
+    )

@@ -7,14 +7,6 @@ _NAMES: dict[str, Marker] = {
     "ki67": "ki67", "mib1": "ki67", "er": "er", "pr": "pr", "her2": "her2", "pdl1": "pdl1",
 }  # fmt: skip
 _MEMBRANE = ("her2", "pdl1", "cd3", "cd8", "cd20")
-FEW_NUCLEI = 500
-"""Nuclei below which a positive fraction is called uncertain.
-
-References
-----------
-Nielsen TO et al. Assessment of Ki67 in breast cancer: updated recommendations from the
-International Ki67 in Breast Cancer Working Group. JNCI 2021;113:808-819.
-"""
 
 
 def _plain(stain: str) -> str:

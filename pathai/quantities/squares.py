@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from pathai.store.records import TISSUE, TissueMap
 from pathai.units import Box
@@ -24,6 +25,25 @@ def map_pixel(tissue: TissueMap, xy_px0: NDArray[Any]) -> Pixels:
     column = (xy_px0[:, 0] / tissue.downsample).astype(np.int64)
     row = (xy_px0[:, 1] / tissue.downsample).astype(np.int64)
     return row.clip(0, height - 1), column.clip(0, width - 1)
+
+
+def tissue_pixel(tissue: TissueMap, xy_px0: NDArray[Any]) -> Pixels:
+    """As `map_pixel`, but a nucleus off the analyzed tissue is put on the nearest of it.
+
+    Another point than its center may decide that a nucleus lies on tissue, and rounding may carry
+    a center over the edge: it must not be lost from counts.
+    """
+    row, column = map_pixel(tissue, xy_px0)
+    held = tissue.classes == TISSUE
+    off = ~held[row, column]
+    if not off.any() or not held.any():
+        return row, column
+    nearest = ndimage.distance_transform_edt(
+        ~held, sampling=(tissue.mpp.y, tissue.mpp.x), return_distances=False, return_indices=True
+    )
+    at = row[off], column[off]
+    row[off], column[off] = nearest[0][at], nearest[1][at]
+    return row, column
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathai.quantities.intensity import allred, h_score, intensity_bins
 from pathai.quantities.regions import Part, pieces, whole
 from pathai.quantities.shares import ClassError, class_count_intervals, tissue_share, true_share
 from pathai.quantities.spacing import RADII_UM, pattern
-from pathai.quantities.squares import Pixels, Squares, map_pixel, squares
+from pathai.quantities.squares import Pixels, Squares, squares, tissue_pixel
 from pathai.store.cells_summary import (
     Bins,
     CellsSummary,
@@ -120,7 +120,7 @@ def summarize(
         Measured errors; without them intervals hold scatter alone, and say so.
     """
     error = known or Known()
-    place = map_pixel(tissue, nuclei.xy_px0)
+    place = tissue_pixel(tissue, nuclei.xy_px0)
     everything = whole(tissue)
     found = [region(everything, "slide", nuclei, place, tissue, error)]
     found += [region(p, "piece", nuclei, place, tissue, error) for p in pieces(tissue)]

@@ -10,7 +10,7 @@ from scipy import ndimage
 from pathai.quantities.cores import core_axis, tumor_length
 from pathai.quantities.regions import Part, pieces
 from pathai.quantities.shares import class_count_intervals
-from pathai.quantities.squares import Pixels, map_pixel
+from pathai.quantities.squares import Pixels, tissue_pixel
 from pathai.quantities.summary import Known, Nuclei, bins, region
 from pathai.store.cells_summary import Core, Ratio, Region, Tumor
 from pathai.store.records import TISSUE, Interval, TissueMap
@@ -84,7 +84,7 @@ def in_tumor(
         For intensity bins on an immunostain.
     """
     part = Part("tumor", inside, _box(inside, tissue.downsample))
-    place = map_pixel(tissue, nuclei.xy_px0)
+    place = tissue_pixel(tissue, nuclei.xy_px0)
     found = region(part, "region", nuclei, place, tissue, known)
     whole_mm2 = float((tissue.classes == TISSUE).sum()) * tissue.mpp.x * tissue.mpp.y / 1e6
     lymphocyte = nuclei.of("lymphocyte")

@@ -174,6 +174,15 @@ def read_cells(path: Path) -> Cells:
     return Cells(**arrays, raster=raster, attrs=attributes(group, CellsAttrs))
 
 
+def read_nuclei(path: Path) -> tuple[Array, Array, Array]:
+    """Positions float32[M, 2], classes uint8[M] and DAB float16[M], without outlines and raster."""
+    group = _open(path, "run pathai cells")
+    names = ("xy_px0", "class_", "dab_od")
+    arrays = {name: _array(group, _stored(name), *_CELLS[name]) for name in names}
+    _same_rows({name: len(array) for name, array in arrays.items()})
+    return arrays["xy_px0"], arrays["class_"], arrays["dab_od"]
+
+
 def read_cells_attrs(path: Path) -> CellsAttrs:
     """Counts and areas alone, without loading the cells."""
     return attributes(open_group(path, "run pathai cells"), CellsAttrs)

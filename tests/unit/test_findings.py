@@ -1,8 +1,7 @@
 from decimal import Decimal
 
-import numpy as np
 import pytest
-from finding_cases import FAILED, OK, TILES, answer, cells, full_case, slide
+from finding_cases import FAILED, OK, TILES, answer, by_key, cells, full_case, slide, stored_slide
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,25 +14,13 @@ from pathai.findings import answer_key, findings_of_case, run
 from pathai.sheet import SheetRow
 from pathai.store.commit import Key, run_stage
 from pathai.store.folders import CaseFolder, SlideFolder
-from pathai.store.groups import write_cells, write_features, write_prediction
-from pathai.store.pyramid import write_tissue
 from pathai.store.records import (
-    TISSUE,
     Answer,
-    Cells,
-    Features,
-    FeaturesAttrs,
-    Prediction,
-    TissueMap,
 )
 from pathai.task import Target
-from pathai.units import Box, Mpp
+from pathai.units import Box
 
 SKIPPED = StageState(state="skipped", code="E145")
-
-
-def by_key(case, slide_id="S1"):
-    return {f.key: f for f in case.findings if [e.slide_id for e in f.evidence] == [slide_id]}
 
 
 def test_values_are_those_of_the_stages():
@@ -58,7 +45,9 @@ def test_order_of_the_slides_does_not_matter():
     ("stain", "key"),
     [
         ("H-DAB", "cells.positive_percent"),
-        ("ER", "cells.positive_percent"),
+        ("ER", "er.positive_percent"),
+        ("PR", "pr.positive_percent"),
+        ("p53", "cells.positive_percent"),
         ("Ki-67", "ki67.positive_percent"),
         ("KI67", "ki67.positive_percent"),
     ],
@@ -177,57 +166,6 @@ def test_a_slide_without_any_result_is_read_as_not_run(tmp_path):
     )
     statuses = {f.status for f in findings_of_case("C", [read]).findings}
     assert statuses == {"measured", "not_assessed"}
-
-
-def stored_slide(folder, stain):
-    """A slide's results, written by the store's own writers."""
-    rng = np.random.default_rng(0)
-    classes = np.zeros((40, 50), np.uint8)
-    classes[10:30, 5:45] = TISSUE
-    count = 37
-    found = Cells(
-        xy_px0=rng.uniform(0, 600, (count, 2)).astype(np.float32),
-        score=np.ones(count, np.float16),
-        class_=np.array([0] * 20 + [1] * 17, np.uint8),
-        prob=np.ones((count, 2), np.float16),
-        dab_od=np.zeros(count, np.float16),
-        measures=np.empty((count, 0), np.float32),
-        outline_px0=np.zeros((count, 2), np.float32),
-        outline_start=np.arange(count + 1, dtype=np.int64),
-        raster=(np.zeros((4, 4), np.uint8),),
-        attrs=cells(("negative", "positive"), (20, 17)),
-    )
-    features = Features(
-        x=np.zeros((5, 3), np.float16),
-        xy_px0=np.array([[i * 100, 50] for i in range(5)], np.int32),
-        size_px0=np.array([100, 90], np.float32),
-        valid=np.ones(5, np.float16),
-        tissue=np.ones(5, np.float16),
-        attrs=FeaturesAttrs(
-            encoder="morphology",
-            encoder_digest="e",
-            grid_digest="0" * 64,
-            tile_px=64,
-            stride_px=64,
-            mpp=1.0,
-        ),
-    )
-    attention = np.array([0.1, 0.4, 0.1, 0.1, 0.3], np.float32)
-    work = {
-        ("tile", ""): ("tissue.zarr", lambda p: write_tissue(
-            p, TissueMap(classes, 16.0, Mpp(8.0, 8.0)))),
-        ("features", "morphology"): ("morphology.zarr", lambda p: write_features(p, features)),
-        ("cells", "classical"): ("classical.zarr", lambda p: write_cells(p, found)),
-        ("predictions", "tumor"): ("tumor.zarr", lambda p: write_prediction(
-            p, Prediction(attention, answer()))),
-    }  # fmt: skip
-    for (stage, name), (output, write) in work.items():
-        key = Key(stage, 1, "c", (output,))
-        base = folder.base(stage, name)
-        run_stage(base, folder.slide_id, key, {}, lambda out, o=output, w=write: w(out.part(o)))
-    return SheetRow(
-        row=2, slide_id=folder.slide_id, path="x.svs", case_id="C", patient_id="P", stain=stain
-    )
 
 
 def test_run_reads_what_the_stages_wrote(tmp_path):
