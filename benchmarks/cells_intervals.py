@@ -8,8 +8,8 @@ for fields of the two test looks, with other seeds, stain vectors and textures, 
 A nominal 95 % is met when the coverage lies inside the binomial band of as many fields.
 
 Rules were settled on training looks alone: `within` is a check among them, one look against the
-other. Two laboratories are too few to tell how far laboratories differ: an error measured on the two
-looks as they are held the positive share in 0.87 of the test fields (counts in 0.96 and 0.94).
+other. Two laboratories are too few to tell how far laboratories differ: an error measured on the
+two looks as they are held the positive share in 0.87 of the test fields (counts in 0.96 and 0.94).
 Calibration therefore draws a laboratory of its own around the training looks for every field
 (`laboratory`), within bounds that do not reach the stain vectors and textures of the test looks.
 Each field is the middle 128 µm of a picture of 160 µm, so that a nucleus at its edge is seen

@@ -225,6 +225,24 @@ def cells_step(
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
 
 
+def import_step(folder: SlideFolder, file: Path, format: str, mpp: float | None = None) -> Step:
+    """Nuclei of another program's file."""
+    from pathai.cells.importing import detector_of
+
+    def work(out: Commit) -> None:
+        from pathai.cells.importing import run
+
+        run(folder, out, file=file, format=format, mpp=mpp)
+
+    if not file.is_file():
+        raise PathaiError("E183", f"file {file.name} not found", "give an existing file")
+    name = detector_of(format)
+    key = _key("cells", (f"{slug(name)}.zarr",), format, mpp, digest(file))
+    return Step(
+        folder.base("cells", name), folder.slide_id, key, {"tile": folder.base("tile")}, work
+    )
+
+
 def predict_step(
     config: Config, folder: SlideFolder, model: Model, row: Callable[[], SheetRow] | None = None
 ) -> Step:

@@ -236,14 +236,19 @@ def cells(
     folders: Folders = None,
     detector: Annotated[str, typer.Option(help="see pathai list detectors")] = "",
     classifier: Annotated[str, typer.Option(help="cell classes on H&E: shipped, or a file")] = "",
+    file: Annotated[Path | None, typer.Option("--import", help="cells of another program")] = None,
+    format: Annotated[str, typer.Option(help="hovernet, qupath-geojson or geoparquet")] = "",
+    mpp: Annotated[float | None, typer.Option(min=0.01, help="µm/px of imported cells")] = None,
     config: ConfigFile = None,
     batch: Batch = "",
 ) -> None:
-    """Detect and count nuclei."""
+    """Detect and count nuclei, or import those that another program found."""
     from pathai import chain, verbs
 
     if batch:
         raise typer.Exit(verbs.batch("cells", config, batch))
+    if file is not None:
+        raise typer.Exit(verbs.import_cells(folders, file, format, mpp, detector))
     verbs.check_detector(detector)
     made = [
         chain.cells_step(verbs.settings(f.path, config), f, detector, classifier)

@@ -104,6 +104,7 @@ CODES: dict[str, Code] = {
     "E184": Code("training data do not allow the task", "see the message; correct sheet or task"),
     "E185": Code("the licence is not allowed", "choose another encoder, or weights.licence"),
     "E186": Code("the detector's answer does not fit", "correct the detector"),
+    "E187": Code("foreign cells do not fit", "see docs/detectors.md for what is read"),
     "E190": Code(
         "configuration is wrong", "correct the named key; pathai init writes a commented file"
     ),

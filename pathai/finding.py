@@ -289,10 +289,10 @@ def _check_cores(findings: tuple[Finding, ...]) -> None:
         if parts[0] == "core" and parts[-1].endswith("_mm") and isinstance(finding.value, Quantity):
             core = lengths.setdefault((finding.evidence[0].slide_id, parts[1]), {})
             core[parts[-1]] = finding.value.value
-    for (slide_id, core), of in lengths.items():
+    for (slide_id, name), of in lengths.items():
         order = [of[n] for n in ("tumor_mm", "tumor_span_mm", "length_mm") if n in of]
         if any(a > b + Decimal("1e-6") for a, b in pairwise(order)):
-            raise ValueError(f"core {core} of {slide_id} is shorter than its tumor")
+            raise ValueError(f"core {name} of {slide_id} is shorter than its tumor")
 
 
 class Specimen(Frozen):

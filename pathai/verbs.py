@@ -63,6 +63,28 @@ def check_detector(name: str) -> None:
         check_ready(name)
 
 
+def import_cells(
+    folders: list[Path] | None, file: Path, format: str, mpp: float | None, detector: str
+) -> int:
+    """Import the cells of one slide, and say what was mended or left out."""
+    from pathai.cells.foreign import FORMATS
+    from pathai.cells.importing import detector_of
+
+    if detector:
+        raise wrong("--import brings its own cells; leave --detector out")
+    if format not in FORMATS:
+        raise wrong(f"--import needs --format: {', '.join(FORMATS)}")
+    found = slide_folders(folders)
+    if len(found) != 1:
+        raise wrong("--import is of one slide")
+    code = steps([chain.import_step(found[0], file, format, mpp)])
+    if found[0].cells(detector_of(format)).exists():
+        attrs = found[0].read_cells_attrs(detector_of(format))
+        left = "".join(f", {n} left out ({why})" for why, n in attrs.dropped.items())
+        say(f"{attrs.count.value:.0f} cells as {attrs.detector}, {attrs.mended} mended{left}")
+    return code
+
+
 def settings(folder: Path, config: Path | None) -> Config:
     """Configuration named, or of the run around the folder, or the defaults."""
     path = config or folder_config(folder)

@@ -137,8 +137,20 @@ def store(
         prob, classes = support.astype(np.float16), classifier.classes
     step = float(search.grid.scale[0]) * RASTER_PX
     nuclei = Nuclei(found.anchors_px0, class_, found.column("dab_od"), classes)
-    summary = summarized(nuclei, ground, search, section, classifier)
-    slide = summary.slide
+    detector = search.detector
+    summary = summarized(
+        nuclei,
+        ground,
+        name=section.detector,
+        digest=detector.digest,
+        stain=search.info.stain,
+        cutoffs_od=section.cutoffs_od,
+        known=Known(
+            detector.error,
+            getattr(detector, "share_error", None),
+            getattr(classifier or detector, "class_error", None),
+        ),
+    )
     attrs = CellsAttrs(
         detector=section.detector,
         detector_digest=search.detector.digest,
@@ -156,9 +168,7 @@ def store(
         raster_downsample0=step,
         measures=search.measures,
         classifier=classifier.record if classifier else None,
-        count=slide.count,
-        density_per_mm2=slide.density_per_mm2 or per_mm2(slide.count, 0.0),
-        class_counts=tuple(int(n) for n in np.bincount(class_, minlength=len(classes))),
+        **told(summary, class_, len(classes)),
     )
     arrays: dict[str, NDArray[Any] | Streamed] = {
         "xy_px0": found.xy_px0,
@@ -182,27 +192,35 @@ def store(
 def summarized(
     nuclei: Nuclei,
     ground: TissueMap,
-    search: Search,
-    section: CellsConfig,
-    classifier: Classes | None,
+    *,
+    name: str,
+    digest: str,
+    stain: str,
+    cutoffs_od: tuple[float, float, float],
+    known: Known | None = None,
 ) -> CellsSummary:
     """Every figure of the slide's nuclei, with the errors that were measured."""
-    detector, stain = search.detector, search.info.stain
     family = registry().family(stain)
     return summarize(
         nuclei,
         ground,
-        detector=section.detector,
-        digest=detector.digest,
+        detector=name,
+        digest=digest,
         stain=stain,
         family="he" if family == "he" else "ihc" if family == "ihc" else "",
-        cutoffs_od=section.cutoffs_od,
-        known=Known(
-            detector.error,
-            getattr(detector, "share_error", None),
-            getattr(classifier or detector, "class_error", None),
-        ),
+        cutoffs_od=cutoffs_od,
+        known=known,
     )
+
+
+def told(summary: CellsSummary, class_: U8, classes: int) -> dict[str, Any]:
+    """Counts of the whole slide, as fields of `CellsAttrs`."""
+    slide = summary.slide
+    return {
+        "count": slide.count,
+        "density_per_mm2": slide.density_per_mm2 or per_mm2(slide.count, 0.0),
+        "class_counts": tuple(int(n) for n in np.bincount(class_, minlength=classes)),
+    }
 
 
 def _whole(streamed: Streamed) -> NDArray[Any]:

@@ -148,7 +148,7 @@ def pool(finder: Finder, workers: int = 1, scheduler: str = "") -> Iterator[Pool
         message = "cells.scheduler needs the package distributed"
         raise PathaiError("E194", message, "pip install 'pathai[cluster]'") from None
     with _answering():
-        client: Any = Client(scheduler, timeout=SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+        client: Any = Client(scheduler, timeout=SECONDS, set_as_default=False)
     try:
         yield Cluster(finder, client)
     finally:

@@ -176,10 +176,10 @@ def read_cells(path: Path) -> Cells:
 
 def read_nuclei(path: Path) -> tuple[Array, Array, Array]:
     """Positions float32[M, 2], classes uint8[M] and DAB float16[M], without outlines and raster."""
-    group = _open(path, "run pathai cells")
+    group = open_group(path, "run pathai cells")
     names = ("xy_px0", "class_", "dab_od")
-    arrays = {name: _array(group, _stored(name), *_CELLS[name]) for name in names}
-    _same_rows({name: len(array) for name, array in arrays.items()})
+    arrays = {name: _array(group, stored_name(name), *CELL_ARRAYS[name]) for name in names}
+    same_rows({name: len(array) for name, array in arrays.items()})
     return arrays["xy_px0"], arrays["class_"], arrays["dab_od"]
 
 

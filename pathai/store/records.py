@@ -266,6 +266,9 @@ class CellsAttrs(Record):
     mended: int = Field(
         0, ge=0, description="outlines that crossed themselves, or were none and left out"
     )
+    dropped: dict[str, int] = Field(
+        {}, description="objects of an imported file that are not among the cells, by reason"
+    )
 
 
 @dataclass(frozen=True)
