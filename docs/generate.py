@@ -82,6 +82,7 @@ def _kind(annotation: Any) -> str:
     text = text.replace("typing.", "").replace("NoneType", "None")
     words = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false",
              "tuple[str, ...]": "list of text", "tuple[str, str]": "two texts",
+             "tuple[float, float]": "two numbers",
              "dict[str, str]": "column: value", "float | None": "number",
              "int | None": "whole number"}  # fmt: skip
     if "Candidate" in text or "Target" in text:
@@ -102,7 +103,7 @@ def _default(field: Any) -> str:
     if isinstance(value, BaseModel):
         return "see below"
     if isinstance(value, tuple):
-        return f"`[{', '.join(value)}]`"
+        return f"`[{', '.join(map(str, value))}]`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -287,8 +287,8 @@ def _check_cores(findings: tuple[Finding, ...]) -> None:
     for finding in findings:
         parts = finding.key.split(".")
         if parts[0] == "core" and parts[-1].endswith("_mm") and isinstance(finding.value, Quantity):
-            core = lengths.setdefault((finding.evidence[0].slide_id, parts[1]), {})
-            core[parts[-1]] = finding.value.value
+            place = finding.evidence[0].slide_id, parts[1]
+            lengths.setdefault(place, {})[parts[-1]] = finding.value.value
     for (slide_id, core), of in lengths.items():
         order = [of[n] for n in ("tumor_mm", "tumor_span_mm", "length_mm") if n in of]
         if any(a > b + Decimal("1e-6") for a, b in pairwise(order)):

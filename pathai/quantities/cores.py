@@ -103,7 +103,8 @@ def _without_forks(place: F64, half_um: float, mpp: Mpp) -> F64:
     smooth: F64 = ndimage.gaussian_filter1d(place, SMOOTH_UM / mpp.mean, axis=0, mode="nearest")
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(smooth, axis=0).T))])
     kept = (along >= FORK * half_um) & (along <= along[-1] - FORK * half_um)
-    return smooth[kept]
+    middle: F64 = smooth[kept]
+    return middle
 
 
 def _to_edge(place: F64, piece: NDArray[np.bool_], half_um: float, mpp: Mpp) -> F64:
