@@ -12,6 +12,7 @@ PAGES = (
     "docs/encoders-own.md",
     "docs/counting.md",
     "docs/nuclei-small.md",
+    "docs/cells.md",
 )
 
 
@@ -265,12 +266,37 @@ def _f1(row: dict) -> str:
     return f"{row['f1']:.3f} ({low:.3f} to {high:.3f})"
 
 
+def cells_intervals() -> str:
+    """Markdown table of how often nominal 95 % intervals hold the truth."""
+    found = read("cells_intervals")
+    lines = [
+        "| stain | figure | holds the truth | binomial band of 95 % | median width |",
+        "|---|---|---|---|---|",
+    ]
+    for stain in ("H&E", "Ki-67"):
+        for name, row in found[stain]["unseen"].items():
+            low, high = row["band"]
+            width = f"{row['median_width']:.2f}" if "median_width" in row else ""
+            lines.append(
+                f"| {stain} | {name} | {row['coverage']:.1%} | {low:.1%} to {high:.1%} | {width} |"
+            )
+    lines += [
+        "",
+        "Widths: of a count as a share of it, of a positive share in itself; a field of "
+        f"{found['field_mm2']:.4f} mm² holds some 70 nuclei. From "
+        "`benchmarks/results/cells_intervals.json`, written by `benchmarks/cells_intervals.py`; "
+        "this block by `docs/figures.py`.",
+    ]
+    return "\n".join(lines)
+
+
 PARTS = {
     "figures": figures,
     "tiles": tiles,
     "encoders": encoders,
     "counting": counting,
     "cells": cells,
+    "cells_intervals": cells_intervals,
 }
 
 
