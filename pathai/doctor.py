@@ -192,12 +192,20 @@ def _configuration(config: Path) -> list[Check]:
     detector, drafter = settings.cells.detector, settings.report.drafter
     with contextlib.chdir(plan[0].root):
         attempt("detector", partial(_detector, detector))
+        if settings.cells.classifier:
+            attempt("cell classes", partial(_class_model, settings), settings.cells.classifier)
     attempt("drafter", lambda: DRAFTERS[drafter], drafter)
     writable = os.access(plan[0].root, os.W_OK)
     remedy = "" if writable else "choose a folder that this user may write"
     found = "writable" if writable else "read-only"
     checks.append(Check(name="run folder", ok=writable, needed=True, found=found, remedy=remedy))
     return checks
+
+
+def _class_model(settings: "Config") -> str:
+    from pathai.cell_classes import load_model, model_file
+
+    return load_model(model_file(settings.cells.classifier)).digest
 
 
 def show(checks: list[Check], *, as_json: bool) -> int:

@@ -41,9 +41,8 @@ def main() -> None:
     background = slide_background(rgb, stain_matrix("H&E"))
     found = Classical(background=background).detect(rgb, at)
     measures = measure(rgb, at, background, found)
-    class_, prob = classify(
-        found.centers * [at.x, at.y], measures, open_model(arguments.model, "H&E")
-    )
+    model = open_model(arguments.model, "H&E")
+    class_, prob = classify(found.centers * [at.x, at.y], measures, model)
     picture = Image.fromarray(rgb).resize((size[0] * ZOOM, size[1] * ZOOM), Image.BICUBIC)
     drawn = picture.copy()
     pen = ImageDraw.Draw(drawn)
@@ -58,7 +57,12 @@ def main() -> None:
     text, x = ImageDraw.Draw(sheet), picture.width + 12
     for name, number in zip(CLASSES, np.bincount(class_, minlength=len(CLASSES)), strict=True):
         label = f"{name} {number}"
-        text.text((x, 4), label, fill=color_of(name), font=ImageFont.load_default(15))
+        text.text(
+            (x, 4),
+            label,
+            fill=color_of(name) if number else (90, 90, 90),
+            font=ImageFont.load_default(15),
+        )
         x += 12 * len(label)
     sheet.quantize(96, dither=Image.Dither.NONE).save(arguments.out, optimize=True)
     print(

@@ -5,13 +5,11 @@ neighbors. ``docs/cell-classes.md`` says what that is worth, and how a lab train
 cells.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.cell_classes.context import BAND, Neighborhood
 from pathai.cell_classes.model import CLASSES, ClassModel, load_model
 from pathai.errors import PathaiError
 
@@ -54,7 +52,8 @@ def classify(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Class and probabilities of every nucleus of a slide.
 
-    Rows are treated in bands, so that memory beyond the arguments and the answer stays small.
+    The same as calling the model. Rows are treated in bands, so that memory beyond the arguments
+    and the answer stays small.
 
     Parameters
     ----------
@@ -77,18 +76,4 @@ def classify(
     PathaiError
         E181 if the columns of ``measures`` are not those that the model was trained on.
     """
-    if measures.shape[1] != len(model.measures):
-        message = f"{measures.shape[1]} measures of nuclei, the model wants {len(model.measures)}"
-        raise PathaiError("E181", message, "run pathai cells again, or train the model again")
-    class_ = np.empty(len(xy_um), np.uint8)
-    prob = np.empty((len(xy_um), len(model.classes)), np.float32)
-    around = Neighborhood(xy_um, measures)
-    for rows in _bands(len(xy_um)):
-        prob[rows] = model.probabilities(around.features(rows))
-        class_[rows] = prob[rows].argmax(axis=1)
-    return class_, prob
-
-
-def _bands(count: int) -> Iterator[slice]:
-    for first in range(0, count, BAND):
-        yield slice(first, min(first + BAND, count))
+    return model(xy_um, measures)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.calibration import softmax
-from pathai.cell_classes.context import FEATURES
+from pathai.cell_classes.context import BAND, FEATURES, Neighborhood
 from pathai.errors import PathaiError
 from pathai.morphometry import MEASURES
 from pathai.store.bundle import read_weights
@@ -94,6 +94,30 @@ class ClassModel:
     def experimental(self) -> bool:
         """Whether its classes are not to be relied on."""
         return bool(self.card.get("experimental", True))
+
+    def __call__(
+        self, xy_um: NDArray[Any], measures: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Class and probabilities of every nucleus of a slide; see `pathai.cell_classes.classify`.
+
+        Raises
+        ------
+        PathaiError
+            E181 if the columns of ``measures`` are not those that the model was trained on.
+        """
+        if measures.shape[1] != len(self.measures):
+            message = (
+                f"{measures.shape[1]} measures of nuclei, the model wants {len(self.measures)}"
+            )
+            raise PathaiError("E181", message, "run pathai cells again, or train the model again")
+        class_ = np.empty(len(xy_um), np.uint8)
+        prob = np.empty((len(xy_um), len(self.classes)), np.float32)
+        around = Neighborhood(xy_um, measures)
+        for first in range(0, len(xy_um), BAND):
+            rows = slice(first, min(first + BAND, len(xy_um)))
+            prob[rows] = self.probabilities(around.features(rows))
+            class_[rows] = prob[rows].argmax(axis=1)
+        return class_, prob
 
     def probabilities(self, features: NDArray[Any]) -> F64:
         """Probabilities ``float64[n, 5]`` of features ``float[n, D]``."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from class_cases import DARK, PALE, labeled, made_up
+from docs_pages import DOCS
 
-from pathai import cell_classes
 from pathai.cell_classes import CLASSES, classify, load_model, model_file, open_model
 from pathai.cell_classes.context import FEATURES, RADIUS_UM, Neighborhood
 from pathai.cell_classes.fit import Labeled, fit, train, validate
@@ -101,7 +101,7 @@ def test_cells_of_a_new_slide_are_told_apart(model: ClassModel) -> None:
 def test_bands_change_nothing(model: ClassModel, monkeypatch: pytest.MonkeyPatch) -> None:
     xy_um, measures, _ = made_up(98)
     _, whole = classify(xy_um, measures, model)
-    monkeypatch.setattr(cell_classes, "BAND", 37)
+    monkeypatch.setattr("pathai.cell_classes.model.BAND", 37)
     _, banded = classify(xy_um, measures, model)
     assert banded == pytest.approx(whole, abs=1e-6)
 
@@ -279,6 +279,15 @@ def test_the_shipped_model_does_better_than_one_class_on_an_unseen_look(
     true = np.array([CLASSES.index(n) for n in names])[truth.class_[of]]
     most = np.bincount(true[near]).max() / near.sum()
     assert (class_ == true)[near].mean() > most + 0.1
+
+
+def test_the_page_tells_the_confusion_of_the_shipped_model(shipped: ClassModel) -> None:
+    page = (DOCS / "cell-classes.md").read_text("utf-8")
+    for name, row in zip(CLASSES, shipped.confusion.tolist(), strict=True):
+        assert f"| {name} ({sum(row)}) | {' | '.join(map(str, row))} |" in page
+    told = shipped.card["held_out"]["accuracy"]
+    value, low, high = (round(100 * told[k]) for k in ("value", "low", "high"))
+    assert f"{value} % are right (95 % interval over tiles {low} to {high})" in page
 
 
 def test_labeled_cells_can_be_chosen() -> None:
