@@ -19,7 +19,9 @@ from pathai.store.manifest import hash_file
 from pathai.store.records import BACKGROUND, TISSUE, CellsAttrs
 
 RASTER_UM = 0.5 * RASTER_PX
-F32, F64, I64 = NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 
 
 def detector_of(format: str) -> str:

@@ -206,7 +206,8 @@ class ForeignDetector:
             x = (image - low) / np.maximum(high - low, 1)
         else:
             x = image * np.float32(self.contract.scale)
-            x = (x - np.float32(self.contract.mean)) / np.float32(self.contract.std)
+            mean, std = (np.array(v, np.float32) for v in (self.contract.mean, self.contract.std))
+            x = (x - mean) / std
         axes = (2, 0, 1) if self.contract.layout == "nchw" else (0, 1, 2)
         return np.ascontiguousarray(x.transpose(axes)[None], np.float32)
 

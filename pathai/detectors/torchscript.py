@@ -59,7 +59,8 @@ def _module(file: Path, identity: str) -> Any:
     try:
         with warnings.catch_warnings():  # TorchScript is deprecated; published models are in it
             warnings.simplefilter("ignore")
-            module: Any = torch.jit.load(io.BytesIO(data), map_location=device)
+            load: Any = torch.jit.load
+            module: Any = load(io.BytesIO(data), map_location=device)
     # the boundary to code that is not ours: it may raise anything
     except Exception as error:
         raise _damaged(file.name, (str(error).strip().splitlines() or [""])[0]) from error
