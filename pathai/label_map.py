@@ -59,8 +59,9 @@ class LabelShapes:
     def mean(self, values: NDArray[Any]) -> F64:
         """Mean of ``values`` [h, w] over each nucleus, ``float64[M]``."""
         flat, owner = _pixels(self.labels)
-        total: F64 = np.bincount(owner, values.ravel()[flat], minlength=len(self))
-        return total / np.maximum(self.area_px, 1)
+        total = np.bincount(owner, values.ravel()[flat], minlength=len(self))
+        mean: F64 = total / np.maximum(self.area_px, 1)
+        return mean
 
 
 def exact(xy: F64) -> F64:

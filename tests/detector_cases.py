@@ -167,12 +167,12 @@ def save_cellpose(file: Path) -> Path:
 
 
 class Stars(torch.nn.Module):
-    """Every second px as the center of an ellipse, 16 px wide and 20 px high; 16 rays."""
+    """Every second px as the center of an ellipse, 12 px wide and 15 px high; 16 rays."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         maps = Blobs()(torch.round(x * 80))[:, :1, ::2, ::2]
         angle = torch.arange(16) * (2 * torch.pi / 16)
-        radius = 80 / torch.sqrt((10 * torch.cos(angle)) ** 2 + (8 * torch.sin(angle)) ** 2)
+        radius = 45 / torch.sqrt((7.5 * torch.cos(angle)) ** 2 + (6 * torch.sin(angle)) ** 2)
         return maps, radius[None, :, None, None] + 0 * maps
 
 
