@@ -167,12 +167,12 @@ def save_cellpose(file: Path) -> Path:
 
 
 class Stars(torch.nn.Module):
-    """Every second px as the center of an ellipse, 12 px wide and 15 px high; 16 rays."""
+    """Every second px as the center of an ellipse, 14 px wide and 17 px high; 16 rays."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         maps = Blobs()(torch.round(x * 80))[:, :1, ::2, ::2]
         angle = torch.arange(16) * (2 * torch.pi / 16)
-        radius = 45 / torch.sqrt((7.5 * torch.cos(angle)) ** 2 + (6 * torch.sin(angle)) ** 2)
+        radius = 59.5 / torch.sqrt((8.5 * torch.cos(angle)) ** 2 + (7 * torch.sin(angle)) ** 2)
         return maps, radius[None, :, None, None] + 0 * maps
 
 
@@ -181,7 +181,7 @@ def save_stardist(folder: Path) -> Path:
     folder.mkdir()
     says = {"n_rays": 16, "grid": [2, 2], "unet_n_depth": 3, "unet_pool": [2, 2]}
     (folder / "config.json").write_text(json.dumps(says))
-    (folder / "thresholds.json").write_text(json.dumps({"prob": 0.3, "nms": 0.05}))
+    (folder / "thresholds.json").write_text(json.dumps({"prob": 0.45, "nms": 0.05}))
     save_torchscript(folder / "network.pt", Stars())
     (folder / "network.json").rename(folder / "pathai.json")
     (folder / "pathai.json").write_text(json.dumps({"mpp": 0.5}))
