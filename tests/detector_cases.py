@@ -91,6 +91,10 @@ def box(x: torch.Tensor, edge: int) -> torch.Tensor:
     return F.conv2d(F.pad(x, (0, 0, half, half), mode="replicate"), ones.transpose(2, 3))
 
 
+REACH_UM = 56.0
+"""Of `Pieces`: twice 24 px from the anchor, 24 px to what named a px, 22 px to what made it."""
+
+
 class Blobs(torch.nn.Module):
     """float32[1, 3, h, w] of 0 to 255 to center and foreground, ``[1, 2, h, w]``."""
 
@@ -133,10 +137,11 @@ class InstanSegLike(torch.nn.Module):
 
 
 def save_instanseg(file: Path) -> Path:
-    """A file like InstanSeg's, without a contract beside it."""
+    """A file like InstanSeg's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated
         torch.jit.save(torch.jit.script(InstanSegLike()), str(file))
+    state(file, halo_um=REACH_UM)
     return file
 
 
@@ -157,17 +162,17 @@ class CellposeModel:
 def save_cellpose(file: Path) -> Path:
     """A file of weights."""
     torch.save({"W2": torch.zeros(3)}, file)
-    file.with_suffix(".json").write_text(json.dumps({"mpp": 0.5, "halo_um": 40}))
+    file.with_suffix(".json").write_text(json.dumps({"halo_um": REACH_UM}))
     return file
 
 
 class Stars(torch.nn.Module):
-    """Every second px as the center of an ellipse, 8 px wide and 12 px high; 16 rays."""
+    """Every second px as the center of an ellipse, 14 px wide and 17 px high; 16 rays."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        maps = Blobs()(torch.round(x * 255))[:, :1, ::2, ::2]
+        maps = Blobs()(torch.round(x * 80))[:, :1, ::2, ::2]
         angle = torch.arange(16) * (2 * torch.pi / 16)
-        radius = 24 / torch.sqrt((6 * torch.cos(angle)) ** 2 + (4 * torch.sin(angle)) ** 2)
+        radius = 59.5 / torch.sqrt((8.5 * torch.cos(angle)) ** 2 + (7 * torch.sin(angle)) ** 2)
         return maps, radius[None, :, None, None] + 0 * maps
 
 
@@ -176,7 +181,7 @@ def save_stardist(folder: Path) -> Path:
     folder.mkdir()
     says = {"n_rays": 16, "grid": [2, 2], "unet_n_depth": 3, "unet_pool": [2, 2]}
     (folder / "config.json").write_text(json.dumps(says))
-    (folder / "thresholds.json").write_text(json.dumps({"prob": 0.3, "nms": 0.3}))
+    (folder / "thresholds.json").write_text(json.dumps({"prob": 0.45, "nms": 0.05}))
     save_torchscript(folder / "network.pt", Stars())
     (folder / "network.json").rename(folder / "pathai.json")
     (folder / "pathai.json").write_text(json.dumps({"mpp": 0.5}))
@@ -262,5 +267,12 @@ MAPS = {
     "area_um2": 10,
 }
 """Contract of `Blobs`."""
-LABELS = {"output": "labels", "mpp": 0.5, "scale": 1.0, "step_px": 1, "area_um2": 10}
+LABELS = {
+    "output": "labels",
+    "mpp": 0.5,
+    "halo_um": REACH_UM,
+    "scale": 1.0,
+    "step_px": 1,
+    "area_um2": 10,
+}
 """Contract of `Pieces`."""

@@ -40,8 +40,10 @@ class Found:
 
     def mean(self, values: F32) -> F32:
         """Mean of ``values`` [h, w] over each nucleus; of a hidden one, the value at its center."""
-        flat = np.flatnonzero(self.labels)
-        owner = self.labels.ravel()[flat] - 1
+        # a coarse grid may reach a pixel beyond the image
+        labels = self.labels[: values.shape[0], : values.shape[1]]
+        flat = np.flatnonzero(labels)
+        owner = labels.ravel()[flat] - 1
         count = len(self.centers)
         area = np.bincount(owner, minlength=count)
         total = np.bincount(owner, values.ravel()[flat], minlength=count)

@@ -130,7 +130,7 @@ def test_blocks_equal_the_whole(name: str, stain: str, make: Any) -> None:
     view = image[11:, 37:]
     tissue = all_tissue(view.shape[1], view.shape[0])
     whole = detector.detect(view, HALF)
-    assert len(whole) > 40
+    assert len(whole) > 20  # enough for borders to run through some
     for block, workers in ((144, 1), (208, 2)):  # multiples of every stand-in's stride
         found = detect_slide(view, HALF, tissue, detector, block, workers=workers)
         assert exactly_same(found, whole)
