@@ -41,6 +41,7 @@ def record(name: str, model: ClassModel) -> CellClassifier:
         digest=model.digest,
         experimental=model.experimental,
         confusion=tuple(tuple(row) for row in model.confusion.tolist()),
+        design_effect=model.design_effect,
     )
 
 
