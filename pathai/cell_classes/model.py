@@ -23,6 +23,7 @@ CLASSES = ("tumor", "epithelial", "lymphocyte", "stromal", "other")
 """In the order of every array. ``epithelial`` is epithelium that is not tumor; ``other`` is none of
 them, objects that are no nuclei included."""
 VERSION = 1
+NORMAL_95 = 1.96
 LIMIT = 5.0
 """Standardized features are held within this: what was never seen must not weigh without end."""
 
@@ -94,6 +95,21 @@ class ClassModel:
     def experimental(self) -> bool:
         """Whether its classes are not to be relied on."""
         return bool(self.card.get("experimental", True))
+
+    @property
+    def design_effect(self) -> float:
+        """How many held-back cells tell as much as one that is independent; at least 1.
+
+        Cells of one slide are alike, so the accuracy's interval over slides is wider than that of
+        so many single cells (Kish L. Survey Sampling, Wiley 1965). 1 where there is no interval.
+        """
+        told = self.card.get("held_out", {})
+        figure = told.get("accuracy", {})
+        value, low, high = (figure.get(name) for name in ("value", "low", "high"))
+        if value is None or low is None or high is None or not 0 < value < 1:
+            return 1.0
+        single = value * (1 - value) / told["cells"]
+        return max(1.0, float(((high - low) / (2 * NORMAL_95)) ** 2 / single))
 
     def __call__(
         self, xy_um: NDArray[Any], measures: NDArray[np.float32]

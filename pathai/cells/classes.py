@@ -34,7 +34,8 @@ class Classes:
     def class_error(self) -> ClassError:
         """How often it confuses classes."""
         rows = tuple(tuple(row) for row in self.model.confusion.tolist())
-        return ClassError(self.classes, rows, "held-back cells of the class model")
+        source = "held-back cells of the class model"
+        return ClassError(self.classes, rows, source, self.model.design_effect)
 
     @property
     def record(self) -> CellClassifier:
@@ -44,6 +45,7 @@ class Classes:
             digest=self.model.digest,
             experimental=self.model.experimental,
             confusion=self.class_error.confusion,
+            design_effect=self.model.design_effect,
         )
 
     def __call__(

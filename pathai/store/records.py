@@ -235,6 +235,9 @@ class CellClassifier(Record):
     confusion: tuple[tuple[int, ...], ...] = Field(
         description="nuclei of held-back slides by true class (rows) and class given (columns)"
     )
+    design_effect: float = Field(
+        1.0, ge=1, description="so many of these nuclei tell as much as one independent one"
+    )
 
 
 class CellsAttrs(Record):

@@ -164,6 +164,18 @@ def test_calibration_lowers_an_overconfident_models_loss() -> None:
     assert claimed.mean() == pytest.approx(right.mean(), abs=0.1)
 
 
+def test_design_effect_is_that_of_cells_that_are_alike_within_slides(model: ClassModel) -> None:
+    def with_interval(cells: int, half: float) -> ClassModel:
+        accuracy = {"value": 0.7, "low": 0.7 - half, "high": 0.7 + half}
+        return replace(model, card={"held_out": {"cells": cells, "accuracy": accuracy}})
+
+    single = 1.96 * (0.7 * 0.3 / 400) ** 0.5  # half width if every cell stood for itself
+    assert with_interval(400, single).design_effect == pytest.approx(1)
+    assert with_interval(400, 3 * single).design_effect == pytest.approx(9)
+    assert with_interval(400, single / 2).design_effect == 1
+    assert replace(model, card={}).design_effect == 1
+
+
 def test_same_cells_same_model(model: ClassModel) -> None:
     again = train(labeled(range(4), 60), {"name": "test"})[0]
     assert again.digest == model.digest
@@ -262,6 +274,7 @@ def test_the_shipped_model_says_what_it_is_worth(shipped: ClassModel) -> None:
     assert (np.delete(rows, CLASSES.index("epithelial")) > 20).all()
     told = shipped.card["held_out"]
     assert told["cells"] == rows.sum()
+    assert shipped.design_effect > 3  # ten tiles, not 317 cells
     assert told["accuracy"]["value"] == pytest.approx(np.trace(shipped.confusion) / rows.sum())
 
 
