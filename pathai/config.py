@@ -135,7 +135,7 @@ class CellsConfig(Section):
 
     detector: str = "nuclei-small"
     block_px: int = Field(
-        1024, ge=256, le=8192, description="edge of a block at the detector's resolution"
+        2048, ge=256, le=8192, description="edge of a block at the detector's resolution"
     )
     dab_cutoff_od: float = Field(0.15, gt=0, description="nuclear DAB density that is positive")
     classifier: str = Field(

@@ -8,7 +8,7 @@ read begins at multiples of `ALIGN` working px, so that a detector's inner grids
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, floor, lcm
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,9 @@ from pathai.store.records import TISSUE, TissueMap
 from pathai.units import Mpp
 
 ALIGN = 8
-"""Every block is read from a multiple of so many working px on."""
+"""Least step of the windows of blocks, working px; a detector's `step_px` may ask for more."""
+COARSE = 32
+"""Blocks and squares begin at multiples of it, so that the usual strides of networks divide it."""
 SQUARE_UM = 64.0
 """Edge of the squares in which nuclei are too many to be true, about; blocks are whole squares."""
 SLIVER = 1e-6
@@ -59,7 +61,7 @@ class Frame:
     @property
     def square_px(self) -> int:
         """Edge of a square, working px."""
-        return max(round(SQUARE_UM / self.mpp.mean / ALIGN), 1) * ALIGN
+        return max(round(SQUARE_UM / self.mpp.mean / COARSE), 1) * COARSE
 
     def to_px0(self, xy: NDArray[Any]) -> NDArray[np.float64]:
         """Working px to level-0 px; in both, pixel i covers i to i + 1."""
@@ -68,7 +70,10 @@ class Frame:
 
     def halo_px(self, detector: Detector) -> int:
         """Surround that a block is read with, working px."""
-        return ceil(detector.halo_um / min(self.mpp.x, self.mpp.y) / ALIGN) * ALIGN
+        least = detector.halo_um / min(self.mpp.x, self.mpp.y)
+        reach = getattr(detector, "halo_px", least)  # a network counts in px
+        step = lcm(ALIGN, getattr(detector, "step_px", 1))
+        return ceil(reach / step) * step
 
 
 def frame(shape: tuple[int, ...], mpp: Mpp, downsample: float, detector: Detector) -> Frame:
@@ -162,10 +167,10 @@ def _with_tissue(
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None
-    reach = []  # of the tissue, working px, on whole multiples of ALIGN
+    reach = []  # of the tissue, working px, on whole multiples of COARSE
     for first, found, each, axis in ((x0, columns, step[0], 0), (y0, rows, step[1], 1)):
-        low = floor(((first + found[0]) / each - SLIVER) / ALIGN) * ALIGN
-        high = ceil(((first + found[-1] + 1) / each + SLIVER) / ALIGN) * ALIGN
+        low = floor(((first + found[0]) / each - SLIVER) / COARSE) * COARSE
+        high = ceil(((first + found[-1] + 1) / each + SLIVER) / COARSE) * COARSE
         # the last pixel of the map also holds what lies beyond it, for the size was rounded
         at_end = first + found[-1] + 1 >= tissue.classes.shape[1 - axis]
         reach.append(

@@ -186,6 +186,10 @@ class Detector(Protocol):
         µm/px of slides that it accepts.
     halo_um : float
         Surround that a block needs so that its own nuclei come out as in the whole slide.
+    halo_px : int, optional
+        The same in px at which it works, for one whose reach is a number of px; it counts then.
+    step_px : int, optional
+        Its stride: blocks and their surround begin at multiples of it, up to 32.
     error : CountError or None
         How far counts are off; None where nobody has measured it.
     digest : str

@@ -131,7 +131,8 @@ class NucleiSmall:
 
     mpp = 0.5
     mpp_range = (0.1, 0.65)
-    halo_um = 52.0  # 80 px at 0.65 µm/px: 61 of the network, 17 for nuclei beside nuclei
+    halo_px = 80  # 61 of the network, 17 for nuclei beside nuclei
+    halo_um = 52.0  # the same at the coarsest µm/px
 
     def __post_init__(self) -> None:
         stain_matrix(self.stain)
