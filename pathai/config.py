@@ -155,7 +155,7 @@ class CellsConfig(Section):
     )
     stain_vectors: Literal["estimated", "fixed"] = Field(
         "estimated",
-        description="of H&E: the slide's own within limits, or the usual; DAB: usual; "
+        description="the slide's own within limits (under DAB: of the hematoxylin), or the usual; "
         "column stain_vectors of the sheet goes before both",
     )
 

@@ -259,8 +259,9 @@ def slide_background(
     """Background of a slide from a sample of its pixels.
 
     On H&E the stain vectors are estimated and used as far as they are within `BELIEVED` of the
-    usual ones; other dyes (purple on purple) are told from H&E by that. With DAB the named vectors
-    stay, because a slide may be all negative. The haze is the 10th percentile of DAB over tissue,
+    usual ones; other dyes (purple on purple) are told from H&E by that. With DAB the hematoxylin is
+    that of the least brown stained pixels, where it is believed; the vector of DAB stays, because
+    a slide may be all negative. The haze is the 10th percentile of DAB over tissue,
     between 0 and ``most``: a slide that is truly stained all over must not lose its staining.
 
     Parameters
@@ -272,7 +273,7 @@ def slide_background(
     most : float
         Largest haze that is believed, optical density.
     estimate : bool
-        False keeps the given vectors on H&E, too.
+        False keeps the given vectors.
 
     Returns
     -------
@@ -284,16 +285,42 @@ def slide_background(
     if not stain.is_dab:
         own = _believed(flat, stain, white) if estimate else stain
         return Background(_triple(white), own, 0.0)
+    own = _own_counterstain(flat, stain, white) if estimate else stain
     tissue = optical_density(flat, white).mean(axis=-1) > 0.05
     haze = 0.0
     if tissue.any():
-        second = densities(flat, stain, white)[1][tissue]
+        second = densities(flat, own, white)[1][tissue]
         haze = float(np.clip(np.percentile(second, 10), 0, most))
-    return Background(_triple(white), stain, haze)
+    return Background(_triple(white), own, haze)
 
 
 BELIEVED = 17.0
 """Degrees by which an estimated vector of H&E may differ from the usual one."""
+COUNTERSTAIN = 14.0
+"""Likewise for hematoxylin under DAB; half brown, half blue lies 18 degrees off."""
+LEAST_BROWN = 0.3
+"""Share of the stained pixels whose middle is taken for free of DAB, if the color is believed."""
+
+
+def _own_counterstain(pixels: U8, stain: StainMatrix, white: F32) -> StainMatrix:
+    """The stains with the hematoxylin of the least brown stained pixels of a sample.
+
+    Where hematoxylin leans toward brown, negative nuclei would count as positive under the usual
+    vector. A slide without blue nuclei keeps the usual one.
+    """
+    od = optical_density(pixels, white).reshape(-1, 3)
+    od = od[od.mean(axis=1) > 0.15]
+    if len(od) < 500:
+        return stain
+    unit = od / np.linalg.norm(od, axis=1, keepdims=True)
+    first, second = (np.asarray(v) / np.linalg.norm(v) for v in stain.vectors[:2])
+    brown = unit @ second - unit @ first  # rises from blue to brown
+    blue = unit[brown <= np.quantile(brown, LEAST_BROWN)]
+    found = np.median(blue, axis=0)
+    found = np.clip(found, 0.01, None) / np.linalg.norm(found)
+    if float(found @ first) < np.cos(np.deg2rad(COUNTERSTAIN)):
+        return stain
+    return StainMatrix(f"{stain.name} (own)", stain.names, (_triple(found), stain.vectors[1]))
 
 
 def _believed(pixels: U8, stain: StainMatrix, white: F32) -> StainMatrix:

@@ -17,7 +17,7 @@ from pathai.nuclei import DEFAULTS, MPP_RANGE, REACH_UM, WORKING_MPP, NucleiSett
 from pathai.stain import Background, StainMatrix, slide_background, stain_matrix
 from pathai.units import Mpp
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same settings give other nuclei."""
 SCALE = np.float32(0.15)
 """Blob response whose score is one half (not calibrated)."""
@@ -44,7 +44,7 @@ class Classical:
     vectors : StainMatrix, optional
         Stain vectors that a lab has measured; they are then not estimated.
     estimate : bool
-        Whether vectors of H&E are estimated on each slide.
+        Whether stain vectors are estimated on each slide.
 
     Raises
     ------

@@ -24,7 +24,8 @@ HALF = Mpp(0.5, 0.5)
 
 def cells_of(folder: SlideFolder, workers: int = 1, **section: object) -> Cells:
     out = Commit(folder.base("cells", "classical"), ("classical.zarr",))
-    run(folder, CellsConfig.model_validate(section), out, workers=workers)
+    settings = CellsConfig.model_validate({"detector": "classical", **section})
+    run(folder, settings, out, workers=workers)
     out.finish()
     return folder.read_cells("classical")
 

@@ -32,7 +32,7 @@ TRUE = ("epithelial", "tumor", "lymphocyte", "stromal")
 
 def cells_of(folder: SlideFolder, classifier: str = "") -> None:
     out = Commit(folder.base("cells", "classical"), ("classical.zarr",))
-    run(folder, CellsConfig(classifier=classifier), out)
+    run(folder, CellsConfig(detector="classical", classifier=classifier), out)
     out.finish()
 
 
@@ -218,7 +218,7 @@ def test_blocks_change_no_measure(tmp_path: Path) -> None:
     tables = []
     for block_px in (256, 4096):
         out = Commit(folder.base("cells", "classical"), ("classical.zarr",))
-        run(folder, CellsConfig(block_px=block_px, classifier="shipped"), out)
+        run(folder, CellsConfig(detector="classical", block_px=block_px, classifier="shipped"), out)
         out.finish()
         tables.append(folder.read_cells("classical"))
     assert (tables[0].measures == tables[1].measures).all()

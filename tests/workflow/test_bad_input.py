@@ -198,7 +198,7 @@ def test_real_slides_of_two_readers_through_the_chain(finished_demo, test_data, 
     for slide_id in readers:
         slide = plan.results.slide(slide_id)
         assert len(slide.read_features("morphology").x) > 0
-        counts = slide.read_cells_attrs("classical")
+        counts = slide.read_cells_attrs("nuclei-small")
         assert counts.count.value > 0
         assert counts.density_per_mm2.low < counts.density_per_mm2.high
         assert slide.read_prediction("tumor").attrs.out_of_distribution

@@ -98,7 +98,7 @@ def test_figures_on_the_page_are_those_of_the_results(finished_demo):
         if answer.label:
             patients.setdefault(row["patient_id"], []).append(answer.prob[1])
             labels[row["patient_id"]] = row["tumor"] == "yes"
-        count = folder.read_cells_attrs("classical").count.value
+        count = folder.read_cells_attrs("nuclei-small").count.value
         errors[row["slide_id"]] = abs(count / float(row["n_nuclei"]) - 1)
     order = sorted(patients)
     auc = roc_auc_score([labels[p] for p in order], [np.mean(patients[p]) for p in order])
@@ -138,7 +138,7 @@ def test_a_deleted_result_is_made_again_bit_by_bit(demo):
     before = contents(demo / "results")
     plan = Plan(demo / "config.yaml")
     folder = plan.results.slide("S03")
-    folder.cells("classical").joinpath("xy_px0", "zarr.json").unlink()
+    folder.cells("nuclei-small").joinpath("xy_px0", "zarr.json").unlink()
     done = pathai("run", "--config", plan.config_path, "--cores", 2)
     assert done.returncode == 0, done.stderr
     assert contents(demo / "results") == before

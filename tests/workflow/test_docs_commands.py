@@ -142,7 +142,7 @@ def test_the_page_on_the_store_lists_what_lies_there(finished_demo):
     folder = SlideFolder(finished_demo / "results" / "slides" / "S01")
     groups = {
         "features/&lt;encoder&gt;.zarr": folder.features("morphology"),
-        "cells/&lt;detector&gt;.zarr": folder.cells("classical"),
+        "cells/&lt;detector&gt;.zarr": folder.cells("nuclei-small"),
         "predictions/&lt;task&gt;.zarr": folder.prediction("tumor"),
     }
     for heading, path in groups.items():

@@ -22,7 +22,7 @@ from pathai.resample import area_reduce, reduction
 from pathai.stain import Background, StainMatrix, densities, slide_background, stain_matrix
 from pathai.units import Mpp
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same weights give other nuclei."""
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -110,7 +110,7 @@ class NucleiSmall:
     vectors : StainMatrix, optional
         Stain vectors that a lab has measured; they are then not estimated.
     estimate : bool
-        Whether vectors of H&E are estimated on each slide.
+        Whether stain vectors are estimated on each slide.
     precise : bool
         Compute in float32 also where the processor has bfloat16.
 
