@@ -85,7 +85,7 @@ def test_haze_is_found_and_bounded() -> None:
     # a haze over every nucleus is in the slide's own hematoxylin as well: it counts once
     own = slide_background(image, STAINS["H-DAB"])
     second = densities(image[:, 4:], own.stain, own.white)[1] - own.haze
-    assert abs(float(np.median(second))) < 0.02
+    assert abs(float(np.median(second))) < 0.04
     density[1, 4:] = 0.9
     image = compose(density, STAINS["H-DAB"], (250, 250, 250))
     assert slide_background(image, STAINS["H-DAB"], estimate=False).haze == pytest.approx(0.1)
