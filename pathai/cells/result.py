@@ -143,11 +143,12 @@ def store(
     ground = analyzed(search.tissue, search.grid, boxes, squares)
     found = settle(journal, ground)
     class_, prob, classes = found.column("class_"), found.column("prob"), search.detector.classes
-    measures: NDArray[Any] | Streamed = Streamed(
+    streamed = Streamed(
         (len(found.rows), len(search.measures)), np.dtype(np.float32), found.measures
     )
+    measures: NDArray[Any] | Streamed = streamed
     if classifier is not None:
-        measures = _whole(measures)
+        measures = _whole(streamed)
         xy_um = found.xy_px0.astype(np.float64) * [search.info.mpp.x, search.info.mpp.y]
         class_, support = classifier(xy_um, measures)
         prob, classes = support.astype(np.float16), classifier.classes

@@ -38,7 +38,7 @@ def areas_um2(cells: Cells, um2_per_px0: float) -> NDArray[np.float64]:
         x, y = rings[..., 0], rings[..., 1]
         around = x[:, -1] * y[:, 0] - x[:, 0] * y[:, -1]
         around += (x[:, :-1] * y[:, 1:] - x[:, 1:] * y[:, :-1]).sum(axis=1)
-        return np.abs(around) / 2 * um2_per_px0  # type: ignore[no-any-return]
+        return np.abs(around) / 2 * um2_per_px0
     # Around each cell's own center, so that large coordinates cost no digits.
     centers = np.repeat(np.asarray(cells.xy_px0, np.float64), ends - starts, axis=0)
     x, y = (np.asarray(cells.outline_px0, np.float64) - centers).T
@@ -199,9 +199,9 @@ def _geo(cells: CellsFile) -> str:
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     for first in range(0, int(starts[-1]), POINTS):
         points = cells.read("outline_px0", first, first + POINTS)
-        for axis, column in enumerate(points.T):  # much faster than along both at once
-            low[axis] = min(low[axis], column.min())
-            high[axis] = max(high[axis], column.max())
+        for axis, places in enumerate(points.T):  # much faster than along both at once
+            low[axis] = min(low[axis], places.min())
+            high[axis] = max(high[axis], places.max())
     kinds = (("Point", (vertices > 0) & (vertices < 3)), ("Polygon", vertices >= 3))
     column: dict[str, Any] = {
         "encoding": "WKB",
