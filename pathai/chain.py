@@ -192,7 +192,8 @@ def cells_step(config: Config, folder: SlideFolder, detector: str = "", vectors:
         run(folder, section, out, vectors=vectors)
 
     name = slug(section.detector)
-    key = _key("cells", (f"{name}.zarr",), section, *([vectors] if vectors else []))
+    outputs = (f"{name}.zarr", f"{name}.summary.json", f"{name}.regions.csv")
+    key = _key("cells", outputs, section, *([vectors] if vectors else []))
     base = folder.base("cells", section.detector)
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
 

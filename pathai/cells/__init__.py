@@ -16,7 +16,7 @@ from pathai.quantities.counting import per_mm2
 from pathai.quantities.summary import Known, Nuclei, summarize
 from pathai.sampling import sample
 from pathai.stain import given_matrix
-from pathai.store.cells_summary import CellsSummary, write_summary
+from pathai.store.cells_summary import CellsSummary, write_regions, write_summary
 from pathai.store.commit import Commit
 from pathai.store.folders import SlideFolder, slug
 from pathai.store.groups import write_cells
@@ -117,7 +117,7 @@ def run(
     section : CellsConfig
         Detector, block size, DAB cut-off.
     out : Commit
-        Gets ``<slug of the detector>.zarr``.
+        Gets ``.zarr``, ``.summary.json`` and ``.regions.csv`` under the detector's slug.
     workers : int
         Threads; the result does not depend on them.
     vectors : str
@@ -169,6 +169,7 @@ def run(
         raster=class_raster(found, (slide.width, slide.height), step),
         attrs=attrs,
     )
-    group = out.part(f"{slug(section.detector)}.zarr")
-    write_cells(group, cells)
-    write_summary(group, summary)
+    name = slug(section.detector)
+    write_cells(out.part(f"{name}.zarr"), cells)
+    write_summary(out.part(f"{name}.summary.json"), summary)
+    write_regions(out.part(f"{name}.regions.csv"), summary)

@@ -76,6 +76,10 @@ class SlideFolder:
         """Nuclei of one detector."""
         return self.path / "cells" / f"{slug(detector)}.zarr"
 
+    def cells_summary(self, detector: str) -> Path:
+        """Every figure of one detector's nuclei."""
+        return self.path / "cells" / f"{slug(detector)}.summary.json"
+
     def prediction(self, task: str) -> Path:
         """Answer to one task."""
         return self.path / "predictions" / f"{slug(task)}.zarr"
@@ -130,7 +134,7 @@ class SlideFolder:
         """Every figure of one detector's nuclei; None where an earlier version wrote none."""
         from pathai.store.cells_summary import read_summary
 
-        return read_summary(self.cells(detector))
+        return read_summary(self.cells_summary(detector))
 
     def read_cells_attrs(self, detector: str) -> "CellsAttrs":
         """Counts and areas of one detector."""

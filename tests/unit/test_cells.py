@@ -20,10 +20,11 @@ from pathai.testing.picture import synthetic_field
 from pathai.units import Mpp
 
 HALF = Mpp(0.5, 0.5)
+OUTPUTS = ("classical.zarr", "classical.summary.json", "classical.regions.csv")
 
 
 def cells_of(folder: SlideFolder, workers: int = 1, **section: object) -> Cells:
-    out = Commit(folder.base("cells", "classical"), ("classical.zarr",))
+    out = Commit(folder.base("cells", "classical"), OUTPUTS)
     run(folder, CellsConfig.model_validate(section), out, workers=workers)
     out.finish()
     return folder.read_cells("classical")
@@ -180,7 +181,7 @@ def test_stain_vectors_of_the_sheet_or_fixed_ones_decide_the_result(tmp_path: Pa
     folder = make_folder(tmp_path / "v", image, HALF)
 
     def digest(vectors: str = "", **section: object) -> str:
-        out = Commit(folder.base("cells", "classical"), ("classical.zarr",))
+        out = Commit(folder.base("cells", "classical"), OUTPUTS)
         run(folder, CellsConfig.model_validate(section), out, vectors=vectors)
         out.finish()
         return folder.read_cells("classical").attrs.detector_digest
@@ -198,4 +199,4 @@ def test_figures_lie_beside_the_nuclei_and_agree_with_them(folder: SlideFolder) 
     assert made.slide.count == cells.attrs.count
     assert made.slide.count.value == len(cells.xy_px0)
     assert made.slide.tissue_mm2 == pytest.approx(cells.attrs.analyzed_mm2)
-    assert (folder.cells("classical") / "regions.csv").is_file()
+    assert folder.cells("classical").with_name("classical.regions.csv").is_file()
