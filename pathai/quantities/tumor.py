@@ -50,7 +50,8 @@ def tumor_mask(
     stop = np.round((xy_px0[relative > least] + size_px0) / tissue.downsample).astype(int)
     for (x0, y0), (x1, y1) in zip(first.tolist(), stop.tolist(), strict=True):
         inside[max(y0, 0) : y1, max(x0, 0) : x1] = True
-    return inside & (tissue.classes == TISSUE)
+    found: NDArray[np.bool_] = inside & (tissue.classes == TISSUE)
+    return found
 
 
 def in_tumor(
