@@ -8,11 +8,11 @@ for fields of the two test looks, with other seeds, stain vectors and textures, 
 A nominal 95 % is met when the coverage lies inside the binomial band of as many fields.
 
 Rules were settled on training looks alone: `within` is a check among them, one look against the
-other. Two laboratories are too few to tell how far laboratories differ: with an error measured on
-the two looks as they are (`--as-they-are`) counts were held in 0.964 and 0.940 of the test fields,
-the positive share in 0.868 only. Calibration therefore draws a laboratory of its own around the
-training looks for every field (`laboratory`), within bounds that do not reach the stain vectors and
-textures of the test looks.
+other. The rule was not changed after the test fields were seen. It holds counts; it does not hold
+the positive share of a laboratory unlike the two (see the file). Drawing a laboratory of its own
+around the training looks for every field of calibration (`--spread`) was tried then, and is no
+remedy: shares were held in 0.880 instead of 0.868, counts in 0.974 (H&E) and 0.962 (Ki-67) instead
+of 0.964 and 0.940.
 
 Each field is the middle 128 µm of a picture of 160 µm, so that a nucleus at its edge is seen as on
 a slide.
@@ -191,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fields", type=int, default=500, help="fields of each stain")
     parser.add_argument("--detector", default="classical")
-    parser.add_argument("--as-they-are", action="store_true", help="calibrate on the looks alone")
+    parser.add_argument("--spread", action="store_true", help="calibrate around the looks")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     start = time.process_time()
@@ -201,7 +201,7 @@ def main() -> None:
         "field_mm2": round(AREA_MM2, 6),
         "level": LEVEL,
         **{
-            stain: one_stain(asked.detector, stain, asked.fields, spread=not asked.as_they_are)
+            stain: one_stain(asked.detector, stain, asked.fields, spread=asked.spread)
             for stain in ("H&E", "Ki-67")
         },
         "cpu_s": 0.0,

@@ -24,7 +24,7 @@ from pathai.source import Place, Remote, identity
 from pathai.step import Step as Step
 from pathai.step import digest_of
 from pathai.store.commit import Commit, Key, manifest_path
-from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, slug
+from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, cells_files, slug
 from pathai.store.manifest import READABLE, read_manifest
 from pathai.task import Task
 
@@ -216,11 +216,11 @@ def cells_step(
             vectors=vectors,
         )
 
-    name, file = slug(section.detector), detectors.identity(section.detector)
+    file = detectors.identity(section.detector)
     alone = section.model_copy(update={"workers": 1, "scheduler": ""})  # change no result
     model = _class_model(section.classifier) if section.classifier else ""
     more = [one for one in (file, vectors, model) if one]
-    key = _key("cells", (f"{name}.zarr",), alone, *more)
+    key = _key("cells", cells_files(section.detector), alone, *more)
     base = folder.base("cells", section.detector)
     return Step(base, folder.slide_id, key, {"tile": folder.base("tile")}, work)
 
@@ -237,7 +237,7 @@ def import_step(folder: SlideFolder, file: Path, format: str, mpp: float | None 
     if not file.is_file():
         raise PathaiError("E183", f"file {file.name} not found", "give an existing file")
     name = detector_of(format)
-    key = _key("cells", (f"{slug(name)}.zarr",), format, mpp, digest(file))
+    key = _key("cells", cells_files(name), format, mpp, digest(file))
     return Step(
         folder.base("cells", name), folder.slide_id, key, {"tile": folder.base("tile")}, work
     )

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pathai.store.cells_summary import read_summary
 from pathai.store.folders import SlideFolder
 from pathai.units import Box
 
@@ -67,7 +66,7 @@ def run(*command: object) -> None:
 
 def counted(slide: SlideFolder) -> dict[str, object]:
     """What `summary.json` says of the whole slide."""
-    summary = read_summary(slide.cells("nuclei-small"))
+    summary = slide.read_cells_summary("nuclei-small")
     if summary is None:
         raise SystemExit(f"{slide.path.name} has no summary")
     whole = summary.slide

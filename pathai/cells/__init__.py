@@ -6,8 +6,9 @@ from pathai.cells.search import fill, prepare
 from pathai.config import CellsConfig
 from pathai.morphometry import measure
 from pathai.store.cell_rows import CellJournal
+from pathai.store.cells_summary import write_regions, write_summary
 from pathai.store.commit import Commit
-from pathai.store.folders import SlideFolder, slug
+from pathai.store.folders import SlideFolder, cells_files
 
 
 def run(
@@ -28,8 +29,9 @@ def run(
     section : CellsConfig
         Detector, block size, DAB cut-off.
     out : Commit
-        Gets ``<slug of the detector>.zarr``; is degraded where pixels turned out to be
-        undecodable, and where there are more nuclei than there can be.
+        Gets ``.zarr``, ``.summary.json`` and ``.regions.csv`` under the detector's slug; is
+        degraded where pixels turned out to be undecodable, and where there are more nuclei than
+        there can be.
     workers : int
         Threads; the result does not depend on them.
     scheduler : str
@@ -47,12 +49,14 @@ def run(
     """
     search = prepare(folder, section, measure, vectors)
     classifier = chosen(section, search.info.stain, search.detector.classes)
-    name = f"{slug(section.detector)}.zarr"
+    group, figures, regions = cells_files(section.detector)
     columns = len(search.detector.classes), len(search.measures)
-    with CellJournal(out.journal(name), search.key(out.made_from), *columns) as journal:
+    with CellJournal(out.journal(group), search.key(out.made_from), *columns) as journal:
         fill(journal, search, workers, scheduler)
-        attrs = store(out.part(name), journal, search, section, classifier)
+        attrs, summary = store(out.part(group), journal, search, section, classifier)
         _, lost = search.unreadable(journal)
+    write_summary(out.part(figures), summary)
+    write_regions(out.part(regions), summary)
     if lost:
         message = f"{lost} rectangles hold pixels that turned out to be undecodable"
         out.degrade("E121", message, "copy or scan the slide again; nothing is counted there")

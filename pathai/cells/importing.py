@@ -15,9 +15,9 @@ from pathai.config import CellsConfig
 from pathai.quantities.squares import map_pixel
 from pathai.quantities.summary import Nuclei
 from pathai.store.cell_store import write_streamed_cells
-from pathai.store.cells_summary import write_summary
+from pathai.store.cells_summary import write_regions, write_summary
 from pathai.store.commit import Commit
-from pathai.store.folders import SlideFolder, slug
+from pathai.store.folders import SlideFolder, cells_files
 from pathai.store.manifest import hash_file
 from pathai.store.records import BACKGROUND, TISSUE, CellsAttrs
 
@@ -109,9 +109,10 @@ def run(
         return points[start[first] : start[stop]], start[first : stop + 1] - start[first]
 
     drawn = strips(placed[rows], class_ + np.uint8(1), some, reach, size, step)
-    group = out.part(f"{slug(name)}.zarr")
-    write_streamed_cells(group, arrays, attrs, size, drawn)
-    write_summary(group, summary)
+    group, figures, regions = cells_files(name)
+    write_streamed_cells(out.part(group), arrays, attrs, size, drawn)
+    write_summary(out.part(figures), summary)
+    write_regions(out.part(regions), summary)
     lost = {w: n for w, n in reasons.items() if w not in ("off tissue", "no nuclei")}
     if lost:
         said = ", ".join(f"{n} {w}" for w, n in lost.items())

@@ -21,7 +21,7 @@ from pathai.quantities.squares import map_pixel
 from pathai.quantities.summary import Known, Nuclei, summarize
 from pathai.store.cell_rows import CellJournal
 from pathai.store.cell_store import PIECE, write_streamed_cells
-from pathai.store.cells_summary import CellsSummary, write_summary
+from pathai.store.cells_summary import CellsSummary
 from pathai.store.groups import Streamed
 from pathai.store.records import BACKGROUND, TISSUE, UNREADABLE, CellsAttrs, TissueMap
 
@@ -105,8 +105,8 @@ def store(
     search: Search,
     section: CellsConfig,
     classifier: Classes | None = None,
-) -> CellsAttrs:
-    """Write ``cells/<detector>.zarr`` with its summary; what it says of the whole.
+) -> tuple[CellsAttrs, CellsSummary]:
+    """Write ``cells/<detector>.zarr``; what it says of the whole, and every figure of it.
 
     Parameters
     ----------
@@ -185,8 +185,7 @@ def store(
     value = class_ + np.uint8(1)
     drawn = strips(found.xy_px0, value, found.outlines, reach, size, step)
     write_streamed_cells(path, arrays, attrs, size, drawn)
-    write_summary(path, summary)
-    return attrs
+    return attrs, summary
 
 
 def summarized(

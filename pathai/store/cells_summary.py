@@ -1,6 +1,6 @@
-"""``cells/<detector>.zarr/summary.json``: every figure of a slide's nuclei, with its denominator.
+"""``cells/<detector>.summary.json``: every figure of a slide's nuclei, with its denominator.
 
-It lies inside the group, so that the group's manifest covers it and both are of one run.
+It lies beside the group of nuclei, under the same manifest, so that both are of one run.
 """
 
 import csv
@@ -15,8 +15,6 @@ from pathai.errors import PathaiError
 from pathai.store.manifest import canonical
 from pathai.store.records import Interval, Record
 from pathai.units import Box
-
-SUMMARY, REGIONS = "summary.json", "regions.csv"
 
 
 class CountErrorAttrs(Record):
@@ -180,14 +178,18 @@ class CellsSummary(Record):
         return self.regions[0]
 
 
-def write_summary(group: Path, summary: CellsSummary) -> None:
-    """Write ``summary.json``, and its regions as a table, into a group of nuclei."""
-    (group / SUMMARY).write_bytes(canonical(summary.model_dump(mode="json")))
-    (group / REGIONS).write_text(_table(summary), "utf-8")
+def write_summary(path: Path, summary: CellsSummary) -> None:
+    """Write ``<detector>.summary.json``."""
+    path.write_bytes(canonical(summary.model_dump(mode="json")))
 
 
-def read_summary(group: Path) -> CellsSummary | None:
-    """Read what `write_summary` wrote; None where a group has none (of an earlier version).
+def write_regions(path: Path, summary: CellsSummary) -> None:
+    """Write ``<detector>.regions.csv``: counts by region and class, as a table."""
+    path.write_text(_table(summary), "utf-8")
+
+
+def read_summary(path: Path) -> CellsSummary | None:
+    """Read what `write_summary` wrote; None where there is none (of an earlier version).
 
     Raises
     ------
@@ -195,12 +197,12 @@ def read_summary(group: Path) -> CellsSummary | None:
         E164 if it is damaged.
     """
     try:
-        data = json.loads((group / SUMMARY).read_bytes())
+        data = json.loads(path.read_bytes())
         return CellsSummary.model_validate(data)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, ValidationError) as error:
-        message = f"{group.name}/{SUMMARY}: {str(error).splitlines()[0]}"
+        message = f"{path.name}: {str(error).splitlines()[0]}"
         raise PathaiError("E164", message, "run pathai cells") from None
 
 

@@ -33,6 +33,12 @@ def slug(name: str) -> str:
     return f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
+def cells_files(detector: str) -> tuple[str, str, str]:
+    """Files of stage ``cells``: the group of nuclei, their figures, their counts by region."""
+    name = slug(detector)
+    return f"{name}.zarr", f"{name}.summary.json", f"{name}.regions.csv"
+
+
 class SlideFolder:
     """``results/slides/<slide_id>/``: one output per stage, one owner each."""
 
@@ -75,6 +81,10 @@ class SlideFolder:
     def cells(self, detector: str) -> Path:
         """Nuclei of one detector."""
         return self.path / "cells" / f"{slug(detector)}.zarr"
+
+    def cells_summary(self, detector: str) -> Path:
+        """Every figure of one detector's nuclei."""
+        return self.path / "cells" / f"{slug(detector)}.summary.json"
 
     def prediction(self, task: str) -> Path:
         """Answer to one task."""
@@ -130,7 +140,7 @@ class SlideFolder:
         """Every figure of one detector's nuclei; None where an earlier version wrote none."""
         from pathai.store.cells_summary import read_summary
 
-        return read_summary(self.cells(detector))
+        return read_summary(self.cells_summary(detector))
 
     def read_cells_attrs(self, detector: str) -> "CellsAttrs":
         """Counts and areas of one detector."""

@@ -236,7 +236,7 @@ def stored(tmp_path):
         folder.read_tissue(), detector="classical", digest="ab", stain="H&E", family="he",
         cutoffs_od=(0.15, 0.4, 0.6),
     )  # fmt: skip
-    write_summary(folder.cells("classical"), made)
+    write_summary(folder.cells_summary("classical"), made)
     return row, folder, tmp_path
 
 

@@ -20,10 +20,11 @@ from pathai.testing.picture import synthetic_field
 from pathai.units import Mpp
 
 HALF = Mpp(0.5, 0.5)
+OUTPUTS = ("classical.zarr", "classical.summary.json", "classical.regions.csv")
 
 
 def cells_of(folder: SlideFolder, workers: int = 1, **section: object) -> Cells:
-    out = Commit(folder.base("cells", "classical"), ("classical.zarr",))
+    out = Commit(folder.base("cells", "classical"), OUTPUTS)
     settings = CellsConfig.model_validate({"detector": "classical", **section})
     run(folder, settings, out, workers=workers)
     out.finish()
@@ -167,3 +168,29 @@ def test_interval_is_poisson_at_least_and_exact_for_one_square() -> None:
     none = count_interval(np.empty(0, np.int64), np.empty(0))
     assert (none.value, none.low) == (0, 0)
     assert per_mm2(none, 0.0).high == 0
+
+
+def test_stain_vectors_of_the_sheet_or_fixed_ones_decide_the_result(tmp_path: Path) -> None:
+    image, _ = synthetic_field(5, width=320, height=320)
+    folder = make_folder(tmp_path / "v", image, HALF)
+
+    def digest(vectors: str = "", **section: object) -> str:
+        out = Commit(folder.base("cells", "classical"), OUTPUTS)
+        run(folder, CellsConfig.model_validate(section), out, vectors=vectors)
+        out.finish()
+        return folder.read_cells("classical").attrs.detector_digest
+
+    given = digest("0.65 0.70 0.29 0.2 0.8 0.55")
+    assert len({digest(), digest(stain_vectors="fixed"), given}) == 3
+    with pytest.raises(PathaiError, match="E142"):
+        digest("0.65 0.70 0.29 0.65 0.70 0.29")
+
+
+def test_figures_lie_beside_the_nuclei_and_agree_with_them(folder: SlideFolder) -> None:
+    cells = cells_of(folder)
+    made = folder.read_cells_summary("classical")
+    assert made is not None
+    assert made.slide.count == cells.attrs.count
+    assert made.slide.count.value == len(cells.xy_px0)
+    assert made.slide.tissue_mm2 == pytest.approx(cells.attrs.analyzed_mm2)
+    assert folder.cells("classical").with_name("classical.regions.csv").is_file()

@@ -21,7 +21,7 @@ from pathai.detectors.base import Detections
 from pathai.detectors.classical import Classical
 from pathai.store.commit import Commit, Key, manifest_path, run_stage
 from pathai.store.damage import Damage
-from pathai.store.folders import SlideFolder
+from pathai.store.folders import SlideFolder, cells_files
 from pathai.store.level import Level
 from pathai.store.manifest import Manifest, read_manifest
 from pathai.store.pyramid import write_metadata
@@ -136,7 +136,7 @@ MADE: dict[str, type] = {"dots": Dots}
 def stage(folder: SlideFolder, base: str = "dots", **more: object) -> Manifest:
     """The stage as the chain runs it."""
     section = CellsConfig.model_validate({"detector": base, "block_px": 256, **more})
-    key = Key("cells", 1, section.model_copy(update={"workers": 1}).digest(), (f"{base}.zarr",))
+    key = Key("cells", 1, section.model_copy(update={"workers": 1}).digest(), cells_files(base))
 
     def work(out: Commit) -> None:
         run(folder, section, out, section.workers, scheduler=section.scheduler)

@@ -87,6 +87,36 @@ def test_shipped_schemas_are_fresh(name, made):
         ({"slide_id": "S1", "path": "", "case_id": "C", "patient_id": "P"}, False),
         ({"slide_id": "S1", "path": "a", "case_id": "C", "patient_id": "P", "mpp": "0,5"}, False),
         ({"slide_id": "S1", "path": "a", "case_id": "C", "patient_id": "P", "mpp": ""}, True),
+        (
+            {
+                "slide_id": "S1",
+                "path": "a",
+                "case_id": "C",
+                "patient_id": "P",
+                "stain_vectors": "0.65 0.7 0.29 0.07, .99, 0.11",
+            },
+            True,
+        ),
+        (
+            {
+                "slide_id": "S1",
+                "path": "a",
+                "case_id": "C",
+                "patient_id": "P",
+                "stain_vectors": "0.65 0.7 0.29",
+            },
+            False,
+        ),
+        (
+            {
+                "slide_id": "S1",
+                "path": "a",
+                "case_id": "C",
+                "patient_id": "P",
+                "stain_vectors": "a b c d e f",
+            },
+            False,
+        ),
         ({"slide_id": "S1", "path": "a.svs", "case_id": "C"}, False),
     ],
 )

@@ -25,7 +25,7 @@ from pathai.quantities.spacing import pattern
 from pathai.quantities.squares import map_pixel
 from pathai.quantities.summary import Known, Nuclei, known_of, summarize
 from pathai.quantities.tumor import in_tumor, tumor_mask
-from pathai.store.cells_summary import read_summary, write_summary
+from pathai.store.cells_summary import read_summary, write_regions, write_summary
 from pathai.store.records import TissueMap
 
 
@@ -284,14 +284,16 @@ def test_a_slide_without_nuclei_or_tissue_has_a_summary(classes):
 
 def test_a_summary_is_read_back_as_it_was_written(tmp_path):
     made = summary_of(KINDS, "H&E", "he", Known(COUNTED, None, CONFUSION))
-    write_summary(tmp_path, made)
-    assert read_summary(tmp_path) == made
-    table = (tmp_path / "regions.csv").read_text().splitlines()
+    path = tmp_path / "d.summary.json"
+    write_summary(path, made)
+    write_regions(tmp_path / "d.regions.csv", made)
+    assert read_summary(path) == made
+    table = (tmp_path / "d.regions.csv").read_text().splitlines()
     assert len(table) == 1 + len(made.regions) * (1 + len(KINDS))
     assert table[1].startswith("slide,slide,0.908")
-    (tmp_path / "summary.json").write_text("{")
+    path.write_text("{")
     with pytest.raises(PathaiError, match="E164"):
-        read_summary(tmp_path)
+        read_summary(path)
     assert read_summary(tmp_path / "elsewhere") is None
 
 

@@ -10,11 +10,13 @@ from pathai.stain import (
     compose,
     densities,
     estimate_stains,
+    given_matrix,
     optical_density,
     slide_background,
     stain_matrix,
     white_point,
 )
+from pathai.testing.picture import synthetic_field
 
 FOREIGN = StainMatrix("foreign", ("h", "e", "residual"), ((0.55, 0.76, 0.35), (0.11, 0.92, 0.38)))
 
@@ -162,3 +164,19 @@ def test_hematoxylin_that_leans_toward_brown_is_learned_from_blue_nuclei(share, 
         assert first @ np.array([0.50, 0.76, 0.42]) / np.hypot(0.5, np.hypot(0.76, 0.42)) > 0.999
     fixed = slide_background(compose(layers, own, (240, 240, 240)), named, estimate=False)
     assert fixed.stain == named
+
+
+def test_given_vectors_are_used_as_they_are_and_nonsense_is_refused() -> None:
+    given = given_matrix("Ki-67", "0.6 0.7 0.4; 0.3, 0.6, 0.75")
+    assert given.is_dab
+    assert given.vectors == ((0.6, 0.7, 0.4), (0.3, 0.6, 0.75))
+    for text in ("0.6 0.7 0.4 0.6 0.7 0.4", "1 1 1 0 0 0", "1 2 3", "0.6 0.7 0.4 1.2 1.4 0.8"):
+        with pytest.raises(PathaiError, match="E142"):
+            given_matrix("H&E", text)
+
+
+def test_fixed_vectors_are_not_estimated() -> None:
+    picture = synthetic_field(1, width=256, height=256)[0]
+    fixed = slide_background(picture, STAINS["H&E"], estimate=False)
+    assert fixed.stain == STAINS["H&E"]
+    assert slide_background(picture, STAINS["H&E"]).stain != STAINS["H&E"]

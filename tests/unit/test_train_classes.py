@@ -18,7 +18,7 @@ from pathai.cli import main
 from pathai.config import CellsConfig
 from pathai.errors import PathaiError
 from pathai.store.commit import Commit
-from pathai.store.folders import SlideFolder
+from pathai.store.folders import SlideFolder, cells_files
 from pathai.testing.looks import TRAIN_LOOKS
 from pathai.testing.picture import synthetic_field
 from pathai.testing.synthetic import Recipe, write_slide
@@ -31,7 +31,7 @@ TRUE = ("epithelial", "tumor", "lymphocyte", "stromal")
 
 
 def cells_of(folder: SlideFolder, classifier: str = "") -> None:
-    out = Commit(folder.base("cells", "classical"), ("classical.zarr",))
+    out = Commit(folder.base("cells", "classical"), cells_files("classical"))
     run(folder, CellsConfig(detector="classical", classifier=classifier), out)
     out.finish()
 
@@ -217,7 +217,7 @@ def test_blocks_change_no_measure(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "s1", image, HALF)
     tables = []
     for block_px in (256, 4096):
-        out = Commit(folder.base("cells", "classical"), ("classical.zarr",))
+        out = Commit(folder.base("cells", "classical"), cells_files("classical"))
         run(folder, CellsConfig(detector="classical", block_px=block_px, classifier="shipped"), out)
         out.finish()
         tables.append(folder.read_cells("classical"))
