@@ -63,6 +63,7 @@ SLIDES = (
 )
 CONFIG = """\
 train: {tasks: [tumor.yaml]}
+cells: {detector: classical}
 cohort:
   title: Tiny cohort
   evaluate_on: {split: test}

@@ -71,6 +71,12 @@ CARDS = {
             weights="instanseg.pt of a release of instanseg/instanseg on GitHub",
         ),
         Card(
+            "nuclei-small",
+            "small network trained by this project",
+            "Apache-2.0",
+            weights="in the package; or FOLDER of pathai train-detector",
+        ),
+        Card(
             "onnx",
             "any ONNX network by its contract",
             "of the file",

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.detectors import files
 from pathai.detectors.cards import CARDS
 from pathai.detectors.contract import Contract, read_contract
+from pathai.detectors.files import identity as file_identity
+from pathai.detectors.files import require as require_file
 from pathai.detectors.foreign import F32, ForeignDetector
 from pathai.errors import PathaiError
 
@@ -32,7 +33,7 @@ class Cellpose(ForeignDetector):
     @cached_property
     def contract(self) -> Contract:
         """What Cellpose is known to want; the JSON beside the file may say otherwise."""
-        files.require(self.file)
+        require_file(self.file)
         return read_contract(
             self.file, mpp=0.5, layout="nhwc", percentiles=(1, 99), halo_um=64.0, step_px=8
         )
@@ -40,7 +41,7 @@ class Cellpose(ForeignDetector):
     @cached_property
     def network(self) -> Callable[[F32], list[NDArray[Any]]]:
         """The label map for one input, whose intensities are normalized already."""
-        model = _model(self.file.absolute(), files.identity(self.file))
+        model = _model(self.file.absolute(), file_identity(self.file))
 
         def run(x: F32) -> list[NDArray[Any]]:
             labels = model.eval(x[0], normalize=False, channel_axis=-1)[0]

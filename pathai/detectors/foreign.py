@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.detectors import files
 from pathai.detectors.base import CountError, Detections
 from pathai.detectors.contract import Contract, read_contract
 from pathai.detectors.dab import dab_classes, positive
+from pathai.detectors.files import identity as file_identity
+from pathai.detectors.files import require as require_file
 from pathai.detectors.found import Found, channels, from_label_output, from_maps
 from pathai.errors import PathaiError
 from pathai.resample import area_reduce, reduction
@@ -73,7 +74,7 @@ class ForeignDetector:
     @cached_property
     def contract(self) -> Contract:
         """What the file, and the JSON beside it, say of the network."""
-        return read_contract(files.require(self.file))
+        return read_contract(require_file(self.file))
 
     @cached_property
     def network(self) -> Callable[[F32], list[NDArray[Any]]]:
@@ -120,7 +121,7 @@ class ForeignDetector:
     @property
     def digest(self) -> str:
         """SHA-256 over the file, its contract and the settings."""
-        facts = [VERSION, type(self).__name__, files.identity(self.file), self.stain,
+        facts = [VERSION, type(self).__name__, file_identity(self.file), self.stain,
                  self.dab_cutoff_od, self.contract.model_dump(mode="json")]  # fmt: skip
         return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

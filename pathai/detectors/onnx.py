@@ -12,8 +12,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pathai.detectors import files
 from pathai.detectors.contract import Contract, read_contract
+from pathai.detectors.files import identity as file_identity
+from pathai.detectors.files import read as read_file
+from pathai.detectors.files import require as require_file
 from pathai.detectors.foreign import F32, ForeignDetector
 from pathai.errors import PathaiError
 
@@ -45,7 +47,7 @@ def session_of(file: Path) -> Any:
         E194 if onnxruntime is not installed, E183 if the file is missing, E182 if it is no ONNX
         or not whole.
     """
-    return _session(file.absolute(), files.identity(files.require(file)))
+    return _session(file.absolute(), file_identity(require_file(file)))
 
 
 @lru_cache(maxsize=2)
@@ -60,7 +62,7 @@ def _session(file: Path, identity: str) -> Any:
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
     options.log_severity_level = 4
     here = onnxruntime.get_available_providers()
-    data = files.read(file)
+    data = read_file(file)
     try:
         session: Any = onnxruntime.InferenceSession(
             data, options, providers=[name for name in PROVIDERS if name in here]

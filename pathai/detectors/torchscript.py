@@ -17,7 +17,9 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from pathai.detectors import files
+from pathai.detectors.files import identity as file_identity
+from pathai.detectors.files import read as read_file
+from pathai.detectors.files import require as require_file
 from pathai.detectors.foreign import F32, ForeignDetector
 from pathai.errors import PathaiError
 
@@ -45,7 +47,7 @@ def module_of(file: Path) -> Any:
     PathaiError
         E183 if the file is missing, E182 if it is no TorchScript or would touch files.
     """
-    return _module(file.absolute(), files.identity(files.require(file)))
+    return _module(file.absolute(), file_identity(require_file(file)))
 
 
 @lru_cache(maxsize=2)
@@ -53,7 +55,7 @@ def _module(file: Path, identity: str) -> Any:
     """Loaded once per process for all slides."""
     import torch
 
-    data = files.read(file)
+    data = read_file(file)
     refuse_file_calls(data, file.name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial.distance import cdist
 
-from pathai.detectors.base import CountError
+from pathai.quantities.error import LEAST_FIELDS, CountError, calibrate
 from pathai.train_detector.fields import Field
 
 MATCH_UM = 3.3
@@ -59,20 +59,12 @@ def f1_interval(rows: Sequence[Tally], seed: int = 0, draws: int = 1000) -> tupl
 
 
 def count_error(rows: Sequence[Tally], source: str) -> CountError | None:
-    """How far counts are off: mean and spread of ln(true / found) between fields.
+    """How far counts are off; see `pathai.quantities.error.calibrate`.
 
-    The spread has the noise of few nuclei in small fields taken out (as if each one were missed or
-    invented for itself), so that it holds for whole slides; it is never below 2 %. None where
-    fewer than two fields hold five nuclei.
+    None where fewer than eight fields hold five nuclei.
     """
     used = [r for r in rows if max(r.found, r.true) >= 5]
-    if len(used) < 2:
+    if len(used) < LEAST_FIELDS:
         return None
-    true = np.array([r.true + 0.5 for r in used])
-    found = np.array([r.found + 0.5 for r in used])
-    hit = np.array([r.matched for r in used])
-    ratio = np.log(true / found)
-    noise = float(np.mean((true - hit) / true**2 + (found - hit) / found**2))
-    spread = float(np.sqrt(max(ratio.var(ddof=1) - noise, 0.02**2)))
-    densest = max(r.found / r.area_mm2 for r in used)
-    return CountError(float(ratio.mean()), spread, float(densest), len(used), source)
+    found, true, area = ([getattr(r, n) for r in used] for n in ("found", "true", "area_mm2"))
+    return calibrate(found, true, area, source)

@@ -176,7 +176,8 @@ def test_stain_vectors_of_the_sheet_or_fixed_ones_decide_the_result(tmp_path: Pa
 
     def digest(vectors: str = "", **section: object) -> str:
         out = Commit(folder.base("cells", "classical"), OUTPUTS)
-        run(folder, CellsConfig.model_validate(section), out, vectors=vectors)
+        settings = CellsConfig.model_validate({"detector": "classical", **section})
+        run(folder, settings, out, vectors=vectors)
         out.finish()
         return folder.read_cells("classical").attrs.detector_digest
 

@@ -33,7 +33,12 @@ def slide(tmp_path: Path) -> SlideFolder:
 
 def found(folder: SlideFolder, **cells: object) -> dict[str, str]:
     """Run the stage as the chain does, from nothing; the bits it leaves."""
-    step = cells_step(Config(cells=CellsConfig.model_validate({"block_px": 256, **cells})), folder)
+    step = cells_step(
+        Config(
+            cells=CellsConfig.model_validate({"detector": "classical", "block_px": 256, **cells})
+        ),
+        folder,
+    )
     folder.base("cells", "classical.manifest.json").unlink(missing_ok=True)
     assert step.run().status == "ok"
     root = folder.cells("classical")
@@ -59,7 +64,7 @@ def test_workers_of_a_scheduler_leave_the_same_bits(slide: SlideFolder) -> None:
 
 
 def test_nothing_but_pixels_and_the_detector_leaves(slide: SlideFolder) -> None:
-    search = prepare(slide, CellsConfig(block_px=256))
+    search = prepare(slide, CellsConfig(detector="classical", block_px=256))
     blocks = list(search.blocks())
     sent = pickle.dumps((search.finder, blocks))
     assert len(blocks) >= 5

@@ -126,7 +126,7 @@ def test_what_is_exported_comes_back(format: str, suffix: str, tmp_path: Path) -
     image, _ = synthetic_field(3, width=400, height=320)
     folder = make_folder(tmp_path / "s1", image, Mpp(0.5, 0.5))
     run_stage(folder.base("tile"), "s1", Key("tile", 1, "", (), {}), {}, lambda out: None)
-    chain.cells_step(Config(), folder).run()
+    chain.cells_step(Config(), folder, "classical").run()
     want = folder.read_cells("classical")
     file = tmp_path / f"cells.{suffix}"
     export(folder, "geojson" if suffix == "geojson" else "geoparquet", file)

@@ -312,9 +312,10 @@ def test_figures_in_tumor_are_those_of_its_region():
     assert part.denominator == held.sum()
     lymphocytes = (held & (cells.class_ == 2)).sum()
     assert found.lymphocytes_per_mm2.value == pytest.approx(lymphocytes / found.region.tissue_mm2)
-    # About as much as discs of 15 µm around so many random points cover.
+    # About as much as discs of 15 µm around so many random points cover; on px of 8 µm a disc is
+    # nine px, a fifth less than its true area.
     covered = 1 - np.exp(-lymphocytes / (found.region.tissue_mm2 * 1e6) * np.pi * 15**2)
-    assert found.lymphocyte_area == pytest.approx(covered, abs=0.06)
+    assert found.lymphocyte_area == pytest.approx(covered, abs=0.08)
     assert found.area_share == pytest.approx(inside.sum() / 14201)
     bare = in_tumor(inside, nuclei(("nucleus",), tissue), tissue, known, source="model", model="m")
     assert bare.cellularity is None

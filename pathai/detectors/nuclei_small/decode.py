@@ -73,7 +73,9 @@ def decode(heat: Tensor, rays: Tensor, threshold: float) -> Peaks:
     keep = _strongest(place, score, far)
     place, score, far = place[keep], score[keep], far[keep]
     outline = _middle(place)[:, None] + far[..., None] * directions(far.shape[1])
-    return Peaks(place[:, ::-1].astype(np.float32) + 0.5, score, outline.astype(np.float32))
+    # to 1/64 px, so that a block and the whole slide round alike
+    outline = (np.rint(outline * 64) / 64).astype(np.float32)
+    return Peaks(place[:, ::-1].astype(np.float32) + 0.5, score, outline)
 
 
 def _tops(heat: F32, threshold: float) -> NDArray[np.int64]:

@@ -65,6 +65,7 @@ def fastest(where: str) -> torch.dtype:
 
 @cache
 def _network(raw: bytes, where: str, kind: torch.dtype) -> NucleusNet:
+    torch.set_num_threads(1)  # blocks are shared out by `cells.workers`, not pixels
     network = NucleusNet()
     state = load(raw)
     for key, value in network.state_dict().items():
