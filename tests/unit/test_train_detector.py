@@ -148,7 +148,7 @@ def test_error_of_counts_finds_bias_and_spread_that_were_put_in():
         rows.append(Tally(min(true, found), found, true, 0.1))
     error = count_error(rows, "drawn")
     assert error.log_ratio == pytest.approx(0.1, abs=0.03)
-    assert error.log_sd == pytest.approx(0.15, abs=0.02)
+    assert error.sd(300) == pytest.approx(0.15, abs=0.02)
     low, high = f1_interval(rows)
     assert low < f1(rows) < high
 
