@@ -48,6 +48,8 @@ docs: venv
 ## make pictures   the pictures of README and docs, from a demo run
 pictures: demo
 	$(BIN)/python docs/pictures/synthetic.py
+	$(BIN)/python docs/pictures/cells.py
+	$(BIN)/python docs/pictures/cell_classes.py
 	$(BIN)/python docs/pictures/cohort.py $(DEMO)
 	$(XVFB) $(BIN)/python docs/pictures/review.py $(DEMO)
 

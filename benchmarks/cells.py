@@ -1,6 +1,6 @@
 """How well and how fast the detectors find nuclei: the network and the classical one.
 
-    python benchmarks/cells.py [--data ../shared/data] [--parts real,crowds,synthetic,crops,speed]
+    python benchmarks/cells.py [--data ../shared/data] [--parts real,crowds,...]
 
 prints the figures and writes benchmarks/results/cells.json; parts that are not asked for stay.
 
@@ -320,11 +320,53 @@ def speed(tile: np.ndarray) -> dict[str, Any]:
     }
 
 
+def slide(edge: int = 4096, block_px: int = 2048) -> dict[str, Any]:
+    """A whole search by the network: share of the forward pass, and what a second worker gives."""
+    import torch
+
+    from pathai.cells.blocks import detect_slide
+    from pathai.cells.frame import blocks, frame
+    from pathai.detectors.nuclei_small import NucleiSmall, run
+    from pathai.store.records import TissueMap
+
+    torch.set_num_threads(1)
+    part, _ = synthetic_field(5, width=1024, height=1024)
+    image = np.tile(part, (edge // 1024, edge // 1024, 1))
+    half = Mpp(0.5, 0.5)
+    tissue = TissueMap(np.ones((edge // 16, edge // 16), np.uint8), 16.0, Mpp(8, 8))
+    network = NucleiSmall().for_slide(part)
+    grid = frame(image.shape, half, 1.0, network)
+    cut = list(blocks(grid, image.shape, tissue, grid.halo_px(network), block_px))
+    kind = run.fastest("cpu")
+
+    def forward() -> None:
+        for block in cut:
+            left, top, right, bottom = block.window
+            run.maps(network.weights, image[top:bottom, left:right], kind)
+
+    def wall(workers: int) -> float:
+        start = time.perf_counter()
+        detect_slide(image, half, tissue, network, block_px, workers=workers)
+        return time.perf_counter() - start
+
+    plain = milliseconds(forward, 3) / 1e3
+    whole = milliseconds(lambda: detect_slide(image, half, tissue, network, block_px), 3) / 1e3
+    one, two = (min(wall(n) for _ in range(3)) for n in (1, 2))
+    return {
+        "mm2": round((edge * 0.0005) ** 2, 2),
+        "block_px": block_px,
+        "cpu_s": round(whole, 2),
+        "forward_share": round(plain / whole, 3),
+        "tiles_per_s": round((edge / 512) ** 2 / whole, 1),
+        "two_workers": round(one / two, 2),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     default = os.environ.get("PATHAI_TEST_DATA", ROOT.parent / "shared" / "data")
     parser.add_argument("--data", type=Path, default=Path(default))
-    parser.add_argument("--parts", default="real,crowds,synthetic,crops,speed")
+    parser.add_argument("--parts", default="real,crowds,synthetic,crops,speed,slide")
     asked = parser.parse_args()
     looks = {"training": TRAIN_LOOKS, "test": TEST_LOOKS}
     parts: dict[str, Callable[[], Any]] = {
@@ -339,6 +381,7 @@ def main() -> None:
             for side in looks
         },
         "crops": lambda: {n: crops(n, asked.data / "slides") for n in NAMES},
+        "slide": slide,
         "speed": lambda: speed(synthetic_field(1, width=256, height=256)[0]),
     }
     out = ROOT / "benchmarks" / "results" / "cells.json"

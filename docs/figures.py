@@ -210,6 +210,7 @@ def cells() -> str:
     """Markdown tables of how well the detectors find nuclei, and how fast."""
     found = read("cells")
     real, tile = found["real"], found["speed"]["512 px at 0.5 µm/px"]
+    slide = found["slide"]
     lines = [
         "On labeled sets, by networks that never saw the set, at the threshold of the other sets:",
         "",
@@ -252,11 +253,32 @@ def cells() -> str:
         f"{tile['network, with peaks and outlines']:.0f} ms of one core in {tile['numbers'][6:]} "
         f"({tile['network, float32']:.0f} ms in float32; asked: {tile['wanted']} ms), "
         f"{tile['after the forward pass, share']:.0%} of it after the network; the classical "
-        f"detector {tile['classical']:.0f} ms. Processor: {found['machine']['processor']}.",
+        f"detector {tile['classical']:.0f} ms. On a drawn field of {slide['mm2']:.1f} mm² in "
+        f"blocks of {slide['block_px']} px the whole search takes {slide['cpu_s']:.1f} s of "
+        "processor time, "
+        f"{slide['forward_share']:.0%} of it in the network (asked: 90 %), "
+        f"{slide['tiles_per_s']:.0f} tiles of 512 px per second and core; two workers are "
+        f"{slide['two_workers']:.2f} times as fast as one (asked: 1.8). "
+        f"Processor: {found['machine']['processor']}.",
         "",
         "From `benchmarks/results/cells.json`, written by `benchmarks/cells.py`; this block by "
         "`docs/figures.py`.",
     ]
+    return "\n".join(lines)
+
+
+def cells_real() -> str:
+    """Markdown table of what was counted on real slides."""
+    found = json.loads((ROOT / "docs" / "img" / "cells.json").read_text())
+    lines = ["| slide | tissue, mm² | nuclei | positive, % |", "|---|---|---|---|"]
+    for name, row in found.items():
+        value, low, high = row["nuclei"]
+        share = (
+            "{} ({} to {})".format(*row["positive_percent"]) if "positive_percent" in row else ""
+        )
+        lines.append(
+            f"| {name} | {row['tissue_mm2']} | {value:,} ({low:,} to {high:,}) | {share} |"
+        )
     return "\n".join(lines)
 
 
@@ -296,6 +318,7 @@ PARTS = {
     "encoders": encoders,
     "counting": counting,
     "cells": cells,
+    "cells_real": cells_real,
     "cells_intervals": cells_intervals,
 }
 

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PATHAI = Path(sys.executable).with_name("pathai")
 DICOM = "dicom-cmu-jpeg/1.2.826.0.1.3680043.8.498.46702941076792458794464453066648511350.dcm"
 SLIDES = (
-    ("CMU-1", "CMU-1-Small-Region.svs", "H&E", (0.35, 0.36)),
-    ("CMU-1, DICOM", DICOM, "H&E", (0.35, 0.36)),
+    ("CMU-1", "CMU-1-Small-Region.svs", "H&E", (0.47, 0.26)),
+    ("CMU-1, DICOM", DICOM, "H&E", (0.52, 0.73)),
     ("OS-1", "OS-1-detail_HE.ome.tif", "H&E", (0.3, 0.3)),
     ("OS-2", "OS-2-ndpi_Ki67.ome.tif", "Ki-67", (0.3, 0.3)),
 )
