@@ -75,7 +75,8 @@ def make_run(
     results = ResultsFolder(folder / "results")
     (folder / "tasks").mkdir(parents=True)
     (folder / "tasks" / "tumor.yaml").write_text(TASK)
-    (folder / "config.yaml").write_text("schema_version: 1\ntrain: {tasks: [tasks/tumor.yaml]}\n")
+    config = "schema_version: 1\ncells: {detector: classical}\ntrain: {tasks: [tasks/tumor.yaml]}\n"
+    (folder / "config.yaml").write_text(config)
     header = "slide_id path case_id patient_id specimen_id block_id laterality stain site"
     lines = [header.replace(" ", "\t")]
     cases: dict[str, list[SlideInput]] = {}
