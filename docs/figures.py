@@ -269,7 +269,7 @@ def cells() -> str:
 
 def cells_real() -> str:
     """Markdown table of what was counted on real slides."""
-    found = json.loads((ROOT / "docs" / "img" / "cells.json").read_text())
+    found = read("cells_real")
     lines = ["| slide | tissue, mm² | nuclei | positive, % |", "|---|---|---|---|"]
     for name, row in found.items():
         value, low, high = row["nuclei"]

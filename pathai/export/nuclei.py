@@ -3,7 +3,7 @@
 import csv
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -274,12 +274,16 @@ def write_anndata(folder: SlideFolder, detector: str, part: Path) -> None:
             column[rows] = found[name]
         class_[rows], x[rows], prob[rows] = some.class_, some.measures, some.prob
         spatial[rows] = np.stack([found["x_um"], found["y_um"]], axis=1)
-    named = pd.Categorical.from_codes(class_.astype(np.int16), list(attrs.classes))
-    obs = pd.DataFrame({"class": named, **table}, index=pd.Index(map(str, range(count)), dtype=str))
+
+    def index(names: Iterable[str]) -> Any:
+        return pd.Index(list(names), dtype=object)  # pandas 3 has strings that HDF5 has not
+
+    named = pd.Categorical.from_codes(class_.astype(np.int16), index(attrs.classes))
+    obs = pd.DataFrame({"class": named, **table}, index=index(map(str, range(count))))
     whole = anndata.AnnData(
         X=x,
         obs=obs,
-        var=pd.DataFrame(index=pd.Index(list(attrs.measures), dtype=str)),
+        var=pd.DataFrame(index=index(attrs.measures)),
         obsm={"spatial": spatial, "class_probability": prob},
         uns={
             "slide_id": info.slide_id,
