@@ -100,7 +100,7 @@ def test_single_verbs_use_the_runs_own_configuration_and_its_lock(run):
     (run / "config.yaml").rename(run / "mine.yaml")
     assert pathai("run", "--config", run / "mine.yaml").returncode == 0
     before = tree(run / "results")
-    done = pathai("cells", run / "results" / "slides" / "S1", "--detector", "classical")
+    done = pathai("cells", run / "results" / "slides" / "S1", "--detector", "nuclei-small")
     assert done.returncode == 0, done.stderr
     assert tree(run / "results") == before
     (run / ".pathai" / "lock").write_text(identity())
