@@ -258,6 +258,6 @@ def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 write_csv(tmp_path / "checked" / f"{name}.csv", truth.xy_px0, classes)
         typed(monkeypatch, *words)
     folder = SlideFolder(tmp_path / "results" / "slides" / "S01")
-    told = folder.read_cells("classical").attrs.classifier
+    told = folder.read_cells("nuclei-small").attrs.classifier
     assert told is not None
     assert told.digest == load_model(tmp_path / "lab.safetensors").digest
