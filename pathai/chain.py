@@ -39,8 +39,8 @@ VERSIONS = {
     "cells": 2,
     "train": 2,
     "predict": 2,
-    "findings": 2,
-    "draft": 1,
+    "findings": 3,
+    "draft": 2,
     "cohort": 2,
 }
 """Raised when the output of a stage changes, so that old results are made again."""

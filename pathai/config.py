@@ -245,7 +245,7 @@ class ReportConfig(Section):
     template: str = "generic"
     drafter: str = "template"
     llm: LlmConfig | None = None
-    language: Literal["en"] = "en"
+    language: Literal["en", "fr", "es"] = "en"
 
 
 class CohortConfig(Section):

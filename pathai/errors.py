@@ -117,9 +117,16 @@ CODES: dict[str, Code] = {
     "E201": Code("the language model's address is refused", "use a loopback or allowed address"),
     "E202": Code("the language model did not answer usably", "the template draft is used instead"),
     "E203": Code("the draft does not stand on its findings", "draft it again"),
+    "E204": Code("an entry does not fit", "see pathai list keys for what may be entered"),
+    "E205": Code("clinical context is wrong", "correct the named item of clinical.yaml"),
+    "E206": Code("the report cannot be signed", "mend what is named, then sign again"),
+    "E207": Code("the audit trail is broken", "restore the file from a copy; sign nothing from it"),
+    "E208": Code("the knowledge corpus is wrong", "correct the named file; see docs/report.md"),
+    "E209": Code("the report's layout is wrong", "correct the named key of the layout file"),
     "E210": Code("the review log is broken", "restore the log; nothing was changed"),
     "E211": Code("no display", "start it on a desktop, or under xvfb-run"),
     "E212": Code("nothing to review", "run pathai run first"),
+    "E213": Code("the question is not understood", "see pathai ask --help for examples"),
     "E299": Code("internal error", "run again with --debug and report it"),
 }
 

@@ -32,12 +32,16 @@ from pathai.finding_values import (
     PredictedNumber,
     Prediction,
     Quantity,
+    Sum,
 )
 from pathai.units import Box
 
 __all__ = [
     "CaseFindings",
     "Category",
+    "Context",
+    "Contradiction",
+    "Entry",
     "Evidence",
     "Finding",
     "Frozen",
@@ -49,6 +53,8 @@ __all__ = [
     "Prediction",
     "Quantity",
     "Specimen",
+    "Suggestion",
+    "Sum",
     "canonical",
     "load_findings",
     "plain",
@@ -102,7 +108,7 @@ class Key(Frozen):
 
     name: str
     group: Group
-    type: Literal["quantity", "category", "prediction", "predicted_number"]
+    type: Literal["quantity", "category", "sum", "prediction", "predicted_number"]
     unit: str = "1"
     decimals: int = Field(0, ge=0, le=6)
     minimum: Number | None = None
@@ -182,6 +188,16 @@ def registry() -> Keys:
     return Keys.model_validate(yaml.safe_load(text))
 
 
+class Entry(Frozen):
+    """Who entered or corrected a value: the reader's name as asserted, and the logged event."""
+
+    reader: str
+    event: str
+    time: str
+    before: str = ""
+    """What stood there, as it was printed; empty where nothing did."""
+
+
 class Finding(Frozen):
     """One statement of fact about a case, as data."""
 
@@ -192,7 +208,9 @@ class Finding(Frozen):
     stain: str = ""
     status: Status
     value: (
-        Annotated[Quantity | Category | Prediction | PredictedNumber, Field(discriminator="type")]
+        Annotated[
+            Quantity | Category | Sum | Prediction | PredictedNumber, Field(discriminator="type")
+        ]
         | None
     ) = None
     method: Method
@@ -201,6 +219,7 @@ class Finding(Frozen):
     note: str = ""
     code: str = Field("", pattern=r"^(E[0-9]{3})?$")
     parents: tuple[str, ...] = ()
+    entry: Entry | None = None
 
     @model_validator(mode="after")
     def _allowed(self) -> "Finding":
@@ -304,13 +323,48 @@ class Specimen(Frozen):
     slides: tuple[str, ...]
 
 
+class Context(Frozen):
+    """One structured item of ``clinical.yaml``; ``id`` is what a statement may cite."""
+
+    id: str = Field(pattern=r"^C[1-9][0-9]?$")
+    key: str
+    value: str
+    unit: str = ""
+
+
+class Contradiction(Frozen):
+    """Findings that cannot all be true, by a rule of ``pathai.rules``."""
+
+    rule: str
+    findings: tuple[str, ...] = Field(min_length=1)
+    error: bool = True
+    """Whether signing must wait; False for what a reader should merely look at."""
+
+
+class Suggestion(Frozen):
+    """A follow-up that a rule's table suggests; its words and source are in that table."""
+
+    rule: str
+    findings: tuple[str, ...] = Field(min_length=1)
+
+
 class CaseFindings(Frozen):
-    """All findings of a case; ``digest`` is the SHA-256 of everything else."""
+    """All findings of a case; ``digest`` is the SHA-256 of everything else.
+
+    ``revision`` 0 is what the stages found. A person's entries make the next one, which names the
+    digest of its ``parent`` and the logged ``events`` that it holds.
+    """
 
     schema_version: Literal[1] = 1
     case_id: str
+    revision: int = Field(0, ge=0)
+    parent: str = ""
+    events: tuple[str, ...] = ()
     specimens: tuple[Specimen, ...]
     findings: tuple[Finding, ...]
+    context: tuple[Context, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
+    suggestions: tuple[Suggestion, ...] = ()
     digest: str = ""
 
     @model_validator(mode="after")

@@ -66,6 +66,18 @@ class Category(Frozen):
     display: str
 
 
+class Sum(Frozen):
+    """Scores that are read together and added, such as Gleason 3 + 4 = 7; printed as that sum."""
+
+    type: Literal["sum"] = "sum"
+    parts: tuple[Annotated[int, Field(ge=0, le=99)], ...] = Field(min_length=2)
+
+    @property
+    def total(self) -> int:
+        """The sum of the parts."""
+        return sum(self.parts)
+
+
 class ModelAnswer(Frozen):
     """What every answer of a model carries; never a measurement."""
 

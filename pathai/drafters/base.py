@@ -18,6 +18,7 @@ MIN_LETTERS, MAX_LETTERS = 8, 160
 LETTERS = "A-Za-z ,.;:()'-"
 SLOT = re.compile(r"\{F([1-9][0-9]{0,3})\}")
 TERM = re.compile(r"\{T:([a-z0-9_.]+)\}")
+CITE = re.compile(r"\{K:([a-z0-9_-]+)\}")
 
 SYSTEM = """You phrase lines of a pathology draft. Every input line is:
 statement | finding | key | name | unit | status
@@ -45,7 +46,10 @@ class _Frozen(BaseModel):
 
 
 class Line(_Frozen):
-    """One statement to phrase: everything a drafter may know."""
+    """One statement to phrase: everything a drafter may know.
+
+    ``cites`` are the entries of the knowledge corpus that the statement may cite as ``{K:id}``.
+    """
 
     statement: str
     finding: str
@@ -53,13 +57,21 @@ class Line(_Frozen):
     name: str
     unit: str
     status: str
+    language: str = "en"
+    cites: tuple[str, ...] = ()
 
 
 class Engine(_Frozen):
-    """What phrased a draft; ``model`` is empty for the template."""
+    """What phrased a draft; ``model`` is the template's name, or the language model's.
+
+    ``digest`` identifies a language model's weights as its server states them; ``evaluated`` says
+    whether ``pathai report evaluate`` has passed with that digest on this site.
+    """
 
     name: str
     model: str = ""
+    digest: str = ""
+    evaluated: bool = False
     network: Literal["none", "loopback", "allowed"] = "none"
 
 

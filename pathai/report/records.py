@@ -8,7 +8,7 @@ from pathai.drafters.base import Engine, Line
 from pathai.finding import Frozen
 
 WATERMARK = "DRAFT - not for clinical use - unsigned; research use only"
-Source = Literal["template", "llm"]
+Source = Literal["template", "llm", "human"]
 
 
 class PlannedSection(Frozen):
@@ -44,9 +44,23 @@ class Statement(Frozen):
     rendered: str
     notes: tuple[str, ...] = ()
     source: Source
-    verdict: Literal["pass", "fallback"]
+    verdict: Literal["pass", "fallback", "flag"]
     flags: tuple[str, ...] = ()
     refused: str = ""
+
+
+class Fixed(Frozen):
+    """A sentence that code alone prints: it comes from a table, never from a drafter.
+
+    ``id`` is the rule, the item of the clinical context or the entry of the knowledge corpus;
+    ``findings`` are what it stands on; ``source`` is the DOI or document that it quotes.
+    """
+
+    kind: Literal["contradiction", "suggestion", "context", "reference"]
+    id: str
+    text: str
+    findings: tuple[str, ...] = ()
+    source: str = ""
 
 
 class Section(Frozen):
@@ -76,11 +90,13 @@ class Draft(Frozen):
     findings_digest: str
     status: Literal["draft"] = "draft"
     watermark: str = WATERMARK
-    language: Literal["en"] = "en"
+    language: Literal["en", "fr", "es"] = "en"
+    revision: int = Field(0, ge=0)
     template: str
     engine: Engine
     engine_flags: tuple[str, ...] = ()
     sections: tuple[Section, ...]
+    fixed: tuple[Fixed, ...] = ()
     verification: Verification
     digest: str = ""
 

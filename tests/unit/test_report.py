@@ -60,7 +60,7 @@ def test_a_plan_tells_a_drafter_no_value_and_no_slide():
     for section in plan(CASE):
         for line in section.lines:
             assert set(line.model_dump()) == {
-                "statement", "finding", "key", "name", "unit", "status"
+                "statement", "finding", "key", "name", "unit", "status", "language", "cites"
             }  # fmt: skip
             assert not re.search(r"S1|S2|S3|C1|4321|0\.9287", line.name + line.unit + line.key)
 
