@@ -13,6 +13,7 @@ PAGES = (
     "docs/counting.md",
     "docs/nuclei-small.md",
     "docs/cells.md",
+    "docs/train.md",
 )
 
 
@@ -312,7 +313,36 @@ def cells_intervals() -> str:
     return "\n".join(lines)
 
 
+def mil() -> str:
+    """Markdown table of accuracy and speed beside a reference in the same run."""
+    found = read("mil")
+    lines = [
+        "| bags | pathai | torchmil's ABMIL | SVM on statistics of the bag |",
+        "|---|---|---|---|",
+    ]
+    for name in ("musk1", "musk2"):
+        row, runs = found["musk"][name]["accuracy"], len(found["musk"][name]["runs"])
+        shown = " | ".join(f"{row[k]:.1%}" for k in ("pathai", "torchmil_abmil", "svm"))
+        lines.append(f"| {name.capitalize()}, {runs} x 10 folds | {shown} |")
+    nested, step = found["nested"], found["step"]["step"]
+    lines += [
+        "",
+        "Accuracy of answers out of fold, in the same folds; our head is chosen on inner folds "
+        "among the shipped ones. Nested cross-validation of "
+        f"{nested['slides']} slides of {nested['tiles']} tiles, {nested['folds']} x "
+        f"{nested['inner_folds']} folds, takes {nested['wall_s']:.0f} s on {nested['processes']} "
+        f"cores (asked: {nested['target_wall_s']} s). A training step on {step['tiles']:,} tiles "
+        f"is {step['128 units']['times_as_fast']:.2f} times as fast as torchmil's with 128 units, "
+        f"{step['512 units']['times_as_fast']:.2f} times with 512.",
+        "",
+        "From `benchmarks/results/mil.json`, written by `benchmarks/mil.py`; this block by "
+        "`docs/figures.py`.",
+    ]
+    return "\n".join(lines)
+
+
 PARTS = {
+    "mil": mil,
     "figures": figures,
     "tiles": tiles,
     "encoders": encoders,
