@@ -3,8 +3,8 @@
     python benchmarks/cells_room.py [--cells 2000000] [--work DIR] [--out FILE]
 
 A detector that finds its nuclei without looking at pixels stands for the network, so that all that
-is measured is the room's own: blocks, journal, sorting, raster, store and exports. Each part runs
-in a process of its own, whose peak memory and processor time are taken. It writes
+is measured is the room's own: blocks, morphometry, journal, sorting, raster, store and exports.
+Each part runs in a process of its own, whose peak memory and processor time are taken. It writes
 benchmarks/results/cells_room.json.
 """
 
@@ -75,16 +75,6 @@ class Lattice:
         )
 
 
-class Thirty:
-    """Thirty measures of each nucleus, cheap ones."""
-
-    MEASURES = tuple(f"measure {i}" for i in range(30))
-
-    @staticmethod
-    def measure(rgb: np.ndarray, mpp: Mpp, background: Any, found: Detections) -> np.ndarray:
-        return np.repeat(found.centers[:, :1], 30, axis=1) + np.arange(30, dtype=np.float32)
-
-
 def draw(folder: SlideFolder, cells: int) -> None:
     """A slide that is large enough for so many nuclei, all tissue, of noise that packs well."""
     folder.path.mkdir(parents=True)
@@ -121,7 +111,7 @@ def part(name: str, folder: SlideFolder, work: Path) -> dict[str, Any]:
             folder.slide_id,
             key,
             {"tile": folder.base("tile")},
-            lambda out: run(folder, section, out, morphometry=Thirty()),
+            lambda out: run(folder, section, out),
         )
     else:
         export(folder, name, work / FORMATS[name], detector="lattice", overwrite=True)

@@ -291,24 +291,26 @@ def _f1(row: dict) -> str:
 
 def cells_intervals() -> str:
     """Markdown table of how often nominal 95 % intervals hold the truth."""
-    found = read("cells_intervals")
     lines = [
-        "| stain | figure | holds the truth | binomial band of 95 % | median width |",
-        "|---|---|---|---|---|",
+        "| detector | stain | figure | holds the truth | binomial band of 95 % | median width |",
+        "|---|---|---|---|---|---|",
     ]
-    for stain in ("H&E", "Ki-67"):
-        for name, row in found[stain]["unseen"].items():
-            low, high = row["band"]
-            width = f"{row['median_width']:.2f}" if "median_width" in row else ""
-            lines.append(
-                f"| {stain} | {name} | {row['coverage']:.1%} | {low:.1%} to {high:.1%} | {width} |"
-            )
+    for name in ("cells_intervals", "cells_intervals_classical"):
+        found = read(name)
+        for stain in ("H&E", "Ki-67"):
+            for figure, row in found[stain]["unseen"].items():
+                low, high = row["band"]
+                width = f"{row['median_width']:.3f}" if "median_width" in row else ""
+                lines.append(
+                    f"| {found['detector']} | {stain} | {figure} | {row['coverage']:.1%} | "
+                    f"{low:.1%} to {high:.1%} | {width} |"
+                )
     lines += [
         "",
         "Widths: of a count as a share of it, of a positive share in itself; a field of "
         f"{found['field_mm2']:.4f} mm² holds some 70 nuclei. From "
-        "`benchmarks/results/cells_intervals.json`, written by `benchmarks/cells_intervals.py`; "
-        "this block by `docs/figures.py`.",
+        "`benchmarks/results/cells_intervals.json` and `cells_intervals_classical.json`, written "
+        "by `benchmarks/cells_intervals.py`; this block by `docs/figures.py`.",
     ]
     return "\n".join(lines)
 
