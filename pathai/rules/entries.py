@@ -260,6 +260,18 @@ def _range(row: Key) -> str:
     return "".join(f" {end}" for end in ends if end)
 
 
+def admits(key: str) -> str:
+    """What a person may enter under a key, in words; empty where nothing."""
+    row = registry().find(key.replace("*", "x"))
+    if not row.enterable:
+        return ""
+    if row.type == "category":
+        return f"one of {', '.join(row.values)}"
+    if row.type == "sum":
+        return f"{row.parts} whole numbers from {row.part_minimum} to {row.part_maximum}"
+    return f"a number{_range(row)}"
+
+
 def printed(finding: Finding) -> str:
     """A value as it stood, in short; empty where there is none."""
     value, book = finding.value, registry()
