@@ -180,8 +180,10 @@ def _set(board: Board, key: str, entry: Entered, place: _Place) -> None:
     row = registry().find(key)
     before = board.standing(key, place.slides)
     finding_id = board.id_for(key, place.slides, place.specimen.specimen_id)
-    if entry.value is None and before is None:
+    if entry.value is None and (before is None or before.value is None):
         raise PathaiError("E204", f"{key}: nothing stands there that could be withdrawn")
+    if entry.value is None and before is not None and before.method.kind == "rule":
+        raise PathaiError("E204", f"{key} follows by rule; withdraw what it follows from")
     note = Entry(
         reader=entry.reader,
         event=entry.event,
