@@ -40,6 +40,7 @@ SAID = {
     "report.llm.model": "name of the model on the server",
     "report.llm.seconds": "time for the whole draft of a case",
     "report.language": "language of the draft",
+    "report.codes": "codes of outside systems in what is exported",
     "cohort.title": "title of the cohort page",
     "run.slides_per_job": "slides per job; more start less often",
     "task.name": "names the model and its results",
@@ -87,7 +88,7 @@ def _kind(annotation: Any) -> str:
              "int | None": "whole number"}  # fmt: skip
     if "Candidate" in text or "Target" in text:
         return "list of sections"
-    if "LlmConfig" in text or "ColorConfig" in text or "Abstain" in text:
+    if "LlmConfig" in text or "ColorConfig" in text or "CodesConfig" in text or "Abstain" in text:
         return "section"
     return words[text]
 
@@ -121,7 +122,7 @@ def described(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str, 
 
 def configuration() -> str:
     """Every key of the configuration, a table per section."""
-    from pathai.config import Candidate, ColorConfig, Config, LlmConfig, Section
+    from pathai.config import Candidate, CodesConfig, ColorConfig, Config, LlmConfig, Section
 
     head = ("key", "type", "default", "means")
     sections = {
@@ -135,7 +136,7 @@ def configuration() -> str:
     for name, model in sections.items():
         rows = described(model, f"{name}.")
         if name == "report":
-            rows += described(LlmConfig, "report.llm.")
+            rows += described(LlmConfig, "report.llm.") + described(CodesConfig, "report.codes.")
         if name == "features":
             rows += described(ColorConfig, "features.color.")
         if name == "train":
@@ -298,10 +299,55 @@ def findings() -> str:
     rows = []
     for key, row in book.keys.items():
         unit = book.units[row.unit] or {"prediction": "probability"}.get(row.type, "number")
+        unit = {"category": ", ".join(row.values), "sum": "sum"}.get(row.type, unit)
         name = row.name.replace("{name}", "*")
         statuses = ", ".join(s.replace("_", " ") for s in row.statuses)
-        rows.append((f"`{key}`", name, unit, statuses))
-    return table(("key", "what it is", "unit", "status"), rows)
+        rows.append((f"`{key}`", name, unit, statuses, row.loinc, _source(row.doi)))
+    return table(("key", "what it is", "unit or codes", "status", "LOINC", "source"), rows)
+
+
+def _source(doi: str) -> str:
+    return f"[doi](https://doi.org/{doi})" if doi else ""
+
+
+def derivations() -> str:
+    """What follows by rule."""
+    from pathai.rules import tables
+
+    rows = [(f"`{k}`", r["says"], _source(r["doi"])) for k, r in tables.derivations().items()]
+    return table(("rule", "what follows", "source"), rows)
+
+
+def contradictions() -> str:
+    """What cannot all be true."""
+    from pathai.rules import tables
+
+    found = tables.contradictions().items()
+    rows = [(f"`{k}`", t.en, "yes" if t.error else "no", _source(t.doi)) for k, t in found]
+    return table(("rule", "what is said", "stops signing", "source"), rows)
+
+
+def suggestions() -> str:
+    """Every follow-up that may be suggested."""
+    from pathai.rules import tables
+
+    rows = [(f"`{k}`", t.en, _source(t.doi)) for k, t in tables.suggestions().items()]
+    return table(("rule", "what is suggested", "source"), rows)
+
+
+def clinical() -> str:
+    """Items of the clinical context."""
+    from pathai.clinical import Clinical
+
+    rows = []
+    for key, field in Clinical.model_fields.items():
+        if key != "schema_version":
+            kind = str(field.annotation)
+            may = ", ".join(re.findall(r"'([^']+)'", kind)) or (
+                "number" if "float" in kind else "text"
+            )
+            rows.append((f"`{key}`", may, field.description or ""))
+    return table(("item", "may be", "what it is"), rows)
 
 
 def flags() -> str:
@@ -453,8 +499,8 @@ def notions() -> str:
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (configuration, task, tasks, sheet, stains, verbs, errors, findings, flags, llm,
-                 keys, features, cells, prediction, tissue, encoders, facts, morphology, heads,
-                 measures, plots, notions)
+                 derivations, contradictions, suggestions, clinical, keys, features, cells,
+                 prediction, tissue, encoders, facts, morphology, heads, measures, plots, notions)
 }  # fmt: skip
 """Name of a part to what writes it."""
 
