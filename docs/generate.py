@@ -89,7 +89,7 @@ def _kind(annotation: Any) -> str:
              "int | None": "whole number"}  # fmt: skip
     if "Candidate" in text or "Target" in text:
         return "list of sections"
-    if "LlmConfig" in text or "ColorConfig" in text or "Abstain" in text:
+    if "LlmConfig" in text or "ColorConfig" in text or "CodesConfig" in text or "Abstain" in text:
         return "section"
     return words[text]
 
