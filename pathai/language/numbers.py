@@ -57,6 +57,7 @@ def _own(text: str, language: str) -> str:
     return text.replace(signs.theirs, signs.group).replace("-", MINUS)
 
 
+@lru_cache(maxsize=4096)
 def number_text(value: Decimal, decimals: int, language: str = "en") -> str:
     """A number with ``decimals`` places, rounded half to even; zero has no sign.
 

@@ -21,6 +21,11 @@ SUFFIXES = (".yaml", ".yml")
 REST = "measurements"
 
 
+@lru_cache(maxsize=16384)
+def _rank(patterns: tuple[str, ...], key: str) -> int | None:
+    return next((i for i, p in enumerate(patterns) if fnmatchcase(key, p)), None)
+
+
 class LayoutSection(Frozen):
     """One heading and the keys below it, in their order; ``*`` in a key stands for any text."""
 
@@ -41,7 +46,7 @@ class LayoutSection(Frozen):
 
     def rank(self, key: str) -> int | None:
         """Place of a key among the section's patterns; None where none matches."""
-        return next((i for i, p in enumerate(self.keys) if fnmatchcase(key, p)), None)
+        return _rank(self.keys, key)
 
 
 class Layout(Frozen):
