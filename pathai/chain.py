@@ -17,6 +17,7 @@ from pathai.encoders.cards import CARDS, require_licence
 from pathai.encoders.setup import Setup
 from pathai.encoders.weights import digest, locate
 from pathai.errors import PathaiError
+from pathai.layouts import chosen, load_layout
 from pathai.plan import Model, Plan
 from pathai.sheet import Sheet, SheetRow
 from pathai.slide_level import slide_step
@@ -40,7 +41,7 @@ VERSIONS = {
     "train": 2,
     "predict": 2,
     "findings": 4,
-    "draft": 2,
+    "draft": 3,
     "cohort": 2,
 }
 """Raised when the output of a stage changes, so that old results are made again."""
@@ -349,6 +350,7 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
     detector = plan.config.cells.detector
     models = {model.name: model.task.asked for model in plan.models}
     regions = plan.root / plan.config.regions
+    requires = load_layout(chosen(plan.config.report, rows, plan.root).template).requires
     clinical = plan.root / plan.config.clinical / f"{folder.case_id}.yaml"
 
     def work(out: Commit) -> None:
@@ -364,11 +366,13 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
             models=models,
             regions=regions,
             clinical=clinical,
+            requires=requires,
         )
 
     drawn = {r.slide_id: _file_digest(regions / f"{r.slide_id}.geojson") for r in rows}
     extra: list[Any] = [drawn] if any(drawn.values()) else []
     extra += [{"clinical": _file_digest(clinical)}] if clinical.is_file() else []
+    extra += [{"requires": requires}] if requires else []
     key = _key("findings", ("findings.json",), plan.config.findings, _facts(rows), *extra)
     parents = {}
     for slide_id, slide in folders.items():
@@ -381,15 +385,20 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
 
 
 def draft_step(plan: Plan, folder: CaseFolder) -> Step:
-    """The draft report."""
+    """The draft report, in the layout that the configuration or the sheet gives the case."""
+    rows = plan.sheet.cases()[folder.case_id]
+    section = chosen(plan.config.report, rows, plan.root)
+    layout = load_layout(section.template)
 
     def work(out: Commit) -> None:
         from pathai.report.draft import run
 
-        run(folder, plan.config.report, out)
+        run(folder, section, out)
 
     outputs = ("draft.json", "draft.md", "draft.html")
-    key = _key("draft", outputs, plan.config.report)
+    # By the layout's content: the path of a laboratory's own file says nothing of it.
+    asked = section.model_copy(update={"template": layout.name})
+    key = _key("draft", outputs, asked, layout.digest)
     parents = {"findings": folder.base("findings")}
     return Step(folder.base("draft"), folder.case_id, key, parents, work)
 
