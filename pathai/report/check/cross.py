@@ -114,7 +114,9 @@ def _need(finding: Finding, case: CaseFindings) -> str:
         return "" if done else "her2_ish"
     if finding.key == "er.positive_percent" and isinstance(value, Quantity):
         return "er_low_positive" if 1 <= value.value <= 10 else ""
-    return "msi_confirm" if finding.key == "msi.probability" and finding.status == "predicted" else ""
+    return (
+        "msi_confirm" if finding.key == "msi.probability" and finding.status == "predicted" else ""
+    )
 
 
 def _beside(finding: Finding, draft: Draft, case: CaseFindings) -> str:
@@ -154,7 +156,9 @@ def _points(finding: Finding | None) -> int | None:
         return None
     if isinstance(finding.value, Sum):
         return finding.value.total
-    digits = re.search("[0-9]+", finding.value.code) if isinstance(finding.value, Category) else None
+    digits = (
+        re.search("[0-9]+", finding.value.code) if isinstance(finding.value, Category) else None
+    )
     return int(digits[0]) if digits else None
 
 
@@ -220,6 +224,11 @@ def _counts(case: CaseFindings) -> Iterator[Sequence[str]]:
     """A part is not more than its whole."""
     for of in _groups(case, "prostate."):
         whole, part = of.get("cores"), of.get("cores_positive")
-        if whole and part and isinstance(whole.value, Quantity) and isinstance(part.value, Quantity):
+        if (
+            whole
+            and part
+            and isinstance(whole.value, Quantity)
+            and isinstance(part.value, Quantity)
+        ):
             if part.value.value > whole.value.value:
                 yield part.id, whole.id

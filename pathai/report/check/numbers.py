@@ -101,12 +101,15 @@ def expected(finding: Finding, language: str = "en") -> list[Printed]:
 def _of_quantity(value: Quantity, key: str) -> Iterator[Printed]:
     row = registry().find(key)
     unit = row.unit if row.unit in UNITS else ""
-    step = Decimal(1).scaleb(-row.decimals)
-    yield Printed(value.value.quantize(step, ROUND_HALF_EVEN), unit)
+
+    def seen(number: Decimal) -> Decimal:
+        return number.quantize(Decimal(1).scaleb(-row.places(number)), ROUND_HALF_EVEN)
+
+    yield Printed(seen(value.value), unit)
     if value.low is not None and value.high is not None and value.level is not None:
         yield Printed(100 * value.level, "%")
-        yield Printed(value.low.quantize(step, ROUND_HALF_EVEN))
-        yield Printed(value.high.quantize(step, ROUND_HALF_EVEN))
+        yield Printed(seen(value.low))
+        yield Printed(seen(value.high))
     if value.numerator is not None and value.denominator is not None:
         yield Printed(Decimal(value.numerator))
         yield Printed(Decimal(value.denominator))

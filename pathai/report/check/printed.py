@@ -1,6 +1,8 @@
 """What the renderer prints, asked for in one place."""
 
 from functools import lru_cache
+from importlib import import_module
+from typing import Any
 
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, Finding, registry
@@ -52,11 +54,15 @@ def category_words(finding: Finding, language: str) -> str:
     return render.value_text(finding)
 
 
+def _rules() -> Any:
+    return import_module("pathai.rules")
+
+
 def suggestion_words(rule: str, language: str) -> str:
     """The table's words for a suggestion."""
-    return str(rules.suggestion_text(rule, language))
+    return str(_rules().suggestion_text(rule, language))
 
 
 def contradiction_words(rule: str, language: str) -> str:
     """The table's words for a contradiction."""
-    return str(rules.contradiction_text(rule, language))
+    return str(_rules().contradiction_text(rule, language))

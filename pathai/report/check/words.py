@@ -137,9 +137,9 @@ def _check_closed(
         allowed |= lexicon.words["measured"]
     allowed |= place_words(finding, case, lexicon)
     for word, after in zip(lower, [*lower[1:], ""], strict=True):
-        fits = word.startswith("#") or word in allowed or _parts(word) - {word} and (
+        fits = word.startswith("#") or word in allowed or (_parts(word) - {word} and (
             _parts(word) - {word} <= allowed
-        )  # fmt: skip
+        ))  # fmt: skip
         if word in lexicon.only_before:
             fits = after in lexicon.only_before[word]
         if not fits:
