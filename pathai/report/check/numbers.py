@@ -193,7 +193,7 @@ def _check_value_words(rest: str, finding: Finding, language: str) -> list[Probl
 def _check_category(rest: str, finding: Finding, value: Category, language: str) -> list[Problem]:
     """The code's own words, the digits that it holds, and its polarity."""
     words, digits = category_words(finding, language), CODE_NUMBER.findall(value.code)
-    if words not in rest or (digits and CODE_NUMBER.findall(words) != digits):
+    if words.casefold() not in rest.casefold() or (digits and CODE_NUMBER.findall(words) != digits):
         return [Problem(code="category", message=f"{finding.id} is printed as another category")]
     absent = bool(lexicon(language).absent.search(words))
     if absent != value.code.startswith(ABSENT) and value.code.startswith((*ABSENT, *PRESENT)):
