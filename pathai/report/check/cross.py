@@ -12,7 +12,7 @@ from pathai.drafters.base import CITE
 from pathai.finding import CaseFindings, Category, Context, Finding, Quantity, Sum
 from pathai.report.check.lexicon import lexicon
 from pathai.report.check.numbers import read_numbers
-from pathai.report.check.printed import contradiction_words, suggestion_words
+from pathai.report.check.printed import rule_words
 from pathai.report.records import Draft, Fixed, Problem
 
 VALUED = ("measured", "observed", "predicted")
@@ -53,9 +53,8 @@ def _check_tables(draft: Draft, case: CaseFindings) -> Iterator[Problem]:
         if given != sorted((w.rule, w.findings) for w in wanted):
             yield Problem(code=kind, message=f"a {kind} is missing, or not one of this case")
             continue
-        words = suggestion_words if kind == "suggestion" else contradiction_words
         for sentence in printed:
-            if sentence.text != words(sentence.id, draft.language):
+            if sentence.text != rule_words(kind, sentence.id, draft.language):
                 yield Problem(code=kind, message=f"{sentence.id} is not in the table's words")
 
 
