@@ -6,7 +6,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paraphrase_cases import filled_in, line_for, paraphrases, patterns, reader_case
+from paraphrase_cases import entered, filled_in, line_for, paraphrases, patterns, reader_case
 
 from pathai.finding import Category
 from pathai.report import check
@@ -213,6 +213,28 @@ def test_what_was_not_found_is_never_affirmed(pattern, key):
         assert said(pattern, key, human=human)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "key"),
+    [
+        ("To my eye T was positive, F.", "prostate.perineural"),
+        ("The T, present in my view, is F.", "prostate.perineural"),
+        ("To my eye T, weak, is F.", "er.intensity"),
+        ("To my eye the protein T is lost, F.", "mmr.mlh1"),
+    ],
+)
+def test_words_of_another_category_are_refused(pattern, key):
+    stain = {"er.intensity": "ER", "mmr.mlh1": "MLH1"}.get(key, "H&E")
+    code = {"er.intensity": "strong", "mmr.mlh1": "intact"}.get(key, "not_identified")
+    finding = entered(99, key, Category(code=code), stain=stain)
+    case = CASE.model_copy(update={"findings": (*CASE.findings, finding), "digest": ""})
+    assert codes(filled_in(pattern, finding), line_for(finding), case, human=True)
+
+
+def test_the_present_case_affirms_nothing():
+    assert said("The T is F in the present case.", "prostate.perineural") == []
+    assert said("The T is present: F.", "prostate.cribriform") != []
+
+
 def test_a_category_is_printed_with_its_own_words():
     perineural, cribriform = of("prostate.perineural"), of("prostate.cribriform")
     for finding, good, bad in (
@@ -293,6 +315,45 @@ def test_a_persons_wrong_words_are_flagged(pattern, code):
 def test_a_persons_text_without_the_value_is_always_flagged(finding, text):
     if f"{{{finding.id}}}" not in text:
         assert codes(text, line_for(finding), human=True)
+
+
+FOREIGN = {
+    "fr": {
+        "good": ["T : F.", "La valeur de T est F.", "Selon le rapport, T est F.", "T est noté F."],
+        "bad": ["T n'est pas F.", "T : F, soit deux.", "T : plus de F.",
+                "T : F avec métastase.", "T : F ; un traitement suit.", "T : probablement F.",
+                "The T is F.", "T : F pour cent.", "T : F, confirmé."],
+    },
+    "es": {
+        "good": ["T: F.", "El valor de T es F.", "Según el informe, T es F.", "T consta como F."],
+        "bad": ["T no es F.", "T: F, o sea dos.", "T: más de F.",
+                "T: F con metástasis.", "T: F; sigue un tratamiento.", "T: probablemente F.",
+                "The T is F.", "T: F por ciento.", "T: F, confirmado."],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", sorted(FOREIGN))
+def test_other_languages_are_held_to_the_same_rules(language):
+    for finding in CASE.findings:
+        if finding.status not in ("measured", "observed"):
+            continue
+        line = line_for(finding, language)
+        for pattern in FOREIGN[language]["good"]:
+            assert codes(filled_in(pattern, finding), line) == [], (pattern, finding.key)
+        for pattern in FOREIGN[language]["bad"]:
+            for human in (False, True):
+                flagged = codes(filled_in(pattern, finding), line, human=human)
+                assert flagged or (human and pattern.startswith("The")), (pattern, finding.key)
+
+
+@pytest.mark.parametrize(("language", "side"), [("fr", "à gauche"), ("es", "a la izquierda")])
+def test_a_side_in_another_language_is_checked(language, side):
+    right, left = of("tissue.area_mm2"), of("core.a.length_mm")
+    for human in (False, True):
+        for finding, wanted in ((right, ["laterality"]), (left, [])):
+            text = filled_in(f"T : F {side}.", finding)
+            assert codes(text, line_for(finding, language), human=human) == wanted
 
 
 # --- languages ---------------------------------------------------------------------------------

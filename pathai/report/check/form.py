@@ -9,6 +9,8 @@ from pathai.report.records import Problem
 
 HUMAN_LETTERS = 400
 HUMAN_MARKS = " ,.;:()'’-–—/\"“”«»?!\u00a0\u202f"
+LATIN_END = 0x180
+"""Letters of western and central European names end here (Latin Extended-A)."""
 ADDRESS = re.compile(
     r"://|www\.|@|\b(?:https?|ftp|mailto|javascript|file)\b|\w\.[a-z]{2,6}\b", re.IGNORECASE
 )
@@ -47,7 +49,7 @@ def _strange(outside: str, lexicon: Lexicon, *, human: bool) -> bool:
         return True
     return any(
         c not in HUMAN_MARKS
-        and not (c.isalpha() and unicodedata.name(c, "").startswith("LATIN "))
+        and not (c.isalpha() and ord(c) < LATIN_END)
         for c in outside
     )  # fmt: skip
 

@@ -11,6 +11,8 @@ import yaml
 from pathai.errors import PathaiError
 
 LANGUAGES = ("en", "fr", "es")
+LOOKALIKE = str.maketrans("ıłøđħŧŋ", "ilodhtn")
+"""Letters that have no accent to take off and still look like another one."""
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|#T|#F|#P")
 
 
@@ -88,5 +90,5 @@ def foreign_sides() -> dict[str, str]:
 
 def bare(word: str) -> str:
     """A word without accents and case, so that ``pérínéural`` is still the clinical term."""
-    split = unicodedata.normalize("NFKD", word.casefold())
+    split = unicodedata.normalize("NFKD", word.casefold().translate(LOOKALIKE))
     return "".join(c for c in split if not unicodedata.combining(c))

@@ -186,6 +186,8 @@ def _check_value_words(rest: str, finding: Finding, language: str) -> list[Probl
     if isinstance(value, Sum):
         text = r"\s*\+\s*".join(str(part) for part in value.parts)
         return [] if re.search(rf"{text}\s*=\s*{sum(value.parts)}", rest) else [wrong]
+    if finding.status == "indeterminate":
+        return []
     if isinstance(value, Prediction) and value.label:
         return [] if _spaced(value.label) in rest else [wrong]
     if isinstance(value, PredictedNumber) and value.unit:

@@ -63,3 +63,19 @@ def rule_words(kind: str, rule: str, language: Language) -> str:
 def watermark(language: str) -> str:
     """What stands on every page of a draft."""
     return catalog(language).phrase("watermark")
+
+
+def other_values(finding: Finding, language: str) -> set[str]:
+    """Words of the other codes of a category's list, plain."""
+    value = finding.value
+    if not isinstance(value, Category):
+        return set()
+    codes = registry().find(finding.key).values
+    words = {_value_words(finding.key, code, language) for code in codes if code != value.code}
+    return words - {_value_words(finding.key, value.code, language)}
+
+
+@lru_cache(maxsize=1024)
+def _value_words(key: str, code: str, language: str) -> str:
+    """Words of a code; its digits cannot stand in a text anyway."""
+    return " ".join(bare(word) for word in WORD.findall(catalog(language).value(key, code)))

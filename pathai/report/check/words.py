@@ -7,7 +7,7 @@ from pathai.finding import CaseFindings, Category, Finding
 from pathai.report.check.form import marked
 from pathai.report.check.lexicon import WORD, Lexicon, bare
 from pathai.report.check.place import check_place, place_words
-from pathai.report.check.printed import other_names, term_words
+from pathai.report.check.printed import other_names, other_values, term_words
 from pathai.report.records import Problem
 
 VALUELESS = ("not_assessed", "failed", "not_detected", "indeterminate")
@@ -105,9 +105,19 @@ def _check_status(lower: list[str], finding: Finding, lexicon: Lexicon) -> list[
     for status, claims in lexicon.claims.items():
         if status not in ways and (claims & said) - fitting:
             return [Problem(code="status", message=f"it reads as {status}, which it is not")]
-    if _absent(finding) and not _left_to_value(lower, lexicon):
+    told = _told(lower, lexicon)
+    plain = f" {' '.join(told)} "
+    if any(f" {words} " in plain for words in other_values(finding, lexicon.language)):
+        return [Problem(code="category", message="words of another category")]
+    if _absent(finding) and not _left_to_value(told, lexicon):
         return [Problem(code="polarity", message="it affirms what was not found")]
     return []
+
+
+def _told(lower: list[str], lexicon: Lexicon) -> list[str]:
+    """The words without those that say something else here: "in the present case"."""
+    pairs = zip(lower, [*lower[1:], ""], strict=True)
+    return [word for word, after in pairs if after not in lexicon.only_before.get(word, ())]
 
 
 def _absent(finding: Finding) -> bool:
