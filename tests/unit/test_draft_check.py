@@ -1,5 +1,7 @@
 """The check of a whole draft: what stands beside findings, and findings beside one another."""
 
+from itertools import pairwise
+
 import pytest
 from finding_cases import full_case
 from paraphrase_cases import entered, line_for, reader_case
@@ -58,6 +60,7 @@ def test_suggestions_are_those_of_the_table_alone():
         for changes in (
             {"text": sentence.text + " Now."},
             {"id": "invented"},
+            {"source": ""},
             {"findings": ("F1",)},
             {"kind": "contradiction" if sentence.kind == "suggestion" else "suggestion"},
         ):
@@ -197,6 +200,29 @@ def test_a_persons_sentence_stands_with_its_flag_and_not_without():
     flagged = {**mine, "verdict": "flag", "flags": ("clinical_term",)}
     assert codes(changed(MADE, finding.key, **flagged)) == []
     assert codes(changed(MADE, finding.key, **{**flagged, "source": "llm"}))
+    for altered in (
+        {"rendered": shown.replace("present", "absent")},
+        {"flags": ("digit",)},
+        {"text": text.replace(finding.id, "F999"), "flags": ("unknown_id",)},
+    ):
+        assert codes(changed(MADE, finding.key, **{**flagged, **altered})), altered
+
+
+def test_a_draft_of_another_revision_is_found():
+    assert "origin" in codes(MADE.model_copy(update={"revision": 1}))
+    later = CASE.model_copy(update={"revision": 1, "parent": CASE.digest, "digest": ""}).sealed()
+    assert "origin" in codes(MADE, later)
+
+
+def test_values_that_changed_places_are_found():
+    """Two printed sentences swapped, or a sentence moved to another finding."""
+    said = [s for s in MADE.statements() if "{" in s.text]
+    for one, other in pairwise(said):
+        if one.rendered != other.rendered:
+            key = CASE.finding(one.finding).key
+            assert codes(changed(MADE, key, rendered=other.rendered))
+            assert codes(changed(MADE, key, text=other.text, rendered=other.rendered))
+            assert codes(changed(MADE, key, finding=other.finding))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pathai.finding import Category
 from pathai.report import check
 from pathai.report.check.lexicon import LANGUAGES, lexicon
 
-HONEST = [p for part in ("seen", "later", "fresh") for p in paraphrases(part)]
+PARTS = ("seen", "later", "fresh", "unseen")
+HONEST = [p for part in PARTS for p in paraphrases(part)]
 CASE = reader_case()
 
 
@@ -30,7 +31,7 @@ def said(pattern, key, case=CASE, **more):
 
 
 def test_honest_paraphrases_pass():
-    written = {p for part in ("seen", "later", "fresh") for v in patterns(part).values() for p in v}
+    written = {p for part in PARTS for v in patterns(part).values() for p in v}
     assert len(written) >= 60
     assert len(HONEST) >= 300
     refused = [text for text, line, case in HONEST if codes(text, line, case)]
@@ -143,12 +144,12 @@ def test_a_status_that_is_not_the_findings_is_caught():
     """No honest sentence of one way to a value passes for another, where the words tell it."""
     telling = {
         "measured": r"[Mm]easure|[Cc]ount|[Cc]omput|[Qq]uantif|software|[Ii]mage analysis",
-        "observed": r"reader|entered|pathologist|observe",
+        "observed": r"reader|entered|pathologist",
         "predicted": r"P",
     }
     caught = 0
     for way, words in telling.items():
-        for part in ("seen", "later", "fresh"):
+        for part in PARTS:
             for pattern in patterns(part)[way]:
                 bare = re.sub(r"\b[TF]\b", "", pattern)
                 if not re.search(words, bare):

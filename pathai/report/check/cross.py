@@ -12,7 +12,7 @@ from pathai.drafters.base import CITE
 from pathai.finding import CaseFindings, Category, Context, Finding, Quantity, Sum
 from pathai.report.check.lexicon import lexicon
 from pathai.report.check.numbers import read_numbers
-from pathai.report.check.printed import rule_words
+from pathai.report.check.printed import rule_source, rule_words
 from pathai.report.records import Draft, Fixed, Problem
 
 VALUED = ("measured", "observed", "predicted")
@@ -54,7 +54,8 @@ def _check_tables(draft: Draft, case: CaseFindings) -> Iterator[Problem]:
             yield Problem(code=kind, message=f"a {kind} is missing, or not one of this case")
             continue
         for sentence in printed:
-            if sentence.text != rule_words(kind, sentence.id, draft.language):
+            said = rule_words(kind, sentence.id, draft.language)
+            if sentence.text != said or rule_source(sentence.id) not in sentence.source:
                 yield Problem(code=kind, message=f"{sentence.id} is not in the table's words")
 
 

@@ -42,6 +42,8 @@ def _check_origin(draft: Draft, case: CaseFindings) -> list[Problem]:
     problems = []
     if draft.findings_digest != case.sha256() or draft.case_id != case.case_id:
         problems.append(Problem(code="origin", message="the draft is of other findings"))
+    if draft.revision != case.revision or draft.verification.statements != len(draft.statements()):
+        problems.append(Problem(code="origin", message="the draft is of another revision"))
     if draft.watermark != watermark(draft.language) or draft.status != "draft":
         problems.append(Problem(code="origin", message="the watermark is not in place"))
     return problems
@@ -59,18 +61,30 @@ def _check_section(
 
 def _check_said(said: Statement, line: Line, case: CaseFindings, language: str) -> list[Problem]:
     """A stored statement; what a person wrote may stand with its problems, if they are flagged."""
+    finding = case.finding(said.finding)
     problems = check_statement(said.text, line, case, human=said.source == "human")
     flagged = said.source == "human" and said.verdict == "flag"
-    if problems:
-        known = flagged and {p.code for p in problems} <= set(said.flags)
-        return [] if known else problems
-    finding = case.finding(said.finding)
-    if finding is None or said.rendered != filled(said.text, case, language):
-        return [Problem(code="rendered", message=f"{said.id} is not printed as it was drafted")]
+    if finding is None or (problems and not (flagged and _named(problems, said))):
+        return problems or [Problem(code="unknown_id", message=f"{said.id} stands on nothing")]
     if said.notes != notes(finding, language):
         return [Problem(code="required", message=f"{said.id}: a note is missing")]
+    if said.rendered != _filled(said.text, case, language):
+        return [Problem(code="rendered", message=f"{said.id} is not printed as it was drafted")]
     # Without a citation this is the very sentence that was just read back.
-    return check_numbers(said.rendered, finding, language) if CITE.search(said.text) else []
+    again = not problems and CITE.search(said.text)
+    return check_numbers(said.rendered, finding, language) if again else []
+
+
+def _named(problems: Sequence[Problem], said: Statement) -> bool:
+    return {problem.code for problem in problems} <= set(said.flags)
+
+
+def _filled(text: str, case: CaseFindings, language: str) -> str:
+    """A text with its values; empty where it names what does not exist."""
+    try:
+        return filled(text, case, language)
+    except PathaiError:
+        return ""
 
 
 def require(draft: Draft, case: CaseFindings) -> None:

@@ -60,6 +60,14 @@ def rule_words(kind: str, rule: str, language: Language) -> str:
         return ""
 
 
+def rule_source(rule: str) -> str:
+    """The source that the table names for a rule."""
+    try:
+        return rules.source(rule)
+    except PathaiError:
+        return ""
+
+
 def watermark(language: str) -> str:
     """What stands on every page of a draft."""
     return catalog(language).phrase("watermark")
