@@ -7,7 +7,7 @@ from pydantic import Field
 from pathai.drafters.base import Engine, Line
 from pathai.finding import Frozen
 
-WATERMARK = "DRAFT - not for clinical use - unsigned; research use only"
+WATERMARK = "DRAFT - not for clinical use - AI-assisted, unsigned; research use only"
 Source = Literal["template", "llm", "human"]
 
 
