@@ -92,7 +92,7 @@ def _groups(attrs: CellsAttrs, parts: Iterator[tuple[int, Cells]]) -> list[Group
 def _group(number: int, group: Group, attrs: CellsAttrs, seed: tuple[str, ...]) -> Any:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.ann import AnnotationGroup
-    from pydicom.sr.codedict import Code
+    from pydicom.sr.coding import Code
 
     name, kind, shapes = group
     family = Code("123110", "DCM", "Artificial Intelligence")

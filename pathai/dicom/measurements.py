@@ -65,7 +65,7 @@ def write_measurements(
         Number of findings written.
     """
     from highdicom.sr import Comprehensive3DSR, MeasurementReport, ObservationContext
-    from pydicom.sr.codedict import Code
+    from pydicom.sr.coding import Code
 
     images = {source.slide_id: source.image for source in sources}
     kept = [f for f in case.findings if all(e.slide_id in images for e in f.evidence)]
@@ -130,7 +130,7 @@ def sources_of(case: CaseFindings, folder: CaseFolder, files: Mapping[str, Path]
 
 def _observer() -> Any:
     from highdicom.sr import DeviceObserverIdentifyingAttributes, ObserverContext
-    from pydicom.sr.codedict import Code
+    from pydicom.sr.coding import Code
 
     device = DeviceObserverIdentifyingAttributes(
         uid=uid_of("pathai", __version__), name="pathai", model_name=__version__

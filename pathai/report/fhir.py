@@ -85,10 +85,14 @@ def check_fhir(bundle: Resource) -> None:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise PathaiError("E203", f"fhir.json: {where}: {first['msg']}") from None
+    for entry in bundle["entry"]:  # its closed lists of codes are not checked by the parser
+        status = entry["resource"].get("status", STATUS["draft"])
+        if status not in STATUS.values():
+            raise PathaiError("E203", f"fhir.json: {status} is no status of a report")
     urls = {entry["fullUrl"] for entry in bundle["entry"]}
     if missing := sorted(set(_references(bundle)) - urls):
         raise PathaiError("E203", f"fhir.json: {missing[0]} is not in the bundle")
-    if len(parsed.entry) != len(urls):
+    if len(parsed.entry or ()) != len(urls):
         raise PathaiError("E203", "fhir.json: an entry stands twice")
 
 

@@ -5,13 +5,20 @@ import pytest
 from finding_cases import OK, PredictionInput, answer, cells, slide
 from pydicom import dcmread
 
+from pathai.config import ReportConfig
 from pathai.dicom.annotations import write_annotations
 from pathai.dicom.measurements import write_measurements
 from pathai.dicom.source import read_source
 from pathai.errors import PathaiError
+from pathai.export import export_annotations, export_measurements
+from pathai.finding import canonical
 from pathai.findings import findings_of_case
 from pathai.readers.slide_files import quick_identity
+from pathai.report.draft import OUTPUTS, run
 from pathai.report.render import value_text
+from pathai.store.commit import Commit, Key, run_stage
+from pathai.store.folders import ResultsFolder, cells_files, write_slide_info
+from pathai.store.groups import write_cells
 from pathai.store.records import Cells, SlideInfo
 from pathai.units import Box
 
@@ -180,3 +187,46 @@ def test_another_file_or_another_kind_is_refused(file, info):
         read_source(file, info.model_copy(update={"vendor": "aperio"}), "C")
     with pytest.raises(PathaiError, match="E137"):
         read_source(file, info.model_copy(update={"width": 100}), "C")
+
+
+def test_the_draft_of_a_dicom_slide_has_a_structured_report(tmp_path, file, info):
+    folder = ResultsFolder(tmp_path).case("CASE-7")
+    folder.path.mkdir(parents=True)
+    folder.findings.write_text(canonical(_case()), "utf-8")
+    folder.slide("D1").path.mkdir(parents=True)
+    write_slide_info(folder.slide("D1").slide_json, info)
+    out = Commit(folder.base("draft"), OUTPUTS)
+    run(folder, ReportConfig(), out, {"D1": file})
+    assert dcmread(folder.path / "sr.dcm.part").PatientID == "CASE-7"
+    write_slide_info(folder.slide("D1").slide_json, info.model_copy(update={"quick_id": "1" * 64}))
+    other = Commit(folder.base("draft"), OUTPUTS)
+    run(folder, ReportConfig(), other, {"D1": file})
+    assert [code for code, _, _ in other.problems] == ["E163"]  # said, and the draft goes on
+
+
+def test_nuclei_and_findings_are_exported_by_the_verb(tmp_path, file, info):
+    results = ResultsFolder(tmp_path / "run" / "results")
+    folder = results.slide("D1")
+    folder.path.mkdir(parents=True)
+    write_slide_info(folder.slide_json, info)
+    _, some = nuclei(40)
+    key = Key("tile", 1, "", ("tiles.zarr",))
+    run_stage(folder.base("tile"), "D1", key, {}, lambda out: out.part("tiles.zarr").mkdir())
+    cells_key = Key("cells", 1, "", cells_files("classical"))
+    run_stage(folder.base("cells", "classical"), "D1", cells_key, {},
+              lambda out: write_cells(out.part("classical.zarr"), some))  # fmt: skip
+    out = tmp_path / "ann.dcm"
+    assert export_annotations(folder, out, file, "CASE-7") == 40
+    with pytest.raises(PathaiError, match="E193"):
+        export_annotations(folder, out, file, "CASE-7")
+    case = results.case("CASE-7")
+    case.path.mkdir(parents=True)
+    key = Key("findings", 1, "", ("findings.json",))
+    text = canonical(_case())
+    run_stage(case.base("findings"), "CASE-7", key, {},
+              lambda out: out.part("findings.json").write_text(text, "utf-8"))  # fmt: skip
+    sr = tmp_path / "sr.dcm"
+    assert export_measurements(case, sr, {"D1": file}, value_text) > 5
+    assert dcmread(sr).Modality == "SR"
+    with pytest.raises(PathaiError, match="E193"):
+        export_measurements(case, tmp_path / "none.dcm", {}, value_text)

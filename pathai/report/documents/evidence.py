@@ -102,9 +102,9 @@ def _of_slide(folder: SlideFolder, places: dict[Box | None, list[str]]) -> Itera
             whole = view == _view(tiles, None)
             shots.append((not whole, box, view, tuple(findings)))
         shots.sort(key=lambda shot: shot[0])  # overviews first, else as the findings come
-        for crop, box, view, findings in shots:
+        for crop, box, view, stands in shots:
             picture = _picture(tiles, folder.slide_id, view, box)
-            yield replace(picture, overview=not crop, findings=findings)
+            yield replace(picture, overview=not crop, findings=stands)
     except PathaiError:
         return  # damage is the business of verify; the page goes on without the picture
 

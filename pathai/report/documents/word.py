@@ -135,8 +135,8 @@ def _part(document: Any, part: Part) -> None:
         paragraph = document.add_paragraph(style="List Bullet")
         paragraph.add_run(printable(said.text))
         paragraph.add_run(f" ({said.finding}{printable(mark)})").font.color.rgb = SOFT
-        for note in said.notes:
-            line = _paragraph(document, note.text, bold=note.serious, soft=not note.serious)
+        for one in said.notes:
+            line = _paragraph(document, one.text, bold=one.serious, soft=not one.serious)
             line.paragraph_format.left_indent = Mm(8)
 
 
