@@ -1,4 +1,4 @@
-"""Picture of a draft with its evidence: ``python docs/pictures/report.py demo [docs/img/report.png]``.
+"""Picture of a draft: ``python docs/pictures/report.py demo [docs/img/report.png]``.
 
 Shows the first case whose draft has a picture of a place, with the sentence of that place in focus.
 Needs Chromium (see envs/apt.txt); it opens a copy of the page from the disk and loads nothing.
