@@ -17,6 +17,7 @@ from pathai.encoders.cards import CARDS, require_licence
 from pathai.encoders.setup import Setup
 from pathai.encoders.weights import digest, locate
 from pathai.errors import PathaiError
+from pathai.layouts import chosen, load_layout
 from pathai.plan import Model, Plan
 from pathai.sheet import Sheet, SheetRow
 from pathai.slide_level import slide_step
@@ -378,18 +379,22 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
 
 
 def draft_step(plan: Plan, folder: CaseFolder) -> Step:
-    """The draft report."""
+    """The draft report, in the layout that the configuration or the sheet gives the case."""
+    rows = plan.sheet.cases()[folder.case_id]
+    section = chosen(plan.config.report, rows, plan.root)
+    layout = load_layout(section.template)
 
     def work(out: Commit) -> None:
         from pathai.report.draft import run
 
-        run(folder, plan.config.report, out, _local(plan, rows))
+        run(folder, section, out, _local(plan, rows))
 
-    rows = plan.sheet.cases()[folder.case_id]
     outputs = ("draft.json", "draft.md", "draft.html", "draft.docx", "draft.pdf", "fhir.json",
                "sr.dcm")  # fmt: skip
     pixels = [_made(plan.results.slide(row.slide_id).base("tile")) for row in rows]
-    key = _key("draft", outputs, plan.config.report, pixels)
+    # By the layout's content: the path of a laboratory's own file says nothing of it.
+    asked = section.model_copy(update={"template": layout.name})
+    key = _key("draft", outputs, asked, layout.digest, pixels)
     parents = {"findings": folder.base("findings")}
     return Step(folder.base("draft"), folder.case_id, key, parents, work)
 

@@ -28,6 +28,7 @@ from pathai.finding import (
 from pathai.store.folders import CaseFolder
 
 SCHEME = "99PATHAI"
+VALUELESS = ("not_detected", "not_assessed", "failed", "indeterminate")
 LONGEST = 64
 """Characters of a code's meaning (VR LO)."""
 Words = Callable[[Finding], str]
@@ -147,8 +148,7 @@ def _code(value: str, meaning: str, scheme: str = SCHEME) -> Any:
 def _named(finding: Finding) -> Any:
     """Code of what was measured: LOINC where there is one, else the registry's key."""
     row = registry().find(finding.key)
-    loinc = getattr(row, "loinc", "")
-    return _code(loinc, row.name, "LN") if loinc else _code(finding.key, row.name)
+    return _code(row.loinc, row.name, "LN") if row.loinc else _code(finding.key, row.name)
 
 
 def _group(finding: Finding, images: dict[str, Any], seed: str, words: Words) -> Any:
@@ -195,7 +195,7 @@ def _group(finding: Finding, images: dict[str, Any], seed: str, words: Words) ->
 def _measurements(finding: Finding) -> list[Any]:
     """Numbers of a finding, rounded as they are printed, with the ends of their interval."""
     value, row = finding.value, registry().find(finding.key)
-    if finding.status in ("not_assessed", "failed", "indeterminate"):
+    if finding.status in VALUELESS:
         return []
     made = []
     if isinstance(value, Quantity):
@@ -234,8 +234,8 @@ def _evaluations(finding: Finding, words: Words) -> list[Any]:
     said = finding.status.replace("_", " ")
     status = QualitativeEvaluation(_code("status", "Status"), _code(finding.status, said))
     value = finding.value
-    if isinstance(value, Category) and finding.status == "observed":
-        answer = _code(value.code, words(finding) or value.code)
+    if isinstance(value, Category) and finding.status not in VALUELESS:
+        answer = _code(value.code, words(finding))
     elif isinstance(value, Prediction) and value.label:
         answer = _code(f"label:{value.label}"[:LONGEST], value.label)
     else:

@@ -19,17 +19,19 @@ from pathai.drafters.base import LETTERS, MAX_LETTERS, MIN_LETTERS, SLOT, TERM, 
 from pathai.errors import PathaiError
 from pathai.finding import (
     CaseFindings,
+    Category,
     Finding,
     PredictedNumber,
     Prediction,
     Quantity,
+    Sum,
     registry,
 )
+from pathai.language import catalog, number_pattern, parse_number
+from pathai.layouts import load_layout
 from pathai.report.plan import plan
-from pathai.report.records import WATERMARK, Draft, Problem, Section, Statement
-from pathai.report.render import note_texts, render_text, slide_note_texts, term_text
-
-NUMBER = re.compile(r"(?<![\w.-])−?[0-9][0-9,]*(?:\.[0-9]+)?")
+from pathai.report.records import Draft, Problem, Section, Statement
+from pathai.report.render import briefs, note_texts, render_text, slide_note_texts, term_text
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +65,7 @@ def check_text(text: str, line: Line, case: CaseFindings) -> list[Problem]:
     problems = _check_words(text, finding)
     if problems:
         return problems
-    return check_numbers(render_text(text, case), finding)
+    return check_numbers(render_text(text, case, line.language), finding, line.language)
 
 
 def _check_form(text: str) -> list[Problem]:
@@ -118,7 +120,7 @@ def _check_words(text: str, finding: Finding) -> list[Problem]:
     return []
 
 
-def expected_numbers(finding: Finding) -> list[Decimal]:
+def expected_numbers(finding: Finding, language: str = "en") -> list[Decimal]:
     """Numbers that a sentence about ``finding`` prints, in order, computed from the finding."""
     value, row = finding.value, registry().find(finding.key)
     if finding.status not in ("measured", "observed", "predicted") or value is None:
@@ -126,7 +128,8 @@ def expected_numbers(finding: Finding) -> list[Decimal]:
     step = Decimal(1).scaleb(-row.decimals)
 
     def seen(number: Decimal) -> Decimal:
-        return number.quantize(step, ROUND_HALF_EVEN)
+        exact = Decimal(1).scaleb(-row.places(number))
+        return number.quantize(exact, ROUND_HALF_EVEN)
 
     if isinstance(value, Quantity):
         numbers = [seen(value.value)]
@@ -135,8 +138,12 @@ def expected_numbers(finding: Finding) -> list[Decimal]:
         if value.numerator is not None and value.denominator is not None:
             numbers += [Decimal(value.numerator), Decimal(value.denominator)]
         return numbers
+    if isinstance(value, Sum):
+        return [Decimal(number) for number in (*value.parts, value.total)]
+    if isinstance(value, Category):
+        return read_numbers(catalog(language).value(finding.key, value.code), language)
     if isinstance(value, PredictedNumber):
-        return _of_predicted_number(value)
+        return _of_predicted_number(value, language)
     if isinstance(value, Prediction) and value.probability is not None:
         chance = min(max(seen(value.probability), step), 1 - step)
         if step <= value.probability <= 1 - step:
@@ -144,15 +151,15 @@ def expected_numbers(finding: Finding) -> list[Decimal]:
         coverage = [] if value.alpha is None else [100 * (1 - value.alpha)]
         members = value.set if value.alpha is not None else ()
         return [
-            *read_numbers(value.label),
+            *read_numbers(value.label, language),
             chance,
             *coverage,
-            *(number for member in members for number in read_numbers(member)),
+            *(number for member in members for number in read_numbers(member, language)),
         ]
     return []
 
 
-def _of_predicted_number(value: PredictedNumber) -> list[Decimal]:
+def _of_predicted_number(value: PredictedNumber, language: str) -> list[Decimal]:
     """Value, numbers of the unit's own words, coverage, and the ends that the interval has."""
     if value.value is None:
         return []
@@ -163,19 +170,19 @@ def _of_predicted_number(value: PredictedNumber) -> list[Decimal]:
         if n is not None
     )
     coverage = [100 * (1 - value.alpha)] if ends and value.alpha is not None else []
-    return [answer, *read_numbers(value.unit), *coverage, *ends]
+    return [answer, *read_numbers(value.unit, language), *coverage, *ends]
 
 
-def read_numbers(text: str) -> list[Decimal]:
+def read_numbers(text: str, language: str = "en") -> list[Decimal]:
     """Numbers printed in a text; digits inside names (Ki-67, E110) are not numbers."""
-    return [Decimal(found.replace(",", "").replace("−", "-")) for found in NUMBER.findall(text)]
+    return [parse_number(found, language) for found in number_pattern(language).findall(text)]
 
 
-def check_numbers(rendered: str, finding: Finding) -> list[Problem]:
+def check_numbers(rendered: str, finding: Finding, language: str = "en") -> list[Problem]:
     """Compare the numbers read back from a printed sentence with the finding's."""
-    name = term_text(finding.key)
+    name = catalog(language).typeset(term_text(finding.key, language))
     bare = re.sub(re.escape(name), " ", rendered, flags=re.IGNORECASE)
-    if read_numbers(bare) != expected_numbers(finding):
+    if read_numbers(bare, language) != expected_numbers(finding, language):
         return [Problem(code="rendered", message=f"{finding.id} is not printed as it was found")]
     return []
 
@@ -186,13 +193,15 @@ def check_numbers(rendered: str, finding: Finding) -> list[Problem]:
 def check_draft(draft: Draft, case: CaseFindings) -> list[Problem]:
     """What is wrong with a draft, as stored: every sentence, completeness, and its origin."""
     problems = _check_origin(draft, case)
-    planned = plan(case)
+    planned = plan(case, draft.layout or load_layout(draft.template), draft.language)
     if [s.id for s in planned] != [s.id for s in draft.sections]:
         problems.append(Problem(code="required", message="sections are missing or moved"))
         return problems
     for wanted, section in zip(planned, draft.sections, strict=True):
-        if section.notes != slide_note_texts(wanted, case):
+        if section.notes != slide_note_texts(wanted, case, draft.language):
             problems.append(Problem(code="required", message=f"{section.id}: a note is missing"))
+        if section.briefs != briefs(wanted, case, draft.language):
+            problems.append(Problem(code="required", message=f"{section.id}: a line was changed"))
         problems += _check_section(wanted.lines, section, case)
     return problems
 
@@ -201,7 +210,7 @@ def _check_origin(draft: Draft, case: CaseFindings) -> list[Problem]:
     problems = []
     if draft.findings_digest != case.sha256() or draft.case_id != case.case_id:
         problems.append(Problem(code="origin", message="the draft is of other findings"))
-    if draft.watermark != WATERMARK or draft.status != "draft":
+    if draft.watermark != catalog(draft.language).phrase("watermark") or draft.status != "draft":
         problems.append(Problem(code="origin", message="the watermark is not in place"))
     return problems
 
@@ -219,11 +228,11 @@ def _check_statement(said: Statement, line: Line, case: CaseFindings) -> list[Pr
     if problems:
         return problems
     finding = case.finding(said.finding)
-    if finding is None or said.rendered != render_text(said.text, case):
+    if finding is None or said.rendered != render_text(said.text, case, line.language):
         return [Problem(code="rendered", message=f"{said.id} is not printed as it was drafted")]
-    if said.notes != note_texts(finding):
+    if said.notes != note_texts(finding, line.language):
         return [Problem(code="required", message=f"{said.id}: a note is missing")]
-    return check_numbers(said.rendered, finding)
+    return check_numbers(said.rendered, finding, line.language)
 
 
 def require(draft: Draft, case: CaseFindings) -> None:

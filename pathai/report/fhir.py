@@ -20,10 +20,11 @@ from pydantic import ValidationError
 from pathai import __version__
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, Finding, Specimen, registry
+from pathai.language import catalog
 from pathai.report.documents.printable import printable
 from pathai.report.documents.state import DRAFT, State
 from pathai.report.fhir_values import value_fields
-from pathai.report.records import Draft, Fixed, Section
+from pathai.report.records import WATERMARK, Draft, Fixed, Section
 
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 KEY_SYSTEM, STATUS_SYSTEM = "urn:pathai:finding-key", "urn:pathai:finding-status"
@@ -147,7 +148,7 @@ class _Bundle:
     # --- the report --------------------------------------------------------------------------
 
     def composition(self) -> Resource:
-        mark = self.draft.watermark if self.state.watermark else "research use only"
+        mark = WATERMARK if self.state.watermark else "research use only"
         tag = {"system": "urn:pathai:use", "code": "research-use-only", "display": mark}
         made: Resource = {
             "resourceType": "Composition",
@@ -243,13 +244,13 @@ class _Bundle:
             "subject": self.subject,
             "device": self.to("device"),
             "method": {"text": printable(_method_text(finding))},
-            **value_fields(finding),
+            **value_fields(finding, self.draft.language),
         }
         if any(s.specimen_id == finding.specimen_id for s in self.case.specimens):
             made["specimen"] = self.to(f"specimen-{finding.specimen_id}")
         if finding.parents:
             made["derivedFrom"] = [self.to(parent) for parent in finding.parents]
-        if notes := list(_notes(finding)):
+        if notes := list(_notes(finding, self.draft.language)):
             made["note"] = [{"text": printable(note)} for note in notes]
         if finding.entry is not None:
             made["performer"] = [{"display": printable(finding.entry.reader)}]
@@ -258,11 +259,11 @@ class _Bundle:
     def code(self, finding: Finding) -> Resource:
         row = registry().find(finding.key)
         coding = [{"system": KEY_SYSTEM, "code": finding.key, "display": row.name}]
-        snomed = getattr(row, "snomed", "") if self.snomed else ""
-        for system, code in ((LOINC, getattr(row, "loinc", "")), (SNOMED, snomed)):
+        snomed = row.snomed if self.snomed else ""
+        for system, code in ((LOINC, row.loinc), (SNOMED, snomed)):
             if code:
                 coding.insert(0, {"system": system, "code": code})
-        return {"coding": coding, "text": row.name}
+        return {"coding": coding, "text": catalog(self.draft.language).term(finding.key)}
 
 
 def _section(title: str, texts: Iterable[str], entries: list[Resource]) -> Resource:
@@ -278,13 +279,13 @@ def _method_text(finding: Finding) -> str:
     return f"{method.name}, version {method.version} ({method.kind}{digest})"
 
 
-def _notes(finding: Finding) -> Iterable[str]:
-    book = registry()
+def _notes(finding: Finding, language: str) -> Iterable[str]:
+    words = catalog(language)
     for item in finding.evidence:
         yield f"slide {item.slide_id}"
     for code in (finding.note, *finding.flags):
         if code:
-            yield book.notes.get(code) or book.flags[code]
+            yield words.said(code)
     if finding.laterality:
         yield f"laterality: {finding.laterality}"
     if finding.code:

@@ -23,7 +23,7 @@ REASONS = {"not_assessed": "not-performed", "failed": "error", "indeterminate": 
 Fields = dict[str, Any]
 
 
-def value_fields(finding: Finding) -> Fields:
+def value_fields(finding: Finding, language: str = "en") -> Fields:
     """``value[x]`` with its components, or why there is none."""
     row, value = registry().find(finding.key), finding.value
     if finding.status in REASONS:
@@ -33,7 +33,7 @@ def value_fields(finding: Finding) -> Fields:
         return _quantity_fields(value, row)
     if isinstance(value, Category):
         coding = {"system": f"urn:pathai:value:{finding.key}", "code": value.code}
-        return {"valueCodeableConcept": {"coding": [coding], "text": value_text(finding)}}
+        return {"valueCodeableConcept": {"coding": [coding], "text": value_text(finding, language)}}
     if isinstance(value, Sum):
         parts = [_component("part", {"valueInteger": part}) for part in value.parts]
         return {"valueInteger": value.total, "component": parts}
@@ -66,7 +66,7 @@ def _percent(share: Decimal) -> str:
 def _quantity_fields(value: Quantity, row: Key) -> Fields:
     components = []
     if value.low is not None and value.high is not None and value.level is not None:
-        ends = {end: _measured(number, row.decimals, value.unit)
+        ends = {end: _measured(number, row.places(number), value.unit)
                 for end, number in (("low", value.low), ("high", value.high))}  # fmt: skip
         components.append(_component(f"{_percent(value.level)} interval", {"valueRange": ends}))
     if value.numerator is not None and value.denominator is not None:
@@ -75,7 +75,7 @@ def _quantity_fields(value: Quantity, row: Key) -> Fields:
             "denominator": {"value": value.denominator},
         }
         components.append(_component("numerator and denominator", {"valueRatio": ratio}))
-    made: Fields = {"valueQuantity": _measured(value.value, row.decimals, value.unit)}
+    made: Fields = {"valueQuantity": _measured(value.value, row.places(value.value), value.unit)}
     return {**made, "component": components} if components else made
 
 

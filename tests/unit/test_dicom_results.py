@@ -11,7 +11,7 @@ from pathai.dicom.measurements import write_measurements
 from pathai.dicom.source import read_source
 from pathai.errors import PathaiError
 from pathai.export import export_annotations, export_measurements
-from pathai.finding import canonical
+from pathai.finding import Category, canonical
 from pathai.findings import findings_of_case
 from pathai.readers.slide_files import quick_identity
 from pathai.report.draft import OUTPUTS, run
@@ -166,6 +166,21 @@ def test_measurements_are_read_back_with_unit_and_place(tmp_path, file, info):
     ring = group.roi.value
     assert np.abs(ring[:4] - [(100, 200), (612, 200), (612, 500), (100, 500)]).max() <= 0.5
     assert (report.CompletionFlag, report.PreliminaryFlag) == ("PARTIAL", "PRELIMINARY")
+
+
+def test_a_code_is_read_back_with_its_words(tmp_path, file, info):
+    from highdicom.sr import srread
+
+    counted = cells(("negative", "positive"), (580, 420))
+    case = findings_of_case("CASE-7", [slide("D1", stain="Ki-67", cells=counted)])
+    write_measurements(tmp_path / "sr.dcm", case, [read_source(file, info, "CASE-7")], value_text)
+    content = srread(tmp_path / "sr.dcm").content
+    groups = [*content.get_planar_roi_measurement_groups(),
+              *content.get_image_measurement_groups()]  # fmt: skip
+    coded = next(f for f in case.findings if isinstance(f.value, Category))
+    group = next(g for g in groups if g.tracking_identifier == coded.id)
+    answers = {q.value.value: q.value.meaning for q in group.get_qualitative_evaluations()}
+    assert answers[coded.value.code] == value_text(coded)
 
 
 def test_a_signed_report_is_final(tmp_path, file, info):

@@ -93,7 +93,9 @@ def test_every_format_holds_every_statement_and_value(kind, state):
         edge = [flat(shown.mark), flat(shown.heading + "Page")]
         for piece in edge:
             text = text.replace(piece, "") if piece == edge[0] else text
-    for said in MADE.statements():
+    for line in (brief for section in MADE.sections for brief in section.briefs):
+        assert all(flat(part) in text for part in (line.text, *line.notes, *line.findings))
+    for said in (said for section in MADE.sections for said in section.shown()):
         assert flat(said.rendered) in text
         assert all(flat(note) in text for note in said.notes)
     for one in FIXED:

@@ -13,7 +13,7 @@ from finding_cases import OK, answer, full_case, slide
 from pathai.case import PredictionInput
 from pathai.config import ReportConfig
 from pathai.errors import PathaiError
-from pathai.finding import Prediction, Quantity, registry
+from pathai.finding import Category, Prediction, Quantity, registry
 from pathai.findings import findings_of_case
 from pathai.report.documents import State
 from pathai.report.draft import draft
@@ -84,6 +84,8 @@ def test_every_finding_is_one_observation_with_its_value():
                 assert Decimal(str(ranges[0]["high"]["value"])) == row.rounded(value.high)
         elif isinstance(value, Prediction) and not value.abstained:
             assert made["valueCodeableConcept"]["text"] == value.label
+        elif isinstance(value, Category):
+            assert made["valueCodeableConcept"]["coding"][0]["code"] == value.code
         else:
             assert "dataAbsentReason" in made
             assert not any(name.startswith("value") for name in made)

@@ -355,10 +355,12 @@ def test_documents_hold_the_same_sentences_and_the_watermark():
     made = draft(CASE, TEMPLATE)
     text = " ".join(Page(documents.html(made, CASE)).text.split())
     plain = documents.markdown(made, CASE).replace("\\", "")
-    for said in made.statements():
+    for section in made.sections:
         for document in (text, plain):
-            assert said.rendered in document
-            assert all(note in document for note in said.notes)
+            assert all(line.text in document for line in section.briefs)
+            for said in section.shown():
+                assert said.rendered in document
+                assert all(note in document for note in said.notes)
     for document in (text, plain):
         assert document.count(made.watermark) == 2
 

@@ -39,6 +39,8 @@ INK, SOFT, LINE, ACCENT, ALARM, GROUND = (
 PLAIN, BOLD = "Vera", "VeraBd"
 WIDTH = A4[0] - 40 * mm
 COLUMNS = tuple(share * WIDTH for share in (0.07, 0.21, 0.25, 0.12, 0.16, 0.19))
+ALIKE = {0x202F: 0xA0, 0x2011: 0x2D}
+"""Glyphs that Vera lacks, to ones that look alike: narrow space, hyphen that does not break."""
 ACROSS = 3
 """Pictures beside one another."""
 
@@ -130,6 +132,7 @@ class _Pages(Canvas):  # type: ignore[misc]
 def _shown(text: str) -> str:
     """Text in glyphs that the fonts have; another character is named by its code point."""
     known = _fonts()
+    text = text.translate(ALIKE)
     return "".join(c if ord(c) in known else f"[U+{ord(c):04X}]" for c in printable(text))
 
 
@@ -208,6 +211,9 @@ def _part(part: Part) -> list[Any]:
         lines = [_p(f"{said.text} ({said.finding}{mark})", "said", "•")]
         lines += [_p(n.text, "serious" if n.serious else "note") for n in said.notes]
         story.append(KeepTogether(lines))
+    for brief in part.gathered:
+        lines = [_p(brief.text + _ids(brief.findings), "said", "•")]
+        story.append(KeepTogether([*lines, *(_p(note, "note") for note in brief.notes)]))
     return story
 
 

@@ -10,4 +10,9 @@ _UNSEEN = re.compile(
 
 def printable(text: str) -> str:
     """Text with each character that no page can show replaced by a mark of replacement."""
-    return " ".join(_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text).split())
+    return one_line(_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text))
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks; spaces that must not break stay."""
+    return re.sub(r"[ \t\r\n]+", " ", text).strip(" ")

@@ -8,6 +8,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup
 
 from pathai.page import shipped
+from pathai.report.documents.printable import one_line
 from pathai.report.documents.view import View
 
 
@@ -28,8 +29,7 @@ def _escaped(text: object) -> object:
     """Text that Markdown would act on, shown as it is; no line of it starts a block."""
     if isinstance(text, Markup):
         return text
-    line = " ".join(str(text).split())
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", line)
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", one_line(str(text)))
 
 
 def print_markdown(shown: View) -> str:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from pathai.drafters.base import FLAGS
 from pathai.errors import CODES
-from pathai.finding import CaseFindings, Evidence, Finding, ModelAnswer, registry
+from pathai.finding import CaseFindings, Evidence, Finding, ModelAnswer
+from pathai.language import catalog
 from pathai.report import render
 from pathai.report.documents.evidence import Picture
 from pathai.report.documents.state import State
 from pathai.report.documents.words import Words, words_of
-from pathai.report.records import Draft, Fixed, Section, Statement
+from pathai.report.records import WATERMARK, Draft, Fixed, Section, Statement
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,22 @@ class Sentence:
 
 
 @dataclass(frozen=True)
+class Gathered:
+    """One line that stands for the sentences of several findings without a value."""
+
+    text: str
+    findings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Part:
     """A section with its heading."""
 
     title: str
     notes: tuple[str, ...]
     sentences: tuple[Sentence, ...]
+    gathered: tuple[Gathered, ...]
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,7 @@ def view(draft: Draft, case: CaseFindings, state: State, evidence: Sequence[Pict
         case_id=draft.case_id,
         watermark=state.watermark,
         mark=_mark(draft, state, words),
-        translation=words("translation"),
+        translation="" if catalog(draft.language).reviewed else words("translation"),
         life=_life(state, words),
         lead=words("lead", count=draft.verification.statements),
         contradictions=told("contradiction"),
@@ -155,7 +166,7 @@ def view(draft: Draft, case: CaseFindings, state: State, evidence: Sequence[Pict
 
 def _mark(draft: Draft, state: State, words: Words) -> str:
     if state.watermark:
-        return " · ".join(text for text in (draft.watermark, words("watermark")) if text)
+        return " · ".join(dict.fromkeys((WATERMARK, draft.watermark)))  # English is never left out
     return words("signed_mark", signer=state.signer, time=state.time)
 
 
@@ -185,12 +196,14 @@ def _told(fixed: Fixed, evidence: Sequence[Picture]) -> Told:
 
 
 def _part(section: Section, words: Words, evidence: Sequence[Picture]) -> Part:
-    sentences = tuple(_sentence(said, words, evidence) for said in section.statements)
-    return Part(section.title, section.notes, sentences)
+    sentences = tuple(_sentence(said, words, evidence) for said in section.shown())
+    gathered = tuple(Gathered(b.text, b.findings, b.notes) for b in section.briefs)
+    return Part(section.title, section.notes, sentences, gathered)
 
 
 def _sentence(said: Statement, words: Words, evidence: Sequence[Picture]) -> Sentence:
-    serious = {registry().flags["out_of_distribution"]}
+    spoken = catalog(words.language)
+    serious = {spoken.typeset(spoken.flag("out_of_distribution"))}
     mark = ""
     if said.verdict == "fallback":
         mark = words("template_sentence")
@@ -208,7 +221,8 @@ def _sentence(said: Statement, words: Words, evidence: Sequence[Picture]) -> Sen
 
 
 def _row(finding: Finding, words: Words) -> Row:
-    status = finding.status.replace("_", " ")
+    spoken = catalog(words.language)
+    status = spoken.status(finding.status)
     if finding.code in CODES:
         status += f": {CODES[finding.code].title} ({finding.code})"
     if finding.entry is not None:
@@ -218,9 +232,9 @@ def _row(finding: Finding, words: Words) -> Row:
         place += f"; {words('derived', ids=', '.join(finding.parents))}"
     return Row(
         id=finding.id,
-        name=registry().find(finding.key).name,
+        name=spoken.term(finding.key),
         question=finding.value.question if isinstance(finding.value, ModelAnswer) else "",
-        value=render.value_text(finding),
+        value=render.value_text(finding, words.language),
         status=status,
         method=f"{finding.method.name}, {words('version')} {finding.method.version}",
         digest=finding.method.digest[:12],
@@ -249,7 +263,8 @@ def _making(draft: Draft, words: Words) -> tuple[str, ...]:
     counts = draft.verification
     said.append(words("checked", fallback=counts.fallback, count=counts.statements))
     said.append(words(f"network_{engine.network}"))
-    return (*said, *(FLAGS[flag] for flag in draft.engine_flags))
+    spoken = catalog(words.language)
+    return (*said, *(spoken.engine_flag(flag, FLAGS[flag]) for flag in draft.engine_flags))
 
 
 def _caption(picture: Picture, words: Words) -> str:

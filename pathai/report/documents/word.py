@@ -138,6 +138,10 @@ def _part(document: Any, part: Part) -> None:
         for one in said.notes:
             line = _paragraph(document, one.text, bold=one.serious, soft=not one.serious)
             line.paragraph_format.left_indent = Mm(8)
+    for brief in part.gathered:
+        document.add_paragraph(printable(brief.text + _ids(brief.findings)), style="List Bullet")
+        for note in brief.notes:
+            _paragraph(document, note, soft=True).paragraph_format.left_indent = Mm(8)
 
 
 def _findings(document: Any, shown: View) -> None:
