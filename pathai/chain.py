@@ -350,6 +350,7 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
     detector = plan.config.cells.detector
     models = {model.name: model.task.asked for model in plan.models}
     regions = plan.root / plan.config.regions
+    requires = load_layout(chosen(plan.config.report, rows, plan.root).template).requires
 
     def work(out: Commit) -> None:
         from pathai.findings import run
@@ -363,10 +364,11 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
             detector=detector,
             models=models,
             regions=regions,
+            requires=requires,
         )
 
     drawn = {r.slide_id: _drawn_digest(regions / f"{r.slide_id}.geojson") for r in rows}
-    extra = [drawn] if any(drawn.values()) else []
+    extra = [*([drawn] if any(drawn.values()) else []), *([requires] if requires else [])]
     key = _key("findings", ("findings.json",), plan.config.findings, _facts(rows), *extra)
     parents = {}
     for slide_id, slide in folders.items():

@@ -219,6 +219,7 @@ def run(
     detector: str,
     models: Mapping[str, Sequence[Target]],
     regions: Path | None = None,
+    requires: Sequence[str] = (),
 ) -> None:
     """Write ``findings.json`` of a case.
 
@@ -240,6 +241,8 @@ def run(
         The questions of the models that were applied, by name.
     regions : Path, optional
         Folder of drawn regions, ``<slide_id>.geojson``.
+    requires : sequence of str
+        Keys that the report's layout asks for.
     """
     inputs = [
         slide_input(
@@ -252,5 +255,5 @@ def run(
         )
         for row in rows
     ]
-    case = findings_of_case(folder.case_id, inputs)
+    case = findings_of_case(folder.case_id, inputs, requires)
     out.part("findings.json").write_bytes(canonical(case.model_dump(mode="json")))

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pathai.config import ReportConfig
+from pathai.errors import PathaiError
 from pathai.layouts.layout import SUFFIXES
-from pathai.sheet import SheetRow
+from pathai.sheet import COLUMNS, SheetRow
 
 
 def chosen(section: ReportConfig, rows: Sequence[SheetRow], root: Path) -> ReportConfig:
@@ -19,9 +20,17 @@ def chosen(section: ReportConfig, rows: Sequence[SheetRow], root: Path) -> Repor
         The case's rows of the sheet.
     root : Path
         Folder of the configuration, to which a path is relative.
+
+    Raises
+    ------
+    PathaiError
+        E190 if the sheet has no such column.
     """
     template = section.template
     for column, by_value in section.template_by.items():
+        if rows and all(column not in (*row.labels, *COLUMNS) for row in rows):
+            message = f"report.template_by: the sheet has no column {column!r}"
+            raise PathaiError("E190", message, "name a column of the sheet")
         named = {by_value.get(_cell(row, column), "") for row in rows}
         if len(named) == 1 and (only := named.pop()):
             template = only
@@ -31,5 +40,5 @@ def chosen(section: ReportConfig, rows: Sequence[SheetRow], root: Path) -> Repor
 
 
 def _cell(row: SheetRow, column: str) -> str:
-    own = getattr(row, column, "") if column in ("stain", "site", "specimen_id") else ""
-    return str(row.labels.get(column, own))
+    own = getattr(row, column) if column in COLUMNS else ""
+    return row.labels.get(column) or str(own)

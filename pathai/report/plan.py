@@ -131,7 +131,10 @@ def _groups(places: Sequence[_Place], per: str) -> list[list[_Place]]:
     """Places that a block of sections runs through together."""
     if per == "slide":
         return [[place] for place in places]
-    return [list(group) for _, group in groupby(places, key=lambda p: p.specimen_id)]
+    groups = [list(group) for _, group in groupby(places, key=lambda p: p.specimen_id)]
+    if per == "specimen":  # what holds for no single specimen stands after them
+        groups.sort(key=lambda group: group == [_Place()])
+    return groups
 
 
 def _id(section: LayoutSection, place: _Place) -> str:

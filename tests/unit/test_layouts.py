@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from layout_cases import cases
 
 from pathai.case import PredictionInput
+from pathai.chain import draft_step, findings_step
 from pathai.config import ReportConfig
 from pathai.drafters.template import TemplateDrafter
 from pathai.errors import PathaiError
@@ -26,6 +27,7 @@ from pathai.finding import (
 from pathai.findings import findings_of_case
 from pathai.language import LANGUAGES, catalog
 from pathai.layouts import chosen, load_layout, names
+from pathai.plan import Plan
 from pathai.report import check, render
 from pathai.report.draft import draft
 from pathai.report.plan import NAMED, plan
@@ -64,7 +66,7 @@ def section_of(name, language):
 # --- every finding once ----------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(cases(), ways)
 def test_every_finding_stands_once_in_every_layout(case, way):
     planned = plan(case, *way)
@@ -75,7 +77,7 @@ def test_every_finding_stands_once_in_every_layout(case, way):
     assert all(section.lines for section in planned)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(cases(), ways)
 def test_a_section_never_mixes_places_or_values_that_only_a_slide_tells_apart(case, way):
     homes = {s.specimen_id: set(s.slides) for s in case.specimens}
@@ -91,7 +93,7 @@ def test_a_section_never_mixes_places_or_values_that_only_a_slide_tells_apart(ca
         assert len(set(single)) == len(single)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(cases(), ways)
 def test_what_has_no_value_stands_last_and_is_gathered_once(case, way):
     for section in plan(case, *way):
@@ -107,7 +109,7 @@ def test_what_has_no_value_stands_last_and_is_gathered_once(case, way):
             assert section.slide_id or keys.count(case.finding(fid).key) == 1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(cases(), ways)
 def test_each_missing_values_reason_is_printed(case, way):
     layout, language = way
@@ -129,7 +131,7 @@ def test_each_missing_values_reason_is_printed(case, way):
 # --- the whole draft -------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(cases(), ways)
 def test_every_layout_and_language_passes_the_verifier_and_reruns_to_the_same_bytes(case, way):
     layout, language = way
@@ -306,9 +308,34 @@ def test_a_column_of_the_sheet_chooses_the_layout():
     assert chosen(section, [row(organ="prostate")], root).template == "prostate_core"
     assert chosen(section, [row(organ="mine")], root).template == "/lab/forms/own.yaml"
     assert chosen(section, [row(organ="skin")], root).template == "generic"
-    assert chosen(section, [row()], root).template == "generic"
+    with pytest.raises(PathaiError, match="E190"):
+        chosen(section, [row(tissue="prostate")], root)
     both = [row(organ="prostate"), row(organ="mine")]
     assert chosen(section, both, root).template == "generic"
+
+
+def test_a_run_drafts_each_case_in_its_own_layout_and_again_when_the_file_changes(tmp_path):
+    form = own(tmp_path)
+    rows = ("slide_id path case_id patient_id organ", "A a C1 P1 prostate", "B b C2 P2 mine")
+    sheet = "".join(row.replace(" ", "\t") + "\n" for row in rows)
+    (tmp_path / "slides.tsv").write_text(sheet, "utf-8")
+    (tmp_path / "config.yaml").write_text(
+        "schema_version: 1\nreport:\n  template_by:\n"
+        "    organ: {prostate: prostate_core, mine: own.yaml}\n",
+        "utf-8",
+    )
+
+    def keys(step):
+        made = Plan(tmp_path / "config.yaml")
+        return [step(made, made.results.case(name)).key.config_digest for name in ("C1", "C2")]
+
+    drafts, findings = keys(draft_step), keys(findings_step)
+    assert len({*drafts, *findings}) == 4
+    form.write_text(OWN.replace("Summary", "In short"), "utf-8")
+    assert [a == b for a, b in zip(drafts, keys(draft_step), strict=True)] == [True, False]
+    assert keys(findings_step) == findings
+    form.write_text(OWN.replace("requires: [", "requires: [gleason.secondary, "), "utf-8")
+    assert [a == b for a, b in zip(findings, keys(findings_step), strict=True)] == [True, False]
 
 
 def test_the_documented_layout_orders_and_words_a_draft(tmp_path):
