@@ -18,6 +18,7 @@ from pathai.dicom.source import Source, is_dicom, read_source, settle, uid_of
 from pathai.finding import (
     CaseFindings,
     Category,
+    Evidence,
     Finding,
     PredictedNumber,
     Prediction,
@@ -174,11 +175,10 @@ def _group(finding: Finding, images: dict[str, Any], seed: str, words: Words) ->
         shared["algorithm_id"] = AlgorithmIdentification(
             method.name, method.version, parameters=[method.digest[:12]] if method.digest else None
         )
-    boxes = [(e.slide_id, box) for e in finding.evidence for box in e.boxes]
-    if len(boxes) == 1:
-        slide_id, box = boxes[0]
+    places = [(e.slide_id, ring) for e in finding.evidence for ring in _rings(e)]
+    if len(places) == 1:
+        slide_id, ring = places[0]
         image = images[slide_id]
-        ring = [(box.x, box.y), (box.right, box.y), (box.right, box.bottom), (box.x, box.bottom)]
         region = ImageRegion(
             "POLYLINE",
             np.array([*ring, ring[0]], np.float32),
@@ -190,6 +190,16 @@ def _group(finding: Finding, images: dict[str, Any], seed: str, words: Words) ->
     refs = [SourceImageForMeasurementGroup(images[s].SOPClassUID, images[s].SOPInstanceUID)
             for s in seen]  # fmt: skip
     return MeasurementsAndQualitativeEvaluations(source_images=refs, **shared)
+
+
+def _rings(item: Evidence) -> list[list[tuple[float, float]]]:
+    """Outlines of a place: of a region its outer rings, else of its boxes; level-0 px."""
+    if item.polygons:
+        return [[(float(x), float(y)) for x, y in polygon[0]] for polygon in item.polygons]
+    return [
+        [(box.x, box.y), (box.right, box.y), (box.right, box.bottom), (box.x, box.bottom)]
+        for box in item.boxes
+    ]
 
 
 def _measurements(finding: Finding) -> list[Any]:

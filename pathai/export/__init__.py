@@ -56,7 +56,8 @@ def export(
         cannot be written.
     """
     if format not in FORMATS:
-        raise PathaiError("E191", f"no export format {format!r}", f"try {', '.join(FORMATS)}")
+        known = ", ".join((*FORMATS, *DICOM))
+        raise PathaiError("E191", f"no export format {format!r}", f"try {known}")
     require(folder.base("tile"))
     _write(
         folder.path,
@@ -360,6 +361,8 @@ _OMERO = {
     "rdefs": {"model": "color"},
 }  # fmt: skip
 
+DICOM = ("dicom-ann", "dicom-sr")
+"""Formats that need the slide's own file: `export_annotations`, `export_measurements`."""
 Writer = Callable[[SlideFolder, str, Path, bool], None]
 FORMATS: dict[str, Writer] = {
     "geojson": _write_geojson,

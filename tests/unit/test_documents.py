@@ -18,6 +18,7 @@ from store_cases import store
 from pathai.case import PredictionInput
 from pathai.config import ReportConfig
 from pathai.drafters.base import Engine
+from pathai.finding import Evidence
 from pathai.findings import findings_of_case
 from pathai.report import documents
 from pathai.report.documents import State
@@ -328,3 +329,21 @@ def test_a_sentence_can_be_focused_and_holds_its_pictures(tmp_path):
     assert "li:focus-within > .glance" in style
     stored = [b64decode(d) for d in re.findall(r"base64,([A-Za-z0-9+/=]+)", page)]
     assert stored == [s.jpeg for s in shots]
+
+
+def test_a_region_is_drawn_by_its_outline_and_not_by_a_box(tmp_path):
+    triangle = ((((512.0, 256.0), (640.0, 256.0), (512.0, 384.0)),),)
+    case = _case((Box(512.0, 256.0, 128.0, 128.0),))
+    whole = next(f for f in case.findings if f.key == "tumor.probability")
+    boxed = Evidence(slide_id="S1", boxes=(Box(512.0, 256.0, 128.0, 128.0),))
+    folder_of = _results(tmp_path).slide
+    seen = []
+    for place in (Evidence(slide_id="S1", polygons=triangle), boxed):
+        finding = whole.model_copy(update={"evidence": (place,)})
+        (crop,) = pictures(case.model_copy(update={"findings": (finding,)}), folder_of)
+        assert crop.box == boxed.boxes[0]
+        assert crop.um_px == 0.5
+        pixels = np.asarray(Image.open(io.BytesIO(crop.jpeg)).convert("L")).astype(int)
+        slope, right = pixels[98:107, 98:107], pixels[130:150, 161:165]  # on blue; edge at 166
+        seen.append(((slope > 150).any(), (right > 150).any()))
+    assert seen == [(True, False), (False, True)]

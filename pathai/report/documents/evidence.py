@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pathai.errors import PathaiError
-from pathai.finding import CaseFindings
+from pathai.finding import CaseFindings, Evidence, Polygons
 from pathai.store.folders import SlideFolder
 from pathai.store.pyramid import Pyramid
 from pathai.units import Box, Size
@@ -25,6 +25,8 @@ MAX_BYTES = 20_000
 LARGE = 1 / 3
 """Share of the slide's longer side beyond which a place is shown on the overview."""
 QUALITIES = (82, 74, 66, 56, 46, 36, 26, 16)
+Place = tuple[Box | None, Polygons]
+"""A box and, where a region is meant, its outline; None for the whole slide."""
 INK, HALO = (13, 27, 34), (255, 255, 255)
 STEPS_UM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
@@ -46,7 +48,7 @@ class Picture:
     bar_um : int
         Length of the bar, µm.
     box : Box or None
-        The place, level-0 px; None for the whole slide.
+        Around the place, level-0 px; None for the whole slide. A region is drawn by its outline.
     overview : bool
         Whether the whole tissue is seen.
     findings : tuple of str
@@ -79,12 +81,12 @@ def pictures(case: CaseFindings, folder_of: Callable[[str], SlideFolder]) -> tup
         Overviews of a slide before its crops, slides in the order of the case; at most
         ``PER_CASE``.
     """
-    places: dict[str, dict[Box | None, list[str]]] = {}
+    places: dict[str, dict[Place, list[str]]] = {}
     for finding in case.findings:
         for item in finding.evidence:
             found = places.setdefault(item.slide_id, {})
-            for box in item.boxes[:PER_FINDING] or (None,):
-                found.setdefault(box, []).append(finding.id)
+            for place in _places(item):
+                found.setdefault(place, []).append(finding.id)
     order = [s for specimen in case.specimens for s in specimen.slides if s in places]
     made: list[Picture] = []
     for slide_id in order:
@@ -93,17 +95,26 @@ def pictures(case: CaseFindings, folder_of: Callable[[str], SlideFolder]) -> tup
     return tuple(made[i] for i in sorted(ranked))
 
 
-def _of_slide(folder: SlideFolder, places: dict[Box | None, list[str]]) -> Iterator[Picture]:
+def _places(item: Evidence) -> tuple[Place, ...]:
+    """What to look at: a region by its outline, else boxes, else the whole slide."""
+    if item.polygons:
+        corners = np.array([point for rings in item.polygons for point in rings[0]])
+        (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+        return ((Box(left, top, right - left, bottom - top), item.polygons),)
+    return tuple((box, ()) for box in item.boxes[:PER_FINDING]) or ((None, ()),)
+
+
+def _of_slide(folder: SlideFolder, places: dict[Place, list[str]]) -> Iterator[Picture]:
     try:
         tiles = folder.open_tiles()
         shots = []
-        for box, findings in places.items():
-            view = _view(tiles, box)
+        for place, findings in places.items():
+            view = _view(tiles, place[0])
             whole = view == _view(tiles, None)
-            shots.append((not whole, box, view, tuple(findings)))
+            shots.append((not whole, place, view, tuple(findings)))
         shots.sort(key=lambda shot: shot[0])  # overviews first, else as the findings come
-        for crop, box, view, stands in shots:
-            picture = _picture(tiles, folder.slide_id, view, box)
+        for crop, place, view, stands in shots:
+            picture = _picture(tiles, folder.slide_id, view, place)
             yield replace(picture, overview=not crop, findings=stands)
     except PathaiError:
         return  # damage is the business of verify; the page goes on without the picture
@@ -119,7 +130,7 @@ def _view(tiles: Pyramid, box: Box | None) -> Box:
     return Box(min(max(x, 0), width - side), min(max(y, 0), height - side), side, side)
 
 
-def _picture(tiles: Pyramid, slide_id: str, view: Box, box: Box | None) -> Picture:
+def _picture(tiles: Pyramid, slide_id: str, view: Box, place: Place) -> Picture:
     whole = view == _view(tiles, None)
     longest = OVERVIEW_PX if whole else CROP_PX
     d = max(max(view.width, view.height) / longest, 1.0)
@@ -128,15 +139,21 @@ def _picture(tiles: Pyramid, slide_id: str, view: Box, box: Box | None) -> Pictu
     bar_um = max((s for s in STEPS_UM if s / um_px <= size.width / 3), default=STEPS_UM[0])
     pixels = tiles.read_at(view, size)
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    _draw(image, view, d, box, bar_um / um_px)
+    _draw(image, view, d, place, bar_um / um_px)
     jpeg = packed(np.asarray(image))
-    return Picture(slide_id, jpeg, size, um_px, bar_um, box, whole, ())
+    return Picture(slide_id, jpeg, size, um_px, bar_um, place[0], whole, ())
 
 
-def _draw(image: Image.Image, view: Box, d: float, box: Box | None, bar_px: float) -> None:
+def _draw(image: Image.Image, view: Box, d: float, place: Place, bar_px: float) -> None:
     """Outline of the place, and the bar, dark on a light halo: seen on any tissue."""
     pen = ImageDraw.Draw(image)
-    if box is not None:
+    box, polygons = place
+    rings = [np.array(ring) for polygon in polygons for ring in polygon]
+    for color, width in ((HALO, 4), (INK, 2)):
+        for ring in rings:
+            line = (np.vstack([ring, ring[:1]]) - (view.x, view.y)) / d
+            pen.line([tuple(point) for point in line.tolist()], fill=color, width=width)
+    if box is not None and not rings:
         left, top = (box.x - view.x) / d, (box.y - view.y) / d
         edge = [left, top, left + box.width / d, top + box.height / d]
         pen.rectangle(edge, outline=HALO, width=4)
