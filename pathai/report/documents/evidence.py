@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pathai.errors import PathaiError
-from pathai.finding import CaseFindings, Evidence, Polygons
+from pathai.finding import CaseFindings, Evidence
 from pathai.store.folders import SlideFolder
 from pathai.store.pyramid import Pyramid
-from pathai.units import Box, Size
+from pathai.units import Box, Polygons, Size
 
 CROP_PX, OVERVIEW_PX = 272, 340
 """Longest side of a picture."""
