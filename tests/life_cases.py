@@ -29,7 +29,7 @@ def life_of(tmp_path, case=None):
     return open_case(tmp_path / "reviews", case.case_id)
 
 
-def revise(case, entered):
+def revise(case, entered, requires=()):
     """The value takes the finding's place; no rule is applied."""
     found = {f.id: f for f in case.findings}
     for event in entered:
@@ -69,10 +69,10 @@ def revise(case, entered):
     return case.model_copy(update=fields).sealed()
 
 
-def documents(draft, case, said):
+def documents(draft, case, said, results, kinds=neighbors.KINDS):
     """Bytes that show what a document would be printed from."""
     text = json.dumps([said, draft.digest, case.digest], sort_keys=True)
-    return {kind: f"{kind} {text}".encode() for kind in neighbors.KINDS}
+    return {kind: f"{kind} {text}".encode() for kind in kinds}
 
 
 def stand_in(monkeypatch):

@@ -236,7 +236,9 @@ class Life(Standing):
         with self._step(reader, stale=True) as (trail, state):
             now = self._revision(state)
             self._signable(state, now)
-            return signing.sign(trail, state, now.draft, now.case, reader, role.strip())
+            return signing.sign(
+                trail, state, now.draft, now.case, self.results, reader, role.strip()
+            )
 
     def _signable(self, state: State, now: Revision) -> None:
         reasons = []

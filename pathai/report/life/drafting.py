@@ -67,7 +67,8 @@ def redraft(
     if base is None or base.digest != pipeline.digest:
         base = Stored(_next(trail, "findings", files), pipeline.digest)
         files[base.file] = findings_bytes(pipeline)
-    case, stored = _revised(trail, state, base, pipeline, files)
+    wanted = neighbors.requires(section)
+    case, stored = _revised(trail, state, base, pipeline, wanted, files)
     draft = _drafted(trail, state, folder, case, section, drafter)
     name = _next(trail, "draft", files)
     files[name] = draft_bytes(draft)
@@ -89,7 +90,12 @@ def redraft(
 
 
 def _revised(
-    trail: Trail, state: State, base: Stored, pipeline: CaseFindings, files: dict[str, bytes]
+    trail: Trail,
+    state: State,
+    base: Stored,
+    pipeline: CaseFindings,
+    requires: Sequence[str],
+    files: dict[str, bytes],
 ) -> tuple[CaseFindings, str]:
     """The findings that a draft shall stand on, and their file."""
     events = sorted(state.entries.values(), key=lambda event: event.number)
@@ -100,7 +106,7 @@ def _revised(
     else:
         case, stored = pipeline, base.file
     if events:
-        case, stored = neighbors.revise(case, events), _next(trail, "findings", files)
+        case, stored = neighbors.revise(case, events, requires), _next(trail, "findings", files)
         files[stored] = findings_bytes(case)
     return case, stored
 
@@ -169,12 +175,6 @@ def rehearse(case: CaseFindings, entries: Sequence[tuple[str, str, object]], rea
             for number, (key, place, value) in enumerate(entries, start=1)
         ],
     )
-
-
-def required_keys(section: ReportConfig) -> Sequence[str]:
-    """Keys that the layout of the configuration requires."""
-    del section
-    return ()
 
 
 def findings_bytes(case: CaseFindings) -> bytes:

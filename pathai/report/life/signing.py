@@ -13,20 +13,26 @@ from pathai.report.records import Draft
 
 
 def sign(
-    trail: Trail, state: State, draft: Draft, case: CaseFindings, reader: str, role: str
+    trail: Trail,
+    state: State,
+    draft: Draft,
+    case: CaseFindings,
+    results: Path,
+    reader: str,
+    role: str,
 ) -> SignedReport:
     """Write ``signed-<n>.json`` and its documents, and the event that names them."""
     record = _record(trail, state, draft, case, reader, role)
     data, name = record.data(), f"signed-{record.version}"
     said = {
         "name": record.state,
-        "watermark": False,
         "signer": reader,
         "role": role,
         "time": record.time,
         "digest": digest(data),
+        "reason": record.reason,
     }
-    made = neighbors.documents(draft, case, said)
+    made = neighbors.documents(draft, case, said, results)
     files = {f"{name}.{kind}": content for kind, content in made.items()}
     trail.append(
         "signed",

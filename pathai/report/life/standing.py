@@ -6,7 +6,7 @@ from pathlib import Path
 from pathai.config import ReportConfig
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, load_findings
-from pathai.report.life import drafting, signing
+from pathai.report.life import drafting, neighbors, signing
 from pathai.report.life.audit import Audit, audit
 from pathai.report.life.changes import Changes
 from pathai.report.life.events import Event
@@ -14,7 +14,7 @@ from pathai.report.life.items import Item, open_items
 from pathai.report.life.neighbors import check_words
 from pathai.report.life.overlay import bound, line_of, overlaid
 from pathai.report.life.record import SignedReport, load_signed
-from pathai.report.life.state import Name, State, replay
+from pathai.report.life.state import Name, State, Stored, replay
 from pathai.report.life.trail import read_trail
 from pathai.report.records import Draft, Problem, Statement
 from pathai.store.folders import CaseFolder, ResultsFolder
@@ -84,6 +84,13 @@ class Standing:
         state = self.progress
         return bool(state.pipeline) and state.pipeline != self.pipeline().digest
 
+    def findings(self) -> CaseFindings:
+        """The latest findings: a person's last revision, or the stages' own."""
+        state = self.progress
+        if state.findings is None:
+            return self.pipeline()
+        return drafting.read_findings(self.folder, state.findings, self.case_id)
+
     def revision(self) -> Revision:
         """Findings, and the draft with a person's words, as they stand.
 
@@ -114,7 +121,7 @@ class Standing:
         return self._items(self.revision())
 
     def _items(self, now: Revision) -> list[Item]:
-        return open_items(now.draft, now.case, now.state, drafting.required_keys(self.section))
+        return open_items(now.draft, now.case, now.state, neighbors.requires(self.section))
 
     def audit(self) -> Audit:
         """Whether every byte of the trail and of the files that it names is as it was written."""
@@ -128,6 +135,27 @@ class Standing:
         name = f"signed-{found[-1].what}.json"
         data = drafting.check_file(self.folder, name, found[-1].files[name], self.case_id)
         return load_signed(data)
+
+    def machine_draft(self) -> Draft:
+        """The draft without a person's words."""
+        return self._machine_draft(self.revision())
+
+    def signed_findings(self, signed: SignedReport) -> CaseFindings:
+        """The findings that a signature binds."""
+        stored = Stored(signed.findings_file, signed.findings_digest)
+        return drafting.read_findings(self.folder, stored, self.case_id)
+
+    def document(self, kind: str) -> bytes:
+        """One document (an ending of `neighbors.KINDS`) as it stands, or as it was signed."""
+        state = self.progress
+        if state.phase == "signed":
+            name = f"signed-{state.version}.{kind}"
+            return drafting.check_file(
+                self.folder, name, state.signed[-1].files[name], self.case_id
+            )
+        now = self._revision(state)
+        made = neighbors.documents(now.draft, now.case, {"name": state.name}, self.results, (kind,))
+        return made[kind]
 
     def check(self, statement: str, text: str) -> list[Problem]:
         """What the verifier would say to these words; nothing is stored."""
