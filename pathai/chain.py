@@ -4,7 +4,7 @@ This is the one place that knows the order of stages. A step is cheap to make: t
 (and torch) is imported only when the step has something to do.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -387,19 +387,27 @@ def draft_step(plan: Plan, folder: CaseFolder) -> Step:
     def work(out: Commit) -> None:
         from pathai.report.draft import run
 
-        run(folder, section, out)
+        run(folder, section, out, _local(plan, rows))
 
-    outputs = ("draft.json", "draft.md", "draft.html")
+    outputs = ("draft.json", "draft.md", "draft.html", "draft.docx", "draft.pdf", "fhir.json",
+               "sr.dcm")  # fmt: skip
+    pixels = [_made(plan.results.slide(row.slide_id).base("tile")) for row in rows]
     # By the layout's content: the path of a laboratory's own file says nothing of it.
     asked = section.model_copy(update={"template": layout.name})
-    key = _key("draft", outputs, asked, layout.digest)
+    key = _key("draft", outputs, asked, layout.digest, pixels)
     parents = {"findings": folder.base("findings")}
     return Step(folder.base("draft"), folder.case_id, key, parents, work)
 
 
+def _local(plan: Plan, rows: Iterable[SheetRow]) -> dict[str, Path]:
+    """Files of slides that lie on this machine, by slide id."""
+    places = {row.slide_id: plan.place(row.slide_id) for row in rows}
+    return {name: place for name, place in places.items() if isinstance(place, Path)}
+
+
 def cohort_step(plan: Plan) -> Step:
     """The page of the cohort, from everything that was made."""
-    made = [_seen(step) for step in all_steps(plan)]
+    made = [_made(step.base) for step in all_steps(plan)]
     rows = [r.model_dump(mode="json", exclude={"path", "row"}) for r in plan.sheet.rows]
 
     def work(out: Commit) -> None:
@@ -412,9 +420,10 @@ def cohort_step(plan: Plan) -> Step:
     return Step(plan.results.cohort / "cohort", "cohort", key, {}, work)
 
 
-def _seen(step: Step) -> str:
+def _made(base: Path) -> str:
+    """Digest of what a stage made; empty where it made nothing yet."""
     try:
-        return read_manifest(manifest_path(step.base)).digest
+        return read_manifest(manifest_path(base)).digest
     except PathaiError:
         return ""
 

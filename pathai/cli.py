@@ -448,14 +448,22 @@ def labels(
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a slide's folder")],
-    format: Annotated[str, typer.Option(help="geojson, csv, geoparquet, anndata, ome-zarr")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="a slide's folder; dicom-sr: a case's")
+    ],
+    format: Annotated[
+        str,
+        typer.Option(help="geojson, csv, geoparquet, anndata, ome-zarr, dicom-ann, dicom-sr"),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="file or folder to write")],
     detector: Annotated[str, typer.Option(help="whose cells, when there are several")] = "",
     attention: Annotated[
         bool, typer.Option("--attention", help="only where a model looked: geojson, ome-zarr")
     ] = False,
     model: Annotated[str, typer.Option(help="whose attention; implies --attention")] = "",
+    slide: Annotated[
+        Path | None, typer.Option(help="dicom-ann: the slide's file, outside of a run")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="replace an existing one")] = False,
 ) -> None:
     """Write a slide's cells, tissue and tiles, or a model's attention, for other programs."""
@@ -466,7 +474,7 @@ def export(
             raise verbs.wrong("--detector chooses cells; attention has none")
         verbs.export_attention(folder, format, out, model, overwrite)
         return
-    verbs.export(folder, format, out, detector, overwrite)
+    verbs.export(folder, format, out, detector, overwrite, slide)
 
 
 @app.command()

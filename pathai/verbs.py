@@ -18,7 +18,7 @@ from pathai.run import owned
 from pathai.sheet import check_id
 from pathai.source import Place
 from pathai.store.commit import manifest_path
-from pathai.store.folders import SlideFolder
+from pathai.store.folders import CaseFolder, SlideFolder
 from pathai.store.manifest import Manifest
 from pathai.task import load_task
 
@@ -192,12 +192,52 @@ def review(results: Path, reader: str) -> None:
     open_viewer(results, reader)
 
 
-def export(folder: Path, format: str, out: Path, detector: str, overwrite: bool) -> None:
-    """Write one export."""
+def export(
+    folder: Path, format: str, out: Path, detector: str, overwrite: bool, slide: Path | None = None
+) -> None:
+    """Write one export; ``slide`` is the DICOM file where no run's sheet names it."""
     from pathai.export import export as write
 
-    write(slide_folders([folder])[0], format, out, detector=detector, overwrite=overwrite)
+    if format == "dicom-sr":
+        say(f"wrote {out}: {_export_measurements(folder, out, overwrite)} findings")
+        return
+    found = slide_folders([folder])[0]
+    if format == "dicom-ann":
+        say(f"wrote {out}: {_export_annotations(found, out, slide, detector, overwrite)} nuclei")
+        return
+    write(found, format, out, detector=detector, overwrite=overwrite)
     say(f"wrote {out}")
+
+
+def _export_annotations(
+    folder: SlideFolder, out: Path, slide: Path | None, detector: str, overwrite: bool
+) -> int:
+    """Nuclei of a DICOM slide; its patient is the case, or, outside of a run, the slide."""
+    from pathai.export import export_annotations
+
+    file = slide_file(folder, slide, None)
+    if not isinstance(file, Path):
+        raise wrong(f"{folder.slide_id}: its file is remote; give a copy with --slide")
+    config = folder_config(folder.path)
+    row = Plan(config).sheet[folder.slide_id] if config else None
+    case_id, specimen = (row.case_id, row.specimen_id) if row else (folder.slide_id, "")
+    return export_annotations(folder, out, file, case_id, specimen_id=specimen,
+                              detector=detector, overwrite=overwrite)  # fmt: skip
+
+
+def _export_measurements(folder: Path, out: Path, overwrite: bool) -> int:
+    """Findings of a case on its DICOM slides, whose files the sheet of the run names."""
+    from pathai.export import export_measurements
+    from pathai.report.render import value_text
+
+    case = CaseFolder(folder.absolute())
+    config = folder_config(case.path)
+    if not case.findings.is_file() or config is None:
+        raise wrong("dicom-sr is of a case: give its folder, such as results/cases/C01")
+    plan = Plan(config)
+    places = {row.slide_id: plan.place(row.slide_id) for row in plan.sheet.cases()[case.case_id]}
+    files = {name: place for name, place in places.items() if isinstance(place, Path)}
+    return export_measurements(case, out, files, value_text, overwrite=overwrite)
 
 
 def export_attention(folder: Path, format: str, out: Path, model: str, overwrite: bool) -> None:

@@ -1,7 +1,7 @@
 """A slide's results in formats that other programs read."""
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pathai.errors import PathaiError
 from pathai.export import attention, nuclei
 from pathai.export.results import names_of, require
+from pathai.finding import Finding, load_findings
 from pathai.store.commit import manifest_path, remove
-from pathai.store.folders import SlideFolder
+from pathai.store.folders import CaseFolder, SlideFolder
 from pathai.store.manifest import READABLE, read_manifest, storage_error
 from pathai.store.records import BACKGROUND, TISSUE_NAMES
 from pathai.units import Box
@@ -56,8 +57,12 @@ def export(
     """
     if format not in FORMATS:
         raise PathaiError("E191", f"no export format {format!r}", f"try {', '.join(FORMATS)}")
+    require(folder.base("tile"))
     _write(
-        folder, out, overwrite, lambda part: FORMATS[format](folder, detector, part, _packed(out))
+        folder.path,
+        out,
+        overwrite,
+        lambda part: FORMATS[format](folder, detector, part, _packed(out)),
     )
     return out
 
@@ -95,8 +100,9 @@ def export_attention(
     if format not in ATTENTION_FORMATS:
         message = f"no attention in format {format!r}"
         raise PathaiError("E191", message, f"try {', '.join(ATTENTION_FORMATS)}")
+    require(folder.base("tile"))
     _write(
-        folder,
+        folder.path,
         out,
         overwrite,
         lambda part: ATTENTION_FORMATS[format](folder, model, part, _packed(out)),
@@ -104,17 +110,118 @@ def export_attention(
     return out
 
 
+def export_annotations(
+    folder: SlideFolder,
+    out: Path,
+    source: Path,
+    case_id: str,
+    *,
+    specimen_id: str = "",
+    detector: str = "",
+    overwrite: bool = False,
+) -> int:
+    """Write the nuclei of a DICOM slide as Microscopy Bulk Simple Annotations.
+
+    Parameters
+    ----------
+    folder : SlideFolder
+        Of the slide.
+    out : Path
+        File; it gets its name when it is complete.
+    source : Path
+        Any file of the slide's series.
+    case_id : str
+        Pseudonym that is written where a patient's name and number would stand.
+    specimen_id, detector : str
+        Of the sheet; whose nuclei, where a slide has several.
+    overwrite : bool
+        Replace what is there.
+
+    Returns
+    -------
+    int
+        Number of nuclei.
+
+    Raises
+    ------
+    PathaiError
+        As `export`; E193 for a slide that is not DICOM, E163 for another file than the ingested.
+    """
+    from pathai.dicom.annotations import write_annotations
+    from pathai.dicom.source import read_source
+
+    require(folder.base("tile"))
+    found = read_source(source, folder.read_slide(), case_id, specimen_id)
+    cells = nuclei.opened(folder, detector)
+    counts: list[int] = []
+
+    def write(part: Path) -> None:
+        counts.append(write_annotations(part, found, cells.attrs, cells.parts()))
+
+    _write(folder.path, out, overwrite, write)
+    return counts[0]
+
+
+def export_measurements(
+    folder: CaseFolder,
+    out: Path,
+    sources: Mapping[str, Path],
+    words: Callable[[Finding], str],
+    *,
+    overwrite: bool = False,
+) -> int:
+    """Write the findings of a case on its DICOM slides as a structured report (TID 1500).
+
+    Parameters
+    ----------
+    folder : CaseFolder
+        Of the case.
+    out : Path
+        File; it gets its name when it is complete.
+    sources : mapping of str to Path
+        A file of each slide's series, by slide id; slides that are not DICOM are passed over.
+    words : callable
+        The printed value of a finding.
+    overwrite : bool
+        Replace what is there.
+
+    Returns
+    -------
+    int
+        Number of findings written.
+
+    Raises
+    ------
+    PathaiError
+        E193 for a case without a DICOM slide; E163 for another file than the ingested.
+    """
+    from pathai.dicom.measurements import sources_of, write_measurements
+
+    require(folder.base("findings"))
+    case = load_findings(folder.findings.read_text("utf-8"))
+    found = sources_of(case, folder, sources)
+    if not found:
+        message = f"case {case.case_id} has no slide in DICOM"
+        raise PathaiError("E193", message, "export fhir.json of the case instead")
+    counts: list[int] = []
+
+    def write(part: Path) -> None:
+        counts.append(write_measurements(part, case, found, words))
+
+    _write(folder.path, out, overwrite, write)
+    return counts[0]
+
+
 def _packed(out: Path) -> bool:
     return out.name.endswith(".gz")
 
 
-def _write(folder: SlideFolder, out: Path, overwrite: bool, write: Callable[[Path], None]) -> None:
+def _write(folder: Path, out: Path, overwrite: bool, write: Callable[[Path], None]) -> None:
     """Write beside ``out`` and rename, so that what was there stays until the new is whole."""
     if (out.exists() or out.is_symlink()) and not overwrite:
         raise PathaiError("E193", f"{out.name} exists", "choose another name, or --overwrite")
-    if out.resolve().is_relative_to(folder.path.resolve()):
+    if out.resolve().is_relative_to(folder.resolve()):
         raise PathaiError("E193", f"{out.name} lies among the slide's results", "write elsewhere")
-    require(folder.base("tile"))
     part = out.with_name(f"{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

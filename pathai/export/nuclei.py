@@ -87,7 +87,8 @@ def measure_names(attrs: CellsAttrs) -> list[str]:
     return [f"measured {name}" if name in CELL_COLUMNS else name for name in attrs.measures]
 
 
-def _opened(folder: SlideFolder, detector: str) -> CellsFile:
+def opened(folder: SlideFolder, detector: str) -> CellsFile:
+    """Nuclei of the named detector, or of the only one, to be read in slices."""
     return CellsFile(folder.cells(detector_of(folder, detector)))
 
 
@@ -101,7 +102,7 @@ def _blocks(count: int) -> Iterator[slice]:
 
 def write_csv(folder: SlideFolder, detector: str, file: TextIO) -> None:
     """Write one line per cell; what is not finite is empty."""
-    cells, info = _opened(folder, detector), folder.read_slide()
+    cells, info = opened(folder, detector), folder.read_slide()
     names = np.array(cells.attrs.classes, dtype=object)
     csv.writer(file, lineterminator="\n").writerow((*CELL_COLUMNS, *measure_names(cells.attrs)))
     formats = {name: f"%.{digits}f" for name, digits in _DIGITS.items()}
@@ -135,7 +136,7 @@ def write_geoparquet(folder: SlideFolder, detector: str, part: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    cells, info = _opened(folder, detector), folder.read_slide()
+    cells, info = opened(folder, detector), folder.read_slide()
     classes = pa.array(list(cells.attrs.classes), pa.string())
     about = {
         "slide_id": info.slide_id,
@@ -222,7 +223,7 @@ def features(folder: SlideFolder, detector: str) -> Iterator[str]:
     """Nuclei as QuPath's detections, with all that was measured on them."""
     from pathai import geojson
 
-    cells, info = _opened(folder, detector), folder.read_slide()
+    cells, info = opened(folder, detector), folder.read_slide()
     names = np.array(cells.attrs.classes, dtype=object)
     for first, part in cells.parts():
         table = columns(info, part, first)
@@ -261,7 +262,7 @@ def write_anndata(folder: SlideFolder, detector: str, part: Path) -> None:
     except ImportError:
         message = "format anndata needs the package anndata"
         raise PathaiError("E194", message, "pip install 'pathai[anndata]'") from None
-    cells, info = _opened(folder, detector), folder.read_slide()
+    cells, info = opened(folder, detector), folder.read_slide()
     attrs, count = cells.attrs, len(cells)
     table = {name: np.empty(count, np.float32) for name in CELL_COLUMNS[1:] if name != "class"}
     class_, spatial = np.empty(count, np.uint8), np.empty((count, 2))

@@ -1,12 +1,14 @@
 """Plan, phrase, check, fall back, render: findings in, an unsigned draft out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 
 from pathai.config import ReportConfig
 from pathai.drafters import DRAFTERS
 from pathai.drafters.base import Drafter, Line, Phrasing
+from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, canonical, load_findings
 from pathai.language import catalog
 from pathai.layouts import load_layout
@@ -120,20 +122,58 @@ def _statement(
     )
 
 
-def run(folder: CaseFolder, section: ReportConfig, out: Commit) -> None:
-    """Write ``draft.json``, ``draft.md`` and ``draft.html`` of a case.
+OUTPUTS = (
+    *("draft.json", "draft.md", "draft.html", "draft.docx", "draft.pdf"),
+    *("fhir.json", "sr.dcm"),
+)
+"""Files of a case's draft; ``sr.dcm`` only where a slide of the case is DICOM."""
+
+
+def run(
+    folder: CaseFolder,
+    section: ReportConfig,
+    out: Commit,
+    sources: Mapping[str, Path] | None = None,
+) -> None:
+    """Write ``draft.json`` of a case and its documents, all printed from it.
 
     Parameters
     ----------
     folder : CaseFolder
-        Holds ``findings.json``.
+        Holds ``findings.json``; the pictures come from the results of its slides.
     section : ReportConfig
         Options.
     out : Commit
-        Receives the three files.
+        Receives the files.
+    sources : mapping of str to Path, optional
+        Files of the case's slides by slide id; those in DICOM make the structured report.
     """
+    from pathai.report import documents
+    from pathai.report.fhir import fhir
+
     case = load_findings(folder.findings.read_text("utf-8"))
     made = draft(case, section)
+    evidence = documents.pictures(case, folder.slide)
     out.part("draft.json").write_bytes(canonical_file(made.model_dump(mode="json")))
-    out.part("draft.md").write_text(render.markdown(made, case), "utf-8")
-    out.part("draft.html").write_text(render.html(made, case), "utf-8")
+    out.part("draft.md").write_text(documents.markdown(made, case), "utf-8")
+    page = documents.html(made, case, documents.DRAFT, evidence)
+    out.part("draft.html").write_text(page, "utf-8")
+    out.part("draft.docx").write_bytes(documents.docx(made, case, documents.DRAFT, evidence))
+    out.part("draft.pdf").write_bytes(documents.pdf(made, case, documents.DRAFT, evidence))
+    out.part("fhir.json").write_bytes(canonical_file(fhir(made, case)))
+    _structured(folder, case, sources or {}, out)
+
+
+def _structured(
+    folder: CaseFolder, case: CaseFindings, sources: Mapping[str, Path], out: Commit
+) -> None:
+    """A DICOM structured report where a slide is DICOM; one that is out of reach makes none."""
+    from pathai.dicom.measurements import sources_of, write_measurements
+
+    try:
+        found = sources_of(case, folder, sources)
+    except PathaiError as error:  # the slide's file is away or replaced; the draft goes on
+        out.degrade(error.code, f"no sr.dcm: {error.message}", error.remedy)
+        return
+    if found:
+        write_measurements(out.part("sr.dcm"), case, found, render.value_text)

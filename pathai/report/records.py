@@ -8,7 +8,7 @@ from pathai.drafters.base import Engine, Line
 from pathai.finding import Frozen
 from pathai.layouts import Layout
 
-WATERMARK = "DRAFT - not for clinical use - unsigned; research use only"
+WATERMARK = "DRAFT - not for clinical use - AI-assisted, unsigned; research use only"
 Source = Literal["template", "llm", "human"]
 
 

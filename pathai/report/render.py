@@ -1,27 +1,16 @@
 """Slots to values, and a draft to Markdown and HTML. The only place that prints a number."""
 
 import re
-from base64 import b64encode
 from collections import Counter
-from collections.abc import Sequence
 from decimal import Decimal
-from functools import lru_cache
-from hashlib import sha256
-from importlib.resources import files
 
-from jinja2 import StrictUndefined, Template
-from jinja2.sandbox import SandboxedEnvironment
-from markupsafe import Markup
-
-from pathai.drafters.base import FLAGS, SLOT, TERM
-from pathai.errors import CODES, PathaiError
+from pathai.drafters.base import SLOT, TERM
+from pathai.errors import PathaiError
 from pathai.finding import (
     CaseFindings,
     Category,
-    Evidence,
     Finding,
     Key,
-    ModelAnswer,
     PredictedNumber,
     Prediction,
     Quantity,
@@ -29,7 +18,7 @@ from pathai.finding import (
     registry,
 )
 from pathai.language import Catalog, catalog
-from pathai.report.records import Brief, Draft, Gathered, PlannedSection
+from pathai.report.records import Brief, Gathered, PlannedSection
 
 WITHOUT_VALUE = ("not_detected", "not_assessed", "indeterminate", "failed")
 
@@ -224,87 +213,3 @@ def title_text(section: PlannedSection, language: str = "en") -> str:
     place += [words.side(section.laterality)]
     place += [words.phrase("site", site=section.site)] if section.site else []
     return " · ".join(word for word in (section.title, *place) if word)
-
-
-# --- documents -------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4)
-def _document(name: str, *, escape: bool) -> Template:
-    environment = SandboxedEnvironment(
-        undefined=StrictUndefined,
-        autoescape=escape,
-        finalize=None if escape else _escape_markdown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    text = files("pathai.report").joinpath("templates", name).read_text("utf-8")
-    return environment.from_string(text)
-
-
-def place_text(evidence: Sequence[Evidence]) -> str:
-    """Where a finding stands: slides, and the first box of each in level-0 pixels."""
-    parts = []
-    for item in evidence:
-        boxes = [f"{b.width:.0f} × {b.height:.0f} px at {b.x:.0f}, {b.y:.0f}" for b in item.boxes]
-        more = f" and {len(boxes) - 1} more" if len(boxes) > 1 else ""
-        parts.append(
-            f"{item.slide_id}: {boxes[0]}{more}" if boxes else f"{item.slide_id}: whole slide"
-        )
-    return "; ".join(parts)
-
-
-def _rows(case: CaseFindings) -> list[dict[str, str]]:
-    return [
-        {
-            "id": f.id,
-            "name": registry().find(f.key).name,
-            "key": f.key,
-            "status": f.status.replace("_", " ") + _reason(f),
-            "value": value_text(f),
-            "question": f.value.question if isinstance(f.value, ModelAnswer) else "",
-            "method": f"{f.method.name}, version {f.method.version}",
-            "digest": f.method.digest[:12],
-            "place": place_text(f.evidence),
-        }
-        for f in case.findings
-    ]
-
-
-def _reason(finding: Finding) -> str:
-    return f": {CODES[finding.code].title} ({finding.code})" if finding.code in CODES else ""
-
-
-def _context(draft: Draft, case: CaseFindings) -> dict[str, object]:
-    serious = {registry().flags["out_of_distribution"]}
-    return {
-        "draft": draft,
-        "rows": _rows(case),
-        "engine_notes": [FLAGS[flag] for flag in draft.engine_flags],
-        "serious": serious,
-    }
-
-
-def markdown(draft: Draft, case: CaseFindings) -> str:
-    """The draft as Markdown; characters that Markdown would act on are escaped."""
-    return _document("draft.md.jinja", escape=False).render(_context(draft, case))
-
-
-def _escape_markdown(text: object) -> object:
-    if isinstance(text, Markup):
-        return text
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", str(text))
-
-
-def html(draft: Draft, case: CaseFindings) -> str:
-    """The draft as one self-contained page: nothing is loaded, no script, styles by hash."""
-    style = files("pathai.report").joinpath("templates", "draft.css").read_text("utf-8")
-    digest = b64encode(sha256(style.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    template = _document("draft.html.jinja", escape=True)
-    # The style is the package's own file; everything else is escaped.
-    return template.render(_context(draft, case), style=Markup(style), policy=policy)  # noqa: S704

@@ -198,14 +198,23 @@ class CaseFolder:
         """``findings`` or ``draft``."""
         return self.path / stage
 
+    def slide(self, slide_id: str) -> SlideFolder:
+        """Folder of one of its slides, which lies in the same results."""
+        return ResultsFolder(self.path.parent.parent).slide(slide_id)
+
     @property
     def findings(self) -> Path:
         """Every number that a report of the case may contain."""
         return self.path / "findings.json"
 
     def draft(self, kind: str) -> Path:
-        """``draft.json``, ``draft.md`` or ``draft.html``."""
+        """``draft.json`` and its documents: ``md``, ``html``, ``docx``, ``pdf``."""
         return self.path / f"draft.{kind}"
+
+    @property
+    def fhir(self) -> Path:
+        """The draft as a FHIR R4B Bundle."""
+        return self.path / "fhir.json"
 
 
 def _folders(path: Path) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from pathai.drafters.base import MIN_LETTERS, Engine, Phrasing
 from pathai.errors import PathaiError
 from pathai.finding import canonical
 from pathai.findings import findings_of_case
-from pathai.report import check, render
-from pathai.report.draft import draft, run
+from pathai.report import check, documents
+from pathai.report.draft import OUTPUTS, draft, run
 from pathai.report.plan import plan
 from pathai.store.commit import Commit
 from pathai.store.folders import CaseFolder
@@ -141,7 +141,7 @@ def test_a_rerun_gives_the_same_bytes(given_slide):
     case = findings_of_case("C1", [given_slide])
     one, two = draft(case, TEMPLATE), draft(case, TEMPLATE)
     assert canonical(one) == canonical(two)
-    assert render.html(one, case) == render.html(two, case)
+    assert documents.html(one, case) == documents.html(two, case)
 
 
 def test_a_probability_never_becomes_certainty():
@@ -159,7 +159,7 @@ def test_a_foreign_slide_is_named_plainly_and_shows_no_probability():
     said = next(s for s in section.statements if key_of(CASE, s.finding) == "tumor.probability")
     assert said.rendered == "The tumor status remains indeterminate."
     assert any(note.startswith("OUT OF DISTRIBUTION") for note in said.notes)
-    for document in (render.markdown(made, CASE), render.html(made, CASE)):
+    for document in (documents.markdown(made, CASE), documents.html(made, CASE)):
         assert "OUT OF DISTRIBUTION" in document
         assert not re.search(r"0\.6[67]|0\.33|66\.8|33\.2", document)  # the raw output stays out
 
@@ -167,7 +167,7 @@ def test_a_foreign_slide_is_named_plainly_and_shows_no_probability():
 def test_what_was_not_assessed_is_printed_as_such():
     unasked = (PredictionInput(model="msi"),)
     case = findings_of_case("C1", [slide("S1", predictions=unasked)])
-    assert "The msi status was not assessed." in render.markdown(draft(case, TEMPLATE), case)
+    assert "The msi status was not assessed." in documents.markdown(draft(case, TEMPLATE), case)
 
 
 # --- lies ------------------------------------------------------------------------------------
@@ -224,7 +224,11 @@ def test_a_lie_is_replaced_by_the_template_and_flagged(kind):
         assert said.source == "template"
         if lie:
             assert said.refused == sha256(lie.encode()).hexdigest()
-        for document in (canonical(made), render.html(made, CASE), render.markdown(made, CASE)):
+        for document in (
+            canonical(made),
+            documents.html(made, CASE),
+            documents.markdown(made, CASE),
+        ):
             assert len(lie) < MIN_LETTERS or lie not in document
 
 
@@ -337,7 +341,7 @@ class Page(HTMLParser):
 
 def test_the_page_loads_nothing_and_allows_its_own_style_alone():
     made = draft(CASE, TEMPLATE)
-    page = Page(render.html(made, CASE))
+    page = Page(documents.html(made, CASE))
     policy = next(a["content"] for t, a in page.tags if a.get("http-equiv"))
     digest = b64encode(sha256(page.style.encode()).digest()).decode()
     assert f"style-src 'sha256-{digest}'" in policy
@@ -349,12 +353,14 @@ def test_the_page_loads_nothing_and_allows_its_own_style_alone():
 
 def test_documents_hold_the_same_sentences_and_the_watermark():
     made = draft(CASE, TEMPLATE)
-    text = " ".join(Page(render.html(made, CASE)).text.split())
-    plain = render.markdown(made, CASE).replace("\\", "")
-    for said in made.statements():
+    text = " ".join(Page(documents.html(made, CASE)).text.split())
+    plain = documents.markdown(made, CASE).replace("\\", "")
+    for section in made.sections:
         for document in (text, plain):
-            assert said.rendered in document
-            assert all(note in document for note in said.notes)
+            assert all(line.text in document for line in section.briefs)
+            for said in section.shown():
+                assert said.rendered in document
+                assert all(note in document for note in said.notes)
     for document in (text, plain):
         assert document.count(made.watermark) == 2
 
@@ -365,24 +371,29 @@ def test_hostile_names_are_shown_as_text():
     asked = (PredictionInput(model="tumor", stage=OK, answer=named),)
     case = findings_of_case("C1", [slide("S1", stain=bad, site="[a](http://x)", predictions=asked)])
     made = draft(case, TEMPLATE)
-    page, plain = render.html(made, case), render.markdown(made, case)
+    page, plain = documents.html(made, case), documents.markdown(made, case)
     assert "<img" not in page
     assert "&lt;img" in page
     assert "<img" not in plain.replace("\\<", "")
     assert "[a](" not in plain.replace("\\[", "").replace("\\]", "")
 
 
-def test_run_writes_the_three_files(tmp_path):
-    folder = CaseFolder(tmp_path / "C1")
-    folder.path.mkdir()
+def test_run_writes_every_document_and_again_the_same(tmp_path):
+    folder = CaseFolder(tmp_path / "cases" / "C1")
+    folder.path.mkdir(parents=True)
     folder.findings.write_text(canonical(CASE), "utf-8")
-    out = Commit(folder.base("draft"), ("draft.json", "draft.md", "draft.html"))
+    out = Commit(folder.base("draft"), OUTPUTS)
     run(folder, TEMPLATE, out)
     out.finish()
     stored = json.loads(folder.draft("json").read_text("utf-8"))
     assert stored == draft(CASE, TEMPLATE).model_dump(mode="json")
     assert stored["status"] == "draft"
     assert folder.draft("html").read_text("utf-8").startswith("<!doctype html>")
+    files = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    assert set(files) - {"findings.json"} == set(OUTPUTS) - {"sr.dcm"}  # no slide is DICOM
+    run(folder, TEMPLATE, out)
+    out.finish()
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == files
 
 
 def test_findings_that_were_touched_are_not_drafted(tmp_path):
