@@ -159,14 +159,13 @@ def render(
 @report_app.command()
 def patient(
     case: Case,
-    language: Annotated[str, typer.Option(help="en, fr or es; default: the report's")] = "",
     out: Out = None,
     config: ConfigFile = None,
 ) -> None:
     """Put a signed report into plain words for the patient."""
     from pathai import report_verbs
 
-    report_verbs.patient(config, case, language, out)
+    report_verbs.patient(config, case, out)
 
 
 @report_app.command()

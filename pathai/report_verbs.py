@@ -3,21 +3,23 @@
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pathai.batch import print_json, say
 from pathai.config import ReportConfig, read_yaml
 from pathai.errors import PathaiError
+from pathai.layouts import chosen
 from pathai.plan import Plan
+from pathai.report.documents import State
 from pathai.report.life import Life, neighbors, open_case
 from pathai.report.life.audit import audit as audit_case
 from pathai.report.life.audit import audited_cases
 from pathai.report.life.case import Entered
 from pathai.report.life.changes import lines as change_lines
+from pathai.report.life.record import SignedReport
 from pathai.report.life.trail import digest
+from pathai.report.patient import patient_summary
 from pathai.report.records import Problem
 from pathai.store.manifest import write_atomic
 from pathai.verbs import plan_of, wrong
@@ -39,11 +41,7 @@ def _life(plan: Plan, case: str) -> Life:
 
 def section_of(plan: Plan, case: str) -> ReportConfig:
     """The options of a case's report; its layout may be chosen by a column of the sheet."""
-    if find_spec("pathai.layouts") is None:
-        return plan.config.report
-    rows = plan.sheet.cases()[case]
-    made: ReportConfig = import_module("pathai.layouts").chosen(plan.config.report, rows, plan.root)
-    return made
+    return chosen(plan.config.report, plan.sheet.cases()[case], plan.root)
 
 
 # --- what a person does ----------------------------------------------------------------------
@@ -288,7 +286,7 @@ def render(config: Path | None, case: str, kind: str, out: Path | None, reader: 
     say(f"wrote {target.name}")
 
 
-def patient(config: Path | None, case: str, language: str, out: Path | None) -> None:
+def patient(config: Path | None, case: str, out: Path | None) -> None:
     """The plain-language summary of a signed report."""
     target = out.absolute() if out else None
     life = life_of(config, case)
@@ -296,11 +294,22 @@ def patient(config: Path | None, case: str, language: str, out: Path | None) -> 
     if signed is None:
         message = f"case {case}: only a signed report is put into plain words"
         raise PathaiError("E206", message, "sign it first")
-    found = life.signed_findings(signed)
-    summary = import_module("pathai.report.patient").patient_summary
-    text = str(summary(signed.draft, found, language or signed.draft.language))
+    text = summary_of(life, signed)
     if target is None:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text)
         return
-    write_atomic(target, text.encode() + b"\n")
+    write_atomic(target, text.encode())
     say(f"wrote {target.name}")
+
+
+def summary_of(life: Life, signed: SignedReport) -> str:
+    """The plain-language summary of a signed report."""
+    state = State(
+        name=signed.state,
+        signer=signed.reader,
+        role=signed.role,
+        time=signed.time,
+        digest=signed.draft.digest,
+        reason=signed.reason,
+    )
+    return patient_summary(signed.draft, life.signed_findings(signed), state)

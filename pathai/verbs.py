@@ -344,15 +344,28 @@ def _names(what: str) -> list[tuple[str, str]]:
         return [(name, load_layout(name).title["en"]) for name in names()]
     if what in ("slide-encoders", "text-towers"):
         return _published(what)
+    if what == "keys":
+        return _keys()
     if what not in ("heads", "drafters"):
         raise PathaiError(
             "E191",
             f"nothing to list under {what!r}",
             "try encoders, slide-encoders, text-towers, heads, detectors, drafters, templates, "
-            "tasks, errors",
+            "tasks, keys, errors",
         )
     registry = getattr(import_module(f"pathai.{what}"), what.upper())
     return [(name, registry[name]) for name in registry.names()]
+
+
+def _keys() -> list[tuple[str, str]]:
+    """Keys that a person may enter, with what may stand there."""
+    from pathai.finding import registry
+
+    return [
+        (key, f"{row.name}: {', '.join(row.values) or registry().units[row.unit] or 'a number'}")
+        for key, row in registry().keys.items()
+        if "manual" in row.methods
+    ]
 
 
 def _published(what: str) -> list[tuple[str, str]]:

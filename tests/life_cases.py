@@ -44,7 +44,7 @@ def revise(case, entered, requires=()):
         old = named[0]
         row = registry().find(old.key)
         given = (
-            Category(code=value, display=value)
+            Category(code=value)
             if row.type == "category"
             else Quantity(value=Decimal(str(value)), unit=row.unit)
         )

@@ -22,7 +22,6 @@ from pathai.finding import (
     CaseFindings,
     Category,
     Finding,
-    Key,
     PredictedNumber,
     Prediction,
     Quantity,
@@ -179,7 +178,7 @@ def printed_number(finding: Finding) -> Decimal | None:
     """The number that a reader sees, so that an answer never contradicts what it prints."""
     value, row = finding.value, registry().find(finding.key)
     if isinstance(value, Quantity):
-        return _rounded(value.value, row)
+        return row.rounded(value.value)
     if isinstance(value, PredictedNumber) and value.value is not None:
         return round(value.value, value.decimals)
     if isinstance(value, Prediction):
@@ -190,10 +189,6 @@ def printed_number(finding: Finding) -> Decimal | None:
         digits = re.search(r"[0-9]+", value.code)
         return Decimal(digits[0]) if digits else None
     return None
-
-
-def _rounded(number: Decimal, row: Key) -> Decimal:
-    return row.rounded(number)
 
 
 def names_of(case: CaseFindings, part: str) -> tuple[str, ...]:

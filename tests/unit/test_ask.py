@@ -12,7 +12,7 @@ from pathai.ask import answer, parse, vocabulary
 from pathai.ask.query import All, Any, Between, Compare, From, Not, Query, Says, Stands
 from pathai.ask.translate import listing, translate
 from pathai.errors import PathaiError
-from pathai.finding import ModelAnswer
+from pathai.finding import ModelAnswer, registry
 
 COHORT = [
     case("C1", "breast", [(42, 2.25, "MSI-H")]),
@@ -35,7 +35,7 @@ PHRASINGS = {
     "MIB-1 higher than 20%": ABOVE,
     "please list the cases with proliferation index larger than 20 %": ABOVE,
     "more than 20 % Ki-67": ABOVE,
-    "Ki-67-positive fraction of all nuclei above 20 %": ABOVE,
+    f"{registry().find(KI67).name} above 20 %": ABOVE,
     "ki67.positive_percent above 20": ABOVE,
     "Ki-67 below 20 %": f"{KI67} is below 20 %",
     "cases with less than 20 % Ki-67": f"{KI67} is below 20 %",

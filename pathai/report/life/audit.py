@@ -36,7 +36,7 @@ def audit(reviews: Path, case_id: str) -> Audit:
     -----
     Found: any changed, added, moved or missing byte, line or file, lines cut from the end
     included. Not found: a whole trail that somebody with the right to write forged anew, with
-    its head; the head on a signed document that lies elsewhere tells.
+    its head; a copy of ``signed-<n>.json`` that lies elsewhere tells.
     """
     folder = report_folder(reviews, case_id)
     try:

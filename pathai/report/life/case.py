@@ -313,7 +313,9 @@ class Life(Standing):
             facts["flags"] = [p.code for p in check_words(text, line, now.case)]
             after = {
                 "text": text,
-                "printed": printed(text, self._machine(now, finding.id), now.case),
+                "printed": printed(
+                    text, self._machine(now, finding.id), now.case, now.draft.language
+                ),
             }
         trail.append(
             kind,

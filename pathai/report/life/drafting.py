@@ -9,7 +9,7 @@ from pathai.config import ReportConfig
 from pathai.drafters import DRAFTERS
 from pathai.drafters.base import Drafter, Line, Phrasing
 from pathai.errors import PathaiError
-from pathai.finding import CaseFindings, load_findings
+from pathai.finding import CaseFindings, canonical, load_findings
 from pathai.report.draft import draft as make_draft
 from pathai.report.life import neighbors
 from pathai.report.life.events import Event, Facts
@@ -221,6 +221,7 @@ def read_draft(folder: Path, stored: Stored, case_id: str) -> Draft:
         draft = Draft.model_validate_json(read_bytes(folder / stored.file) or b"")
     except ValidationError:
         raise PathaiError("E207", f"{case_id}: report/{stored.file} was altered") from None
-    if draft.digest != stored.digest:
+    told = digest(canonical(draft, exclude={"digest"}).encode())
+    if not draft.digest == told == stored.digest:
         raise PathaiError("E207", f"{case_id}: report/{stored.file} was altered")
     return draft

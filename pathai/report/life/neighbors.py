@@ -1,14 +1,14 @@
 """The four places where the life of a report calls its neighbors, so that each is called once."""
 
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pathai import rules
 from pathai.config import ReportConfig
 from pathai.drafters.base import Line
 from pathai.finding import CaseFindings
+from pathai.layouts import load_layout
 from pathai.report import check
 from pathai.report.life.events import Event
 from pathai.report.records import Draft, Problem
@@ -20,9 +20,7 @@ def revise(
     case: CaseFindings, entered: Sequence[Event], requires: Sequence[str] = ()
 ) -> CaseFindings:
     """The findings with a person's entries, rules applied again (E204 if one does not fit)."""
-    rules = import_module("pathai.rules")
-    made: CaseFindings = rules.revise(case, [_entry(event, case) for event in entered], requires)
-    return made
+    return rules.revise(case, [_entry(event, case) for event in entered], requires)
 
 
 def _entry(event: Event, case: CaseFindings) -> dict[str, Any]:
@@ -43,19 +41,12 @@ def _entry(event: Event, case: CaseFindings) -> dict[str, Any]:
 
 def requires(section: ReportConfig) -> Sequence[str]:
     """Keys that the layout of the configuration requires."""
-    if find_spec("pathai.layouts") is None:
-        return ()
-    found: Sequence[str] = import_module("pathai.layouts").load_layout(section.template).requires
-    return found
+    return load_layout(section.template).requires
 
 
 def check_words(text: str, line: Line, case: CaseFindings) -> list[Problem]:
     """What the verifier says to a person's sentence: flags, never a rewrite."""
-    human: Any = getattr(check, "check_statement", None)
-    if human is None:
-        return check.check_text(text, line, case)
-    problems: list[Problem] = human(text, line, case, human=True)
-    return problems
+    return check.check_statement(text, line, case, human=True)
 
 
 KINDS = ("md", "html", "docx", "pdf", "fhir.json")
@@ -85,15 +76,16 @@ def documents(
     kinds : sequence of str
         Some of ``KINDS``.
     """
-    pages = import_module("pathai.report.documents")
-    state = pages.State(**said)
+    from pathai.report import documents as pages  # reportlab and docx are not needed to enter
+    from pathai.report.fhir import fhir
+
+    state = pages.State.model_validate(said)
     evidence = pages.pictures(case, ResultsFolder(results).slide)
     made: dict[str, bytes] = {}
     for kind in kinds:
         if kind == "fhir.json":
             pdf = made.get("pdf") or pages.pdf(draft, case, state, evidence)
-            fhir = import_module("pathai.report.fhir")
-            made[kind] = canonical_file(fhir.fhir(draft, case, state, pdf=pdf))
+            made[kind] = canonical_file(fhir(draft, case, state, pdf=pdf))
         else:
             text = getattr(pages, _NAMES[kind])(draft, case, state, evidence)
             made[kind] = text.encode() if isinstance(text, str) else bytes(text)

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathai.drafters.base import SLOT, TERM, Line
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, Finding, canonical, registry
+from pathai.language import catalog
 from pathai.report.life.neighbors import check_words
 from pathai.report.life.state import Edit, State
 from pathai.report.records import Draft, Section, Statement, Verification
@@ -17,11 +18,12 @@ _TOKEN = re.compile(r"\{(?:F[1-9][0-9]{0,3}|T:[a-z0-9_.]+|K:[a-z0-9_-]+)\}")
 def line_of(statement: str, finding: Finding, language: str) -> Line:
     """The planned line of a finding, as the verifier wants it."""
     row = registry().find(finding.key)
+    words = catalog(language)
     return Line(
         statement=statement,
         finding=finding.id,
         key=finding.key,
-        name=row.name,
+        name=words.term(finding.key),
         unit=registry().units[row.unit],
         status=finding.status,
         language=language,
@@ -60,13 +62,13 @@ def bound(words: str, said: Statement) -> str:
     return text
 
 
-def printed(text: str, said: Statement, case: CaseFindings) -> str:
+def printed(text: str, said: Statement, case: CaseFindings, language: str = "en") -> str:
     """A person's sentence as it is printed; a slot of no finding stays as it was typed."""
     known = printed_tokens(said)
     filled = _TOKEN.sub(lambda m: known.get(m[0], m[0]), text)
     if SLOT.search(filled) or TERM.search(filled):
         try:
-            filled = render_text(filled, case)
+            filled = render_text(filled, case, language)
         except PathaiError:  # the check flags it; what was typed is shown as it is
             return filled
     return filled[:1].upper() + filled[1:]
@@ -85,7 +87,7 @@ def spoken(
         update={
             "id": number,
             "text": edit.text,
-            "rendered": printed(edit.text, said, case),
+            "rendered": printed(edit.text, said, case, language),
             "source": "human",
             "verdict": "flag" if flags else "pass",
             "flags": flags,
@@ -136,4 +138,6 @@ def _section(section: Section, case: CaseFindings, state: State, language: str) 
         for number, added in state.added.items():
             if added.finding == said.finding and fits(added, case):
                 out.append(spoken(number, added, said, case, language))
-    return section.model_copy(update={"statements": tuple(out)})
+    touched = state.edits.keys() | {edit.finding for edit in state.added.values()}
+    briefs = tuple(b for b in section.briefs if touched.isdisjoint(b.findings))
+    return section.model_copy(update={"statements": tuple(out), "briefs": briefs})

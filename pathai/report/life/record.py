@@ -55,7 +55,7 @@ class SignedReport(Frozen):
     changes: Changes
 
     def data(self) -> bytes:
-        """The bytes that are stored and whose SHA-256 is printed on every document."""
+        """The bytes that are stored; the trail names their SHA-256."""
         return canonical(self).encode() + b"\n"
 
 

@@ -8,7 +8,7 @@ from pathai.report.life.changes import Changes, changes
 from pathai.report.life.drafting import read_draft, read_findings
 from pathai.report.life.record import Acknowledged, Deleted, SignedReport
 from pathai.report.life.state import State, Stored
-from pathai.report.life.trail import Trail, digest, now
+from pathai.report.life.trail import Trail, now
 from pathai.report.records import Draft
 
 
@@ -29,7 +29,7 @@ def sign(
         "signer": reader,
         "role": role,
         "time": record.time,
-        "digest": digest(data),
+        "digest": draft.digest,
         "reason": record.reason,
     }
     made = neighbors.documents(draft, case, said, results)

@@ -2,7 +2,7 @@
 
 ``audit.head`` is written after every line, in one step, and tells how many lines there are and
 which is the last: lines that were cut from the end are found by it. Who can write to the folder
-can write a whole new trail and a new ``audit.head``; a signed document carries the head of the
+can write a whole new trail and a new ``audit.head``; ``signed-<n>.json`` carries the head of the
 chain of its moment, so a copy of it that lies elsewhere is the anchor against that.
 """
 
