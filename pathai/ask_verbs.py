@@ -21,7 +21,8 @@ def ask(question: str, config: Path | None, *, llm: bool, as_json: bool) -> None
     plan = plan_of(config)
     cases, unread = latest(plan)
     if not cases:
-        raise PathaiError("E212", "no case has findings yet")
+        why = next(iter(unread.values()), "")
+        raise PathaiError("E212", f"no case has findings that can be read; {why}".rstrip("; "))
     query = _translator(plan.config, cases, llm)(question)
     found = answer(query, cases, shown)
     if as_json:

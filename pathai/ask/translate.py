@@ -130,7 +130,8 @@ def server(llm: LlmConfig) -> Ask:
     def ask(messages: list[dict[str, str]], form: dict[str, Anything]) -> str | None:
         transport = loopback.GuardedTransport(address, llm.seconds)
         asked = {"name": "query", "strict": True, "schema": form}
-        with loopback.client(transport) as http:
+        with loopback.client(transport) as guarded:
+            http: Anything = guarded
             client = openai.OpenAI(
                 base_url=llm.base_url,
                 api_key="local",
@@ -141,13 +142,13 @@ def server(llm: LlmConfig) -> Ask:
                 timeout=llm.seconds,
             )
             try:
-                made = client.chat.completions.create(
+                made = client.chat.completions.create(  # type: ignore[call-overload]
                     model=llm.model,
-                    messages=messages,  # type: ignore[arg-type]
+                    messages=messages,
                     temperature=0,
                     seed=0,
                     max_tokens=800,
-                    response_format={"type": "json_schema", "json_schema": asked},  # type: ignore[arg-type]
+                    response_format={"type": "json_schema", "json_schema": asked},
                 )
             except openai.OpenAIError as error:
                 message = f"the language model did not answer ({type(error).__name__})"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -333,7 +334,7 @@ def _on(edit: Edit) -> Facts:
     return {"finding": edit.finding, "key": edit.key, "status": edit.status}
 
 
-def _digests(now: Revision) -> dict[str, str]:
+def _digests(now: Revision) -> dict[str, Any]:
     return {"findings": now.case.digest, "draft": now.draft.digest}
 
 

@@ -35,7 +35,7 @@ class Again:
 
     def __init__(self, inner: Drafter, before: Draft, case: CaseFindings) -> None:
         self.inner, self.engine = inner, inner.engine
-        self._said = {
+        self._said: dict[tuple[str, str, str], str] = {
             (said.finding, finding.key, finding.status): said.text
             for said in before.statements()
             for finding in [case.finding(said.finding)]
@@ -169,7 +169,7 @@ def rehearse(case: CaseFindings, entries: Sequence[tuple[str, str, object]], rea
                 kind="entered",
                 reader=reader,
                 what=key,
-                after={"place": place, "value": value},  # type: ignore[dict-item]
+                after={"place": place, "value": value},
                 previous="",
             ).sealed()
             for number, (key, place, value) in enumerate(entries, start=1)
