@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pathai import __version__
+from pathai.report_cli import report_app
 
 app = typer.Typer(
     name="pathai",
@@ -20,7 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-report_app = typer.Typer(help="Findings and draft reports.", no_args_is_help=True)
 app.add_typer(report_app, name="report")
 weights_app = typer.Typer(help="Weights of published encoders.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
@@ -325,20 +325,6 @@ def evaluate(
     raise typer.Exit(model_verbs.evaluate(model, against, wanted, out, alpha, as_json=json))
 
 
-@report_app.command()
-def draft(
-    cases: Annotated[list[str] | None, typer.Argument(metavar="CASE", help="case ids")] = None,
-    config: ConfigFile = None,
-    batch: Batch = "",
-) -> None:
-    """Collect a case's findings and draft its report."""
-    from pathai import verbs
-
-    if batch:
-        raise typer.Exit(verbs.batch("report", config, batch))
-    raise typer.Exit(verbs.draft_cases(config, cases or []))
-
-
 @weights_app.command()
 def fetch(
     names: Names = None,
@@ -489,6 +475,19 @@ def export(
         verbs.export_attention(folder, format, out, model, overwrite)
         return
     verbs.export(folder, format, out, detector, overwrite, slide)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="in plain English")],
+    config: ConfigFile = None,
+    llm: Annotated[bool, typer.Option("--llm", help="let the local model translate it")] = False,
+    json: Json = False,
+) -> None:
+    """Ask the cohort's findings a question; the checked query is shown with the answer."""
+    from pathai import ask_verbs
+
+    ask_verbs.ask(question, config, llm=llm, as_json=json)
 
 
 @app.command()

@@ -50,14 +50,15 @@ class Event(BaseModel):
     def sealed(self) -> "Event":
         """A copy that carries its own digest."""
         body = self.model_dump(mode="json", exclude={"sha256"})
-        return self.model_copy(update={"sha256": sha256(_canonical(body)).hexdigest()})
+        return self.model_copy(update={"sha256": sha256(compact(body)).hexdigest()})
 
     def line(self) -> bytes:
         """The event as it stands in the file."""
-        return _canonical(self.sealed().model_dump(mode="json")) + b"\n"
+        return compact(self.sealed().model_dump(mode="json")) + b"\n"
 
 
-def _canonical(value: Any) -> bytes:
+def compact(value: Any) -> bytes:
+    """JSON in one line: same value, same bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -98,7 +99,7 @@ def parse(data: bytes, case_id: str, reader: str) -> tuple[list[Event], bytes]:
             raise _broken(case_id, reader, number)
         events.append(event)
         previous = sha256(line).hexdigest()
-    if tail and not _cut(tail):
+    if tail and not unfinished(tail):
         raise _broken(case_id, reader, len(lines) + 1)
     return events, tail
 
@@ -112,7 +113,7 @@ def _event(line: bytes) -> Event | None:
     return event if event.line() == line else None
 
 
-def _cut(tail: bytes) -> bool:
+def unfinished(tail: bytes) -> bool:
     """Whether a tail can be the beginning of a line: a changed byte at its end cannot."""
     if not tail.startswith(b"{"):
         return False
@@ -223,14 +224,14 @@ class Log:
 
     def _claim(self, file: IO[bytes]) -> None:
         try:
-            _lock(file)
+            lock_file(file)
         except OSError:
             message = f"case {self.case_id} is open elsewhere for reader {self.reader}"
             raise PathaiError("E175", message, "close it there, or use another --reader") from None
 
     def _set_aside(self, tail: bytes, length: int) -> None:
         """Keep a half-written line beside the log and end the log before it."""
-        _append(self.path.with_suffix(".aside"), tail + b"\n")
+        append_synced(self.path.with_suffix(".aside"), tail + b"\n")
         with self.path.open("r+b") as file:
             file.truncate(length)
             os.fsync(file.fileno())
@@ -247,7 +248,7 @@ class Log:
             raise ValueError("the log is closed")
         length = self.path.stat().st_size if self.path.exists() else 0
         try:
-            _append(self.path, event.line())
+            append_synced(self.path, event.line())
         except OSError as error:
             with suppress(OSError):  # else the next opening sets the half line aside
                 os.truncate(self.path, length)
@@ -285,14 +286,15 @@ def read_log(path: Path) -> Iterable[Event]:
     return parse(data, path.parent.name, path.stem)[0]
 
 
-def _append(path: Path, data: bytes) -> None:
+def append_synced(path: Path, data: bytes) -> None:
+    """Add bytes to the end of a file, and wait until they are on the disk."""
     with path.open("ab") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _lock(file: IO[bytes]) -> None:
+def lock_file(file: IO[bytes]) -> None:
     """Lock a file until it is closed or the program ends; OSError if it is locked already."""
     if os.name == "nt":
         import msvcrt
