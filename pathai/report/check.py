@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import yaml
 
-from pathai.drafters.base import LETTERS, MAX_LETTERS, MIN_LETTERS, SLOT, TERM, Line
+from pathai.drafters.base import CITE, LETTERS, MAX_LETTERS, MIN_LETTERS, SLOT, TERM, Line
 from pathai.errors import PathaiError
 from pathai.finding import (
     CaseFindings,
@@ -57,6 +57,10 @@ def check_text(text: str, line: Line, case: CaseFindings) -> list[Problem]:
     finding = case.finding(line.finding)
     if finding is None or finding.key != line.key or finding.status != line.status:
         return [Problem(code="unknown_id", message=f"{line.finding} is not this finding")]
+    cited = CITE.findall(text)
+    if len(cited) > 1 or not set(cited) <= set(line.cites):
+        return [Problem(code="citation", message="a reference that the line does not have")]
+    text = CITE.sub("", text)
     problems = _check_form(text) + _check_slots(text, finding, case)
     if problems:
         return problems

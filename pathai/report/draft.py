@@ -3,17 +3,22 @@
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 
 from pathai.config import ReportConfig
 from pathai.drafters import DRAFTERS
 from pathai.drafters.base import Drafter, Line, Phrasing
 from pathai.finding import CaseFindings, canonical, load_findings
+from pathai.knowledge import Reference, references
+from pathai.knowledge.documents import Shelf
 from pathai.report import check, render
 from pathai.report.plan import plan
-from pathai.report.records import Draft, Section, Statement, Verification
+from pathai.report.records import Draft, Fixed, Section, Statement, Verification
 from pathai.store.commit import Commit
 from pathai.store.folders import CaseFolder
 from pathai.store.manifest import canonical as canonical_file
+
+VALUED = ("measured", "observed", "predicted")
 
 
 def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = None) -> Draft:
@@ -63,7 +68,10 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
         template=section.template,
         engine=engine.engine,
         engine_flags=phrasing.flags,
+        prompt_sha256=phrasing.prompt_sha256,
+        raw_sha256=phrasing.raw_sha256,
         sections=sections,
+        fixed=_references(lines, section),
         verification=Verification(
             statements=len(said),
             accepted=len(said) - fell,
@@ -74,6 +82,22 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     check.require(result, case)
     digest = sha256(canonical(result, exclude={"digest"}).encode()).hexdigest()
     return result.model_copy(update={"digest": digest})
+
+
+def _references(lines: Sequence[Line], section: ReportConfig) -> tuple[Fixed, ...]:
+    """What the values' own definitions are, and where the lab's documents speak of them."""
+    spoken = [line for line in lines if line.status in VALUED]
+    shelf = Shelf([Path(folder) for folder in section.knowledge])
+    found: dict[Reference, list[str]] = {}
+    for line in spoken:
+        passage = shelf.on(line.name)
+        passages = [passage.reference()] if passage else []
+        for one in (*references(line.cites, section.language), *passages):
+            found.setdefault(one, []).append(line.finding)
+    return tuple(
+        Fixed(kind="reference", id=r.id, text=r.text, findings=tuple(on), source=r.source)
+        for r, on in found.items()
+    )
 
 
 def _padded(phrasing: Phrasing, lines: Sequence[Line]) -> list[str | None]:

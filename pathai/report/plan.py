@@ -2,6 +2,7 @@
 
 from pathai.drafters.base import Line
 from pathai.finding import CaseFindings, Finding, registry
+from pathai.knowledge import for_key
 from pathai.report.records import PlannedSection
 
 ORDER = ("prediction", "cells", "tissue", "case")
@@ -60,4 +61,5 @@ def _line(finding: Finding, number: int) -> Line:
         name=row.name,
         unit=registry().units[row.unit],
         status=finding.status,
+        cites=for_key(finding.key),
     )

@@ -83,7 +83,11 @@ class Verification(Frozen):
 
 
 class Draft(Frozen):
-    """An unsigned draft of one case; ``digest`` is the SHA-256 of everything else."""
+    """An unsigned draft of one case; ``digest`` is the SHA-256 of everything else.
+
+    ``prompt_sha256`` and ``raw_sha256`` cover what a language model was asked and what it
+    answered; both are empty where none was.
+    """
 
     schema_version: Literal[1] = 1
     case_id: str
@@ -95,6 +99,8 @@ class Draft(Frozen):
     template: str
     engine: Engine
     engine_flags: tuple[str, ...] = ()
+    prompt_sha256: str = ""
+    raw_sha256: str = ""
     sections: tuple[Section, ...]
     fixed: tuple[Fixed, ...] = ()
     verification: Verification

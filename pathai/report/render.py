@@ -12,7 +12,7 @@ from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup
 
-from pathai.drafters.base import FLAGS, SLOT, TERM
+from pathai.drafters.base import CITE, FLAGS, SLOT, TERM
 from pathai.errors import CODES, PathaiError
 from pathai.finding import (
     CaseFindings,
@@ -131,6 +131,7 @@ def render_text(text: str, case: CaseFindings) -> str:
             raise PathaiError("E203", f"slot F{match[1]} has no finding")
         return value_text(finding)
 
+    text = CITE.sub(lambda m: f"[{m[1]}]", text)
     filled = SLOT.sub(value, TERM.sub(lambda m: term_text(m[1]), text))
     return filled[:1].upper() + filled[1:]
 

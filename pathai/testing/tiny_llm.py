@@ -25,42 +25,76 @@ from typing import Any
 
 import numpy as np
 
+from pathai import knowledge
 from pathai.drafters.base import Line, prompt
+from pathai.drafters.decoding import Decoder
+from pathai.drafters.local import weights_digest
 from pathai.finding import registry
 
 NAME = "pathai-tiny"
 USER, ANSWER, END = "<|user|>", "<|answer|>", "<|end|>"
+CHAT = (
+    "{% for m in messages %}{% if m.role == 'user' %}"
+    + USER
+    + "{{ m.content }}{% endif %}{% endfor %}"
+    + ANSWER
+)
+"""The model's chat template; system messages are not read by it."""
 VOCABULARY = 640
 CONTEXT = 2048
 STEPS, BATCH, LEARNING_RATE = 320, 6, 4e-3
+CITED = 0.3
 MAX_NEW_TOKENS = 1024
 NAMES = ("tumor", "msi", "er", "her", "grade", "subtype", "negative", "positive", "lymphocyte")
 SENTENCES = {
-    "measured": ("The {T} is {F}.", "The {T} was measured as {F}.", "{T} in this record: {F}."),
-    "observed": ("The {T} was entered as {F}.",),
-    "predicted": ("{P} for {T}: {F}.", "The {P} for the {T} is {F}."),
-    "indeterminate": ("The {T} remains {F}.",),
-    "not_assessed": ("The {T} was {F}.",),
-    "failed": ("The {T} was {F}.",),
+    "en": {
+        "measured": ("The {T} is {F}.", "The {T} was measured as {F}.", "{T} in this record: {F}."),
+        "observed": ("The {T} was entered as {F}.",),
+        "predicted": ("{P} for {T}: {F}.", "The {P} for the {T} is {F}."),
+        "indeterminate": ("The {T} remains {F}.",),
+        "not_detected": ("The {T} was {F}.",),
+        "not_assessed": ("The {T} was {F}.",),
+        "failed": ("The {T} was {F}.",),
+    },
+    "fr": {
+        "measured": ("{T} : {F}.",),
+        "observed": ("{T}, valeur saisie : {F}.",),
+        "predicted": ("{P} pour {T} : {F}.",),
+        "indeterminate": ("{T} : {F}.",),
+        "not_detected": ("{T} : {F}.",),
+        "not_assessed": ("{T} : {F}.",),
+        "failed": ("{T} : {F}.",),
+    },
+    "es": {
+        "measured": ("{T}: {F}.",),
+        "observed": ("{T}, valor introducido: {F}.",),
+        "predicted": ("{P} para {T}: {F}.",),
+        "indeterminate": ("{T}: {F}.",),
+        "not_detected": ("{T}: {F}.",),
+        "not_assessed": ("{T}: {F}.",),
+        "failed": ("{T}: {F}.",),
+    },
 }
 
 
 def lines_of(rng: random.Random, count: int) -> list[Line]:
-    """Random lines of a plan, from the registry's keys."""
-    book = registry()
+    """Random lines of a plan, from the registry's keys and the knowledge corpus."""
+    book, corpus = registry(), knowledge.corpus()
     start, first = rng.randint(1, 40), rng.randint(1, 40)
+    language = rng.choice(("en", "en", "en", "fr", "es"))
     lines = []
     for number in range(count):
         key = rng.choice(sorted(book.keys)).replace("*", rng.choice(NAMES))
         row = book.find(key)
-        status = rng.choice([s for s in row.statuses if s in SENTENCES])
         line = Line(
             statement=f"S{start + number}",
             finding=f"F{first + number}",
             key=key,
             name=row.name,
             unit=book.units[row.unit],
-            status=status,
+            status=rng.choice(row.statuses),
+            language=language,
+            cites=tuple(rng.sample(sorted(corpus), 1)) if rng.random() < CITED else (),
         )
         lines.append(line)
     return lines
@@ -70,7 +104,9 @@ def answer_of(rng: random.Random, lines: Sequence[Line]) -> str:
     """The answer that the model is trained to give for ``lines``."""
     statements = []
     for line in lines:
-        text = rng.choice(SENTENCES[line.status])
+        text = rng.choice(SENTENCES[line.language][line.status])
+        if line.cites:
+            text = f"{text[:-1]} {{K:{line.cites[0]}}}."
         text = text.replace("{T}", f"{{T:{line.key}}}").replace("{P}", "{T:predicted}")
         text = text.replace("{F}", f"{{{line.finding}}}")
         statements.append(
@@ -107,10 +143,17 @@ def build(folder: Path, seed: int = 0, steps: int = STEPS) -> Path:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(seed)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    _chatty(tokenizer).save_pretrained(folder)
     model = _train(tokenizer, seed, steps)
     model.save_pretrained(folder)
     return folder
+
+
+def _chatty(tokenizer: Any) -> Any:
+    """The tokenizer as other runtimes want it: with its ends and a chat template."""
+    return _llama().PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=END, chat_template=CHAT
+    )
 
 
 def _tokenizer(seed: int) -> Any:
@@ -205,69 +248,17 @@ class TinyLLM:
         from tokenizers import Tokenizer
 
         torch.set_num_threads(1)
-        self._guide, self._torch = llguidance, torch
+        self.digest = weights_digest(sorted(folder.glob("*.safetensors")))
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._end = self._tokenizer.token_to_id(END)
-        self._model = _llama().LlamaForCausalLM.from_pretrained(folder).eval()
-        self._ll = llguidance.LLTokenizer(str(folder / "tokenizer.json"), eos_token=self._end)
+        end = self._tokenizer.token_to_id(END)
+        guide = llguidance.LLTokenizer(str(folder / "tokenizer.json"), eos_token=end)
+        model = _llama().LlamaForCausalLM.from_pretrained(folder).eval()
+        self._decoder = Decoder(model, guide, [end], self._tokenizer.decode)
 
     def answer(self, user: str, schema: dict[str, Any] | None, limit: int) -> tuple[str, str]:
-        """Continue a user message.
-
-        Parameters
-        ----------
-        user : str
-            The message; system messages are not read by this model.
-        schema : dict or None
-            JSON Schema that constrains every token.
-        limit : int
-            Of new tokens.
-
-        Returns
-        -------
-        text, reason
-            ``reason`` is ``stop`` or ``length``.
-        """
+        """Text and ``stop`` or ``length``; system messages are not read by this model."""
         given = self._tokenizer.encode(f"{USER}{user}{ANSWER}").ids[-(CONTEXT - limit) :]
-        matcher = self._matcher(schema) if schema else None
-        made: list[int] = []
-        cache, fresh = None, given
-        with self._torch.inference_mode():
-            while len(made) < limit:
-                out = self._model(
-                    self._torch.tensor([fresh]), past_key_values=cache, use_cache=True
-                )
-                cache = out.past_key_values
-                fresh = self._next(out.logits[0, -1].numpy(), matcher)
-                if self._end in fresh:
-                    return self._tokenizer.decode(made), "stop"
-                made += fresh
-                if matcher is not None and matcher.is_stopped():
-                    return self._tokenizer.decode(made), "stop"
-        return self._tokenizer.decode(made), "length"
-
-    def _matcher(self, schema: dict[str, Any]) -> Any:
-        grammar = self._guide.LLMatcher.grammar_from_json_schema(
-            json.dumps(schema), overrides={"whitespace_flexible": False}
-        )
-        matcher = self._guide.LLMatcher(self._ll, grammar)
-        if matcher.is_error():
-            raise ValueError(matcher.get_error())
-        return matcher
-
-    def _next(self, logits: np.ndarray, matcher: Any) -> list[int]:
-        """The likeliest allowed token, and those that the grammar then forces."""
-        if matcher is None:
-            return [int(np.argmax(logits))]
-        mask = np.frombuffer(matcher.compute_bitmask(), np.uint8)
-        allowed = np.unpackbits(mask, bitorder="little")[: len(logits)].astype(bool)
-        token = int(np.argmax(np.where(allowed, logits, -np.inf)))
-        matcher.consume_token(token)
-        if token == self._end or matcher.is_stopped():
-            return [token]
-        forced = matcher.compute_ff_tokens()
-        matcher.consume_tokens(forced)
-        return [token, *forced]
+        return self._decoder.answer(given, schema, limit)
 
 
 def app(model: TinyLLM, *, honor_schema: bool = True) -> Any:
@@ -280,6 +271,11 @@ def app(model: TinyLLM, *, honor_schema: bool = True) -> Any:
     @service.get("/v1/models")
     def models() -> dict[str, Any]:
         return {"object": "list", "data": [{"id": NAME, "object": "model"}]}
+
+    @service.get("/api/tags")
+    def tags() -> dict[str, Any]:
+        """The digest of the weights, as Ollama states it."""
+        return {"models": [{"name": NAME, "model": NAME, "digest": model.digest}]}
 
     @service.post("/v1/chat/completions")
     def complete(body: dict[str, Any]) -> dict[str, Any]:
