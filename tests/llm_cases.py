@@ -1,9 +1,5 @@
 """Servers on loopback that play a language model, honest or not; shared by several tests."""
 
-import subprocess
-import sys
-from contextlib import contextmanager
-
 from finding_cases import full_case
 
 from pathai.config import LlmConfig, ReportConfig
@@ -28,14 +24,3 @@ def numbers_untouched(made):
     """The draft prints each finding's value, whoever phrased it."""
     assert check.check_draft(made, CASE) == []
     assert len(made.statements()) == len(HONEST)
-
-
-@contextmanager
-def tiny(folder, *options):
-    call = [sys.executable, "-m", "pathai.testing.tiny_llm", "--model", str(folder), *options]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as it:
-        try:
-            yield it.stdout.readline().strip()
-        finally:
-            it.terminate()
-            it.wait(20)

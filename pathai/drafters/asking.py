@@ -33,7 +33,7 @@ Request = Callable[[Messages, dict[str, Any], int], str | None]
 """Sends messages with the schema and a limit of tokens; gives the content of the answer."""
 
 
-class Stopped(Exception):  # noqa: N818  (the end of asking, not an error of the program)
+class Stopped(Exception):
     """The model cannot be asked any further; ``flag`` says why."""
 
     def __init__(self, flag: str) -> None:

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pathai.config import ReportConfig
 
 MIN_LETTERS, MAX_LETTERS = 8, 160
+MIN_PARTS = 4
+"""Letters and slots of the shortest sentence: ``{T:key}: {F1}.``"""
 LETTERS = "A-Za-z ,.;:()'-"
 LETTERS_OF = {
     "en": LETTERS,
@@ -146,7 +148,7 @@ def text_pattern(line: Line) -> str:
     if line.status == "predicted":
         slots.append(r"\{T:predicted\}")
     slots += [rf"\{{K:{re.escape(name)}\}}" for name in line.cites]
-    return rf"^([{LETTERS_OF[line.language]}]|{'|'.join(slots)}){{{MIN_LETTERS},{MAX_LETTERS}}}$"
+    return rf"^([{LETTERS_OF[line.language]}]|{'|'.join(slots)}){{{MIN_PARTS},{MAX_LETTERS}}}$"
 
 
 # --- what language models are asked, and how their answer is read ----------------------------

@@ -33,7 +33,9 @@ class LocalDrafter:
         try:
             import llguidance
         except ImportError:
-            raise PathaiError("E194", "llguidance is missing", "pip install 'pathai[llm]'") from None
+            raise PathaiError(
+                "E194", "llguidance is missing", "pip install 'pathai[llm]'"
+            ) from None
         self._guidance = llguidance
         self._llm: LlmConfig = llm
         self._folder, self._runtime = folder, None

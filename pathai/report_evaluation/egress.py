@@ -253,7 +253,10 @@ def _ipv6(case: CaseFindings) -> Outcome:
 
 def in_a_namespace() -> tuple[Outcome, ...] | str:
     """The suite where the kernel has no route but loopback, or why that cannot be had here."""
-    unshare, ip = shutil.which("unshare"), shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    unshare, ip = (
+        shutil.which("unshare"),
+        shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"),
+    )
     if not unshare or not ip:
         return "unshare or ip is not installed"
     script = f'{ip} link set lo up && exec "$0" -m pathai.report_evaluation.egress'

@@ -80,10 +80,13 @@ FAULTS: dict[str, Fault] = {
     "null content": Fault(_raw(completion(None)), "llm_invalid"),
     "empty content": Fault(_raw(completion("")), "llm_invalid"),
     "truncated body": Fault(lambda r, b: send(r, phrased(b)[:200]), "llm_"),
-    "truncated content": Fault(_raw(completion('{"statements": [{"id": "S1", "fin')), "llm_invalid"),
+    "truncated content": Fault(
+        _raw(completion('{"statements": [{"id": "S1", "fin')), "llm_invalid"
+    ),
     "other ids": Fault(lambda r, b: send(r, phrased(b).replace(b'\\"F', b'\\"F9')), "llm_invalid"),
     "extra key": Fault(
-        lambda r, b: send(r, phrased(b).replace(b'\\"id\\"', b'\\"x\\": 1, \\"id\\"')), "llm_invalid"
+        lambda r, b: send(r, phrased(b).replace(b'\\"id\\"', b'\\"x\\": 1, \\"id\\"')),
+        "llm_invalid",
     ),
     "deep JSON": Fault(_raw(completion("[" * 100_000)), "llm_invalid"),
     "not UTF-8": Fault(_raw(b'{"choices": [{"message": {"content": "\xff"}}]}'), "llm_invalid"),
