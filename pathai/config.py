@@ -243,16 +243,33 @@ class LlmConfig(Section):
     )
 
 
+class CodesConfig(Section):
+    """Codes of outside systems in what is exported.
+
+    SNOMED CT needs a license outside its member countries, so its codes are off.
+    """
+
+    snomed: bool = Field(
+        False, description="SNOMED CT codes; they need a license outside its member countries"
+    )
+
+
 class ReportConfig(Section):
     """The draft of a case."""
 
     template: str = "generic"
+    template_by: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        max_length=1,
+        description="sheet column: value: layout of the cases with that value",
+    )
     drafter: str = "template"
     llm: LlmConfig | None = None
     language: Literal["en", "fr", "es"] = "en"
     knowledge: tuple[str, ...] = Field(
         (), description="folders of the lab's own documents, relative to this file"
     )
+    codes: CodesConfig = CodesConfig()
 
 
 class CohortConfig(Section):
@@ -281,6 +298,7 @@ class Config(Section):
     results: str = "results"
     models: str = "models"
     reviews: str = "reviews"
+    clinical: str = Field("clinical", description="folder of clinical context, `<case_id>.yaml`")
     regions: str = Field("regions", description="folder of drawn regions, `<slide_id>.geojson`")
     ingest: IngestConfig = IngestConfig()
     tile: TileConfig = TileConfig()

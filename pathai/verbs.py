@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 from pathai import chain
@@ -13,6 +12,7 @@ from pathai.chain import Step
 from pathai.config import Config, load_config
 from pathai.encoders.setup import Setup
 from pathai.errors import CODES, PathaiError
+from pathai.layouts import load_layout, names
 from pathai.plan import Plan
 from pathai.run import owned
 from pathai.sheet import check_id
@@ -297,13 +297,15 @@ def _names(what: str) -> list[tuple[str, str]]:
 
     if what == "errors":
         return [(code, f"{row.title}; {row.remedy}") for code, row in sorted(CODES.items())]
+    if what == "knowledge":
+        from pathai.knowledge import corpus
+
+        return [(name, f"{k.entry.text['en']} ({k.source.text})") for name, k in corpus().items()]
     if what == "tasks":
         found = sorted(shipped("configs/tasks").glob("*.yaml"))
         return [(file.stem, load_task(file).question) for file in found]
     if what == "templates":
-        folder = files("pathai.drafters") / "templates"
-        names = sorted(Path(str(file)).stem for file in folder.iterdir())
-        return [(name, "sentences of a draft report") for name in names]
+        return [(name, load_layout(name).title["en"]) for name in names()]
     if what in ("slide-encoders", "text-towers"):
         return _published(what)
     if what not in ("heads", "drafters"):
@@ -311,7 +313,7 @@ def _names(what: str) -> list[tuple[str, str]]:
             "E191",
             f"nothing to list under {what!r}",
             "try encoders, slide-encoders, text-towers, heads, detectors, drafters, templates, "
-            "tasks, errors",
+            "knowledge, tasks, errors",
         )
     registry = getattr(import_module(f"pathai.{what}"), what.upper())
     return [(name, registry[name]) for name in registry.names()]

@@ -30,6 +30,8 @@ class OpenAICompatibleDrafter:
             raise PathaiError("E190", "report.drafter needs report.llm", "give base_url and model")
         self._llm: LlmConfig = llm
         try:
+            import openai  # here, so that its import is not part of the time limit
+
             from pathai import loopback
             from pathai.drafters import model_identity
         except ImportError:
@@ -39,7 +41,7 @@ class OpenAICompatibleDrafter:
         if model_identity.is_cloud(llm.model):
             message = f"report.llm.model {llm.model!r} is relayed to a cloud service"
             raise PathaiError("E201", message, "choose a model that runs on this machine")
-        self._loopback, self._identity = loopback, model_identity
+        self._openai, self._loopback, self._identity = openai, loopback, model_identity
         self._address = loopback.check_address(llm.base_url, llm.networks)
         network = "loopback" if self._address.is_loopback else "allowed"
         self.engine = Engine(name="openai-compatible", model=llm.model, network=network)
@@ -58,7 +60,8 @@ class OpenAICompatibleDrafter:
             except Stopped as stop:
                 flags.add(f"llm_{transport.reason}" if transport.reason else stop.flag)
                 return Phrasing(texts=(None,) * len(lines), flags=tuple(sorted(flags)))
-            return ask(lines, _Talker(self._llm, http, transport, flags).request, flags)
+            talker = _Talker(self._openai, self._llm, http, transport, flags)
+            return ask(lines, talker.request, flags)
 
     def _identify(self, http: Any, flags: set[str]) -> None:
         import httpx
@@ -78,9 +81,9 @@ class OpenAICompatibleDrafter:
 class _Talker:
     """The openai client over the guarded transport, for one draft."""
 
-    def __init__(self, llm: LlmConfig, http: Any, transport: Any, flags: set[str]) -> None:
-        import openai
-
+    def __init__(
+        self, openai: Any, llm: LlmConfig, http: Any, transport: Any, flags: set[str]
+    ) -> None:
         self._llm, self._transport, self._flags = llm, transport, flags
         self._error = openai.OpenAIError
         self._constrained = True
@@ -120,7 +123,7 @@ class _Talker:
             more["response_format"] = {"type": "json_schema", "json_schema": asked}
         raw = self._client.chat.completions.with_raw_response.create(
             model=self._llm.model,
-            messages=messages,  # type: ignore[arg-type]
+            messages=messages,
             temperature=0,
             seed=0,
             max_tokens=limit,

@@ -11,7 +11,10 @@ from pathai.drafters.base import Drafter, Line, Phrasing
 from pathai.finding import CaseFindings, canonical, load_findings
 from pathai.knowledge import Reference, references
 from pathai.knowledge.documents import Shelf
+from pathai.language import catalog
+from pathai.layouts import load_layout
 from pathai.report import check, render
+from pathai.report.fixed import fixed_of
 from pathai.report.plan import plan
 from pathai.report.records import Draft, Fixed, Section, Statement, Verification
 from pathai.store.commit import Commit
@@ -29,22 +32,23 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     case : CaseFindings
         Sealed findings; the only source of numbers.
     section : ReportConfig
-        Template, drafter and, for a language model, its address.
+        Layout, language, drafter and, for a language model, its address.
     drafter : Drafter, optional
         Used instead of the configured one.
 
     Raises
     ------
     PathaiError
-        E190, E191 or E201 when the configured drafter must not be used; E203 when even the
-        template's sentences do not stand on the findings (a defect of the template).
+        E190, E191 or E201 when the configured drafter must not be used; E209 for a wrong layout;
+        E203 when even the catalog's sentences do not stand on the findings (a defect of it).
     """
     engine = drafter or DRAFTERS.load(section.drafter)(section)
     safe = DRAFTERS.load("template")(section)
-    planned = plan(case)
+    layout, language = load_layout(section.template), section.language
+    planned = plan(case, layout, language)
     lines = [line for part in planned for line in part.lines]
     phrasing = engine.phrase(lines)
-    fallback = safe.phrase(lines).texts
+    fallback = safe.plain(lines)
     source = "template" if engine.engine.name == "template" else "llm"
     counts: Counter[str] = Counter()
     said = {
@@ -54,10 +58,11 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     sections = tuple(
         Section(
             id=part.id,
-            title=render.title_text(part),
+            title=render.title_text(part, language),
             slide_id=part.slide_id,
-            notes=render.slide_note_texts(part, case),
+            notes=render.slide_note_texts(part, case, language),
             statements=tuple(said[line.statement] for line in part.lines),
+            briefs=render.briefs(part, case, language),
         )
         for part in planned
     )
@@ -65,13 +70,17 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     result = Draft(
         case_id=case.case_id,
         findings_digest=case.sha256(),
-        template=section.template,
+        watermark=catalog(language).phrase("watermark"),
+        language=language,
+        revision=case.revision,
+        template=layout.name,
+        layout=layout,
         engine=engine.engine,
         engine_flags=phrasing.flags,
         prompt_sha256=phrasing.prompt_sha256,
         raw_sha256=phrasing.raw_sha256,
         sections=sections,
-        fixed=_references(lines, section),
+        fixed=(*fixed_of(case, language), *_references(lines, section)),
         verification=Verification(
             statements=len(said),
             accepted=len(said) - fell,
@@ -86,10 +95,11 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
 
 def _references(lines: Sequence[Line], section: ReportConfig) -> tuple[Fixed, ...]:
     """What the values' own definitions are, and where the lab's documents speak of them."""
-    spoken = [line for line in lines if line.status in VALUED]
     shelf = Shelf([Path(folder) for folder in section.knowledge])
     found: dict[Reference, list[str]] = {}
-    for line in spoken:
+    for line in lines:
+        if line.status not in VALUED:
+            continue
         passage = shelf.on(line.name)
         passages = [passage.reference()] if passage else []
         for one in (*references(line.cites, section.language), *passages):
@@ -116,7 +126,7 @@ def _statement(
 ) -> Statement:
     """The drafter's sentence if it passes, else the template's with a flag."""
     finding = case.finding(line.finding)
-    notes = render.note_texts(finding) if finding else ()
+    notes = render.note_texts(finding, line.language) if finding else ()
     problems = ["no_text"] if text is None else [p.code for p in check.check_text(text, line, case)]
     counts.update(problems)
     chosen = default if problems or text is None else text
@@ -125,7 +135,7 @@ def _statement(
         id=line.statement,
         finding=line.finding,
         text=chosen,
-        rendered=render.render_text(chosen, case),
+        rendered=render.render_text(chosen, case, line.language),
         notes=notes,
         source="template" if problems or source == "template" else "llm",
         verdict="fallback" if problems else "pass",
