@@ -243,7 +243,7 @@ class TinyLLM:
         torch.set_num_threads(1)
         self.digest = weights_digest(sorted(folder.glob("*.safetensors")))
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        end = self._tokenizer.token_to_id(END)
+        end = int(self._tokenizer.token_to_id(END) or 0)
         guide = llguidance.LLTokenizer(str(folder / "tokenizer.json"), eos_token=end)
         model = _llama().LlamaForCausalLM.from_pretrained(folder).eval()
         self._decoder = Decoder(model, guide, [end], self._tokenizer.decode)

@@ -11,7 +11,7 @@ from pathai.finding import registry
 CITED = 0.5
 USER, ANSWER, END = "<|user|>", "<|answer|>", "<|end|>"
 NAMES = ("tumor", "msi", "er", "her", "grade", "subtype", "negative", "positive", "lymphocyte")
-SENTENCES = {
+SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "measured": ("The {T} is {F}.", "The {T} was measured as {F}.", "{T} in this record: {F}."),
         "observed": ("The {T} was entered as {F}.",),
