@@ -33,15 +33,15 @@ class OpenAICompatibleDrafter:
             import openai  # here, so that its import is not part of the time limit
 
             from pathai import loopback
-            from pathai.drafters import model_identity
+            from pathai.drafters.model_identity import identity, is_cloud
         except ImportError:
             raise PathaiError(
                 "E194", "the openai client is missing", "pip install 'pathai[llm]'"
             ) from None
-        if model_identity.is_cloud(llm.model):
+        if is_cloud(llm.model):
             message = f"report.llm.model {llm.model!r} is relayed to a cloud service"
             raise PathaiError("E201", message, "choose a model that runs on this machine")
-        self._openai, self._loopback, self._identity = openai, loopback, model_identity
+        self._openai, self._loopback, self._identity = openai, loopback, identity
         self._address = loopback.check_address(llm.base_url, llm.networks)
         network = "loopback" if self._address.is_loopback else "allowed"
         self.engine = Engine(name="openai-compatible", model=llm.model, network=network)
@@ -67,7 +67,7 @@ class OpenAICompatibleDrafter:
         import httpx
 
         try:
-            found = self._identity.identity(http, self._address.url, self._llm.model)
+            found = self._identity(http, self._address.url, self._llm.model)
         except httpx.HTTPError:
             raise Stopped("llm_unreachable") from None
         if found.relayed:
