@@ -1,13 +1,13 @@
 """Plan, phrase, check, fall back, render: findings in, an unsigned draft out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from pathai.config import ReportConfig
 from pathai.drafters import DRAFTERS
-from pathai.drafters.base import Drafter, Line, Phrasing
+from pathai.drafters.base import CITE, Drafter, Line, Phrasing
 from pathai.finding import CaseFindings, canonical, load_findings
 from pathai.knowledge import Reference, references
 from pathai.knowledge.documents import Shelf
@@ -80,7 +80,7 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
         prompt_sha256=phrasing.prompt_sha256,
         raw_sha256=phrasing.raw_sha256,
         sections=sections,
-        fixed=(*fixed_of(case, language), *_references(lines, section)),
+        fixed=(*fixed_of(case, language), *_references(lines, said, section)),
         verification=Verification(
             statements=len(said),
             accepted=len(said) - fell,
@@ -93,16 +93,18 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     return result.model_copy(update={"digest": digest})
 
 
-def _references(lines: Sequence[Line], section: ReportConfig) -> tuple[Fixed, ...]:
-    """What the values' own definitions are, and where the lab's documents speak of them."""
+def _references(
+    lines: Sequence[Line], said: Mapping[str, Statement], section: ReportConfig
+) -> tuple[Fixed, ...]:
+    """Definitions of values, where the lab's documents speak of them, and all that is cited."""
     shelf = Shelf([Path(folder) for folder in section.knowledge])
     found: dict[Reference, list[str]] = {}
     for line in lines:
-        if line.status not in VALUED:
-            continue
-        passage = shelf.on(line.name)
+        valued = line.status in VALUED
+        passage = shelf.on(line.name) if valued else None
         passages = [passage.reference()] if passage else []
-        for one in (*references(line.cites, section.language), *passages):
+        cited = line.cites if valued else CITE.findall(said[line.statement].text)
+        for one in (*references(cited, section.language), *passages):
             found.setdefault(one, []).append(line.finding)
     return tuple(
         Fixed(kind="reference", id=r.id, text=r.text, findings=tuple(on), source=r.source)

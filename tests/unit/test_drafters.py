@@ -306,6 +306,22 @@ def test_a_statement_may_cite_what_its_line_has_and_nothing_else():
         assert [p.code for p in check.check_text(bad, cited, CASE)] == ["citation"]
 
 
+def test_whatever_is_cited_is_printed_even_where_there_is_no_value():
+    cites = {line.finding: line.cites for line in LINES}
+
+    def cite(statement, finding, key, said):
+        return f"{said[:-1]} {{K:{cites[finding][0]}}}." if cites[finding] else said
+
+    with server(lambda r, b: send(r, phrased(b, cite))) as (url, _):
+        made = draft(CASE, section(url))
+    numbers_untouched(made)
+    valued = {f.id for f in CASE.findings if f.status in ("measured", "observed", "predicted")}
+    said = [s for s in made.statements() if "{K:" in s.text and s.finding not in valued]
+    assert said
+    printed = {f.id for f in made.fixed}
+    assert all(cites[s.finding][0] in printed for s in said)
+
+
 def test_the_audit_gets_digests_of_prompt_and_answer():
     with server(honest) as (url, _):
         one, two = (draft(CASE, section(url)) for _ in range(2))
