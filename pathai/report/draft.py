@@ -7,18 +7,22 @@ from pathlib import Path
 
 from pathai.config import ReportConfig
 from pathai.drafters import DRAFTERS
-from pathai.drafters.base import Drafter, Line, Phrasing
+from pathai.drafters.base import CITE, Drafter, Line, Phrasing
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, canonical, load_findings
+from pathai.knowledge import Reference, references
+from pathai.knowledge.documents import Shelf
 from pathai.language import catalog
 from pathai.layouts import load_layout
 from pathai.report import check, render
 from pathai.report.fixed import fixed_of
 from pathai.report.plan import plan
-from pathai.report.records import Draft, Section, Statement, Verification
+from pathai.report.records import Draft, Fixed, Section, Statement, Verification
 from pathai.store.commit import Commit
 from pathai.store.folders import CaseFolder
 from pathai.store.manifest import canonical as canonical_file
+
+VALUED = ("measured", "observed", "predicted")
 
 
 def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = None) -> Draft:
@@ -74,8 +78,10 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
         layout=layout,
         engine=engine.engine,
         engine_flags=phrasing.flags,
+        prompt_sha256=phrasing.prompt_sha256,
+        raw_sha256=phrasing.raw_sha256,
         sections=sections,
-        fixed=fixed_of(case, language),
+        fixed=(*fixed_of(case, language), *_references(lines, said, section)),
         verification=Verification(
             statements=len(said),
             accepted=len(said) - fell,
@@ -86,6 +92,25 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     check.require(result, case)
     digest = sha256(canonical(result, exclude={"digest"}).encode()).hexdigest()
     return result.model_copy(update={"digest": digest})
+
+
+def _references(
+    lines: Sequence[Line], said: Mapping[str, Statement], section: ReportConfig
+) -> tuple[Fixed, ...]:
+    """Definitions of values, where the lab's documents speak of them, and all that is cited."""
+    shelf = Shelf([Path(folder) for folder in section.knowledge])
+    found: dict[Reference, list[str]] = {}
+    for line in lines:
+        valued = line.status in VALUED
+        passage = shelf.on(line.name) if valued else None
+        passages = [passage.reference()] if passage else []
+        cited = line.cites if valued else CITE.findall(said[line.statement].text)
+        for one in (*references(cited, section.language), *passages):
+            found.setdefault(one, []).append(line.finding)
+    return tuple(
+        Fixed(kind="reference", id=r.id, text=r.text, findings=tuple(on), source=r.source)
+        for r, on in found.items()
+    )
 
 
 def _padded(phrasing: Phrasing, lines: Sequence[Line]) -> list[str | None]:

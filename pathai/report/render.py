@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from decimal import Decimal
 
-from pathai.drafters.base import SLOT, TERM
+from pathai.drafters.base import CITE, SLOT, TERM
 from pathai.errors import PathaiError
 from pathai.finding import (
     CaseFindings,
@@ -143,6 +143,7 @@ def render_text(text: str, case: CaseFindings, language: str = "en") -> str:
             raise PathaiError("E203", f"slot F{match[1]} has no finding")
         return value_text(finding, language)
 
+    text = CITE.sub(lambda m: f"[{m[1]}]", text)
     filled = SLOT.sub(value, TERM.sub(lambda m: term_text(m[1], language), text))
     return _capital(catalog(language).typeset(filled))
 
