@@ -40,6 +40,7 @@ SAID = {
     "report.llm.model": "name of the model on the server",
     "report.llm.seconds": "time for the whole draft of a case",
     "report.language": "language of the draft",
+    "report.codes": "codes of outside systems in what is exported",
     "cohort.title": "title of the cohort page",
     "run.slides_per_job": "slides per job; more start less often",
     "task.name": "names the model and its results",
@@ -121,7 +122,7 @@ def described(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str, 
 
 def configuration() -> str:
     """Every key of the configuration, a table per section."""
-    from pathai.config import Candidate, ColorConfig, Config, LlmConfig, Section
+    from pathai.config import Candidate, CodesConfig, ColorConfig, Config, LlmConfig, Section
 
     head = ("key", "type", "default", "means")
     sections = {
@@ -135,7 +136,7 @@ def configuration() -> str:
     for name, model in sections.items():
         rows = described(model, f"{name}.")
         if name == "report":
-            rows += described(LlmConfig, "report.llm.")
+            rows += described(LlmConfig, "report.llm.") + described(CodesConfig, "report.codes.")
         if name == "features":
             rows += described(ColorConfig, "features.color.")
         if name == "train":
@@ -298,10 +299,12 @@ def findings() -> str:
     rows = []
     for key, row in book.keys.items():
         unit = book.units[row.unit] or {"prediction": "probability"}.get(row.type, "number")
+        unit = {"category": ", ".join(row.values), "sum": "sum"}.get(row.type, unit)
         name = row.name.replace("{name}", "*")
         statuses = ", ".join(s.replace("_", " ") for s in row.statuses)
-        rows.append((f"`{key}`", name, unit, statuses))
-    return table(("key", "what it is", "unit", "status"), rows)
+        source = f"[doi](https://doi.org/{row.doi})" if row.doi else ""
+        rows.append((f"`{key}`", name, unit, statuses, row.loinc, source))
+    return table(("key", "what it is", "unit or codes", "status", "LOINC", "source"), rows)
 
 
 def flags() -> str:

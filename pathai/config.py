@@ -239,6 +239,17 @@ class LlmConfig(Section):
     networks: tuple[str, ...] = Field((), description="CIDR ranges allowed beside loopback")
 
 
+class CodesConfig(Section):
+    """Codes of outside systems in what is exported.
+
+    SNOMED CT needs a license outside its member countries, so its codes are off.
+    """
+
+    snomed: bool = Field(
+        False, description="SNOMED CT codes; they need a license outside its member countries"
+    )
+
+
 class ReportConfig(Section):
     """The draft of a case."""
 
@@ -246,6 +257,7 @@ class ReportConfig(Section):
     drafter: str = "template"
     llm: LlmConfig | None = None
     language: Literal["en", "fr", "es"] = "en"
+    codes: CodesConfig = CodesConfig()
 
 
 class CohortConfig(Section):
@@ -274,6 +286,7 @@ class Config(Section):
     results: str = "results"
     models: str = "models"
     reviews: str = "reviews"
+    clinical: str = Field("clinical", description="folder of clinical context, `<case_id>.yaml`")
     regions: str = Field("regions", description="folder of drawn regions, `<slide_id>.geojson`")
     ingest: IngestConfig = IngestConfig()
     tile: TileConfig = TileConfig()

@@ -1,21 +1,15 @@
 """What was found in a case, as typed, frozen values: the only source of a report's numbers.
 
-A finding has a key of the registry (``finding_keys.yaml``), a value with its unit, a status,
-the method that produced it and the place on the slide. The registry decides which kind of
-value, unit, status, method and stain a key admits, so a model's probability on H&E and a count
-on an immunostain can never share a key. Absence is a status, never a value.
+A finding has a key of the registry (`pathai.finding_registry`), a value with its unit, a status,
+the method that produced it and the place on the slide. Absence is a status, never a value.
 """
 
 import json
-import re
-from decimal import ROUND_HALF_EVEN, Decimal
-from functools import lru_cache
+from decimal import Decimal
 from hashlib import sha256
-from importlib.resources import files
 from itertools import pairwise
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     Field,
@@ -24,11 +18,20 @@ from pydantic import (
 )
 
 from pathai.errors import PathaiError
+from pathai.finding_registry import (
+    KEY,
+    PREDICTED,
+    Key,
+    Keys,
+    MethodKind,
+    Status,
+    plain,
+    registry,
+)
 from pathai.finding_values import (
     Category,
     Frozen,
     ModelAnswer,
-    Number,
     PredictedNumber,
     Prediction,
     Quantity,
@@ -63,17 +66,6 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 FINDING_ID = r"^F[1-9][0-9]{0,3}$"
-KEY = r"^[a-z0-9_]+(\.[a-z0-9_]+)+$"
-Status = Literal[
-    "measured",
-    "predicted",
-    "observed",
-    "not_detected",
-    "not_assessed",
-    "indeterminate",
-    "failed",
-]
-Group = Literal["case", "prediction", "cells", "tissue"]
 FEW_NUCLEI = 500
 """Nuclei below which a positive fraction must be called uncertain.
 
@@ -83,8 +75,6 @@ Nielsen TO et al. Assessment of Ki67 in breast cancer: updated recommendations f
 International Ki67 in Breast Cancer Working Group. JNCI 2021;113:808-819.
 """
 VALUELESS = ("not_assessed", "failed")
-PREDICTED = {"prediction": ".probability", "predicted_number": ".predicted_number"}
-"""Types of value that a model gives, and how their keys end."""
 
 
 class Evidence(Frozen):
@@ -100,92 +90,7 @@ class Method(Frozen):
     name: str
     version: str
     digest: str = ""
-    kind: Literal["count", "geometry", "mil", "rule", "manual"]
-
-
-class Key(Frozen):
-    """One row of the registry."""
-
-    name: str
-    group: Group
-    type: Literal["quantity", "category", "sum", "prediction", "predicted_number"]
-    unit: str = "1"
-    decimals: int = Field(0, ge=0, le=6)
-    minimum: Number | None = None
-    maximum: Number | None = None
-    ratio: bool = False
-    counts: str = ""
-    statuses: tuple[Status, ...]
-    methods: tuple[Literal["count", "geometry", "mil", "rule", "manual"], ...]
-    stains: tuple[str, ...] = ()
-
-    def rounded(self, value: Decimal) -> Decimal:
-        """``value`` as it is printed."""
-        return value.quantize(Decimal(1).scaleb(-self.decimals), ROUND_HALF_EVEN)
-
-
-class Keys(Frozen):
-    """The registry of keys, units, stains, terms, notes and flags."""
-
-    schema_version: Literal[1]
-    units: dict[str, str]
-    stains: dict[str, tuple[str, ...]]
-    markers: dict[str, tuple[str, ...]]
-    terms: dict[str, str]
-    notes: dict[str, str]
-    flags: dict[str, str]
-    once_per_slide: tuple[str, ...] = ()
-    keys: dict[str, Key]
-
-    @model_validator(mode="after")
-    def _apart(self) -> "Keys":
-        for pattern, key in self.keys.items():
-            for kind, ending in PREDICTED.items():
-                if (key.type == kind) != pattern.endswith(ending):
-                    raise ValueError(f"{pattern}: a {kind}, and only it, ends in {ending}")
-            if (key.type in PREDICTED) != ("mil" in key.methods):
-                raise ValueError(f"{pattern}: a model predicts, and only a model")
-            if key.unit not in self.units or not set(key.stains) <= set(self.stains):
-                raise ValueError(f"{pattern}: unknown unit or stain")
-        return self
-
-    def find(self, key: str) -> Key:
-        """Row of ``key``, its ``{name}`` filled in for a key with ``*``.
-
-        Raises
-        ------
-        PathaiError
-            E200 if the registry has no such key; add it to ``finding_keys.yaml``.
-        """
-        if "*" not in key and key in self.keys:
-            return self.keys[key]
-        for pattern, row in self.keys.items():
-            if "*" in pattern and re.fullmatch(KEY, key):
-                head, _, tail = pattern.partition("*")
-                name = key[len(head) : len(key) - len(tail)] if tail else key[len(head) :]
-                if key == head + name + tail and name and "." not in name:
-                    words = name.replace("_", " ")
-                    return row.model_copy(update={"name": row.name.replace("{name}", words)})
-        raise PathaiError("E200", f"no finding key {key!r}", "add it to finding_keys.yaml")
-
-    def family(self, stain: str) -> str:
-        """Stain family (``he``, ``ihc``) of a sheet's word; empty if unknown."""
-        for family, spellings in self.stains.items():
-            if plain(stain) in {plain(s) for s in spellings}:
-                return family
-        return ""
-
-
-def plain(text: str) -> str:
-    """Lower-case letters and digits only, for comparing names typed by people."""
-    return re.sub(r"[^a-z0-9]", "", text.casefold())
-
-
-@lru_cache(maxsize=1)
-def registry() -> Keys:
-    """The registry that pathai ships."""
-    text = files("pathai").joinpath("finding_keys.yaml").read_text("utf-8")
-    return Keys.model_validate(yaml.safe_load(text))
+    kind: MethodKind
 
 
 class Entry(Frozen):
@@ -231,27 +136,23 @@ class Finding(Frozen):
         self._check_status(row)
         if self.method.kind not in row.methods:
             raise ValueError(f"{self.key} cannot come from a method of kind {self.method.kind}")
-        if self.value is not None and row.stains and book.family(self.stain) not in row.stains:
+        if self.value is not None and not book.stained(self.key, self.stain):
             raise ValueError(f"{self.key} has no value on stain {self.stain!r}")
-        self._check_marker(book)
         if unknown := sorted(set(self.flags) - set(book.flags)):
             raise ValueError(f"unknown flag {unknown[0]}")
         if self.note and self.note not in book.notes:
             raise ValueError(f"unknown note {self.note}")
         if isinstance(self.value, Quantity):
-            _check_quantity(self.value, row, self.key)
+            _check_quantity(self.value, row, self.key, entered=self.status == "observed")
             self._check_rules(self.value)
+        if isinstance(self.value, Category) and self.value.code not in row.values:
+            raise ValueError(f"{self.key} is one of {', '.join(row.values)}")
+        if isinstance(self.value, Sum):
+            _check_sum(self.value, row, self.key)
         foreign = isinstance(self.value, ModelAnswer) and self.value.out_of_distribution
         if foreign != ("out_of_distribution" in self.flags):
             raise ValueError("flag out_of_distribution and the prediction disagree")
         return self
-
-    def _check_marker(self, book: Keys) -> None:
-        """A count on one immunostain, or on H&E, is never a value of another marker."""
-        own = book.markers.get(self.key.split(".")[0])
-        measured = isinstance(self.value, Quantity | Category)
-        if own and measured and plain(self.stain) not in {plain(s) for s in own}:
-            raise ValueError(f"{self.key} has no value on stain {self.stain!r}")
 
     def _check_rules(self, value: Quantity) -> None:
         """What the rules of a marker ask to be said beside a fraction that was counted."""
@@ -280,7 +181,14 @@ class Finding(Frozen):
             raise ValueError("an answer that the model withheld, and only it, is indeterminate")
 
 
-def _check_quantity(quantity: Quantity, row: Key, key: str) -> None:
+def _check_sum(value: Sum, row: Key, key: str) -> None:
+    if len(value.parts) != row.parts:
+        raise ValueError(f"{key} has {row.parts} parts")
+    if not all(row.part_minimum <= part <= row.part_maximum for part in value.parts):
+        raise ValueError(f"parts of {key} are from {row.part_minimum} to {row.part_maximum}")
+
+
+def _check_quantity(quantity: Quantity, row: Key, key: str, *, entered: bool) -> None:
     if quantity.unit != row.unit:
         raise ValueError(f"{key} is in {row.unit!r}, not {quantity.unit!r}")
     for number in (quantity.value, quantity.low, quantity.high):
@@ -290,7 +198,8 @@ def _check_quantity(quantity: Quantity, row: Key, key: str) -> None:
             raise ValueError(f"{key} is below {row.minimum}")
         if row.maximum is not None and number > row.maximum:
             raise ValueError(f"{key} is above {row.maximum}")
-    if row.ratio != (quantity.numerator is not None):
+    # A person may enter a share that was estimated by eye, of nothing that was counted.
+    if row.ratio != (quantity.numerator is not None) and not (entered and row.ratio):
         raise ValueError(f"{key}: numerator and denominator belong to ratios, and only to them")
     if quantity.numerator is not None and quantity.denominator is not None:
         share = Decimal(100 * quantity.numerator) / Decimal(quantity.denominator)

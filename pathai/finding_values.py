@@ -59,11 +59,10 @@ class Quantity(Frozen):
 
 
 class Category(Frozen):
-    """One code of a closed list, with its printed words."""
+    """One code of the closed list of its key; its words are those of the language printed in."""
 
     type: Literal["category"] = "category"
     code: str = Field(pattern=r"^[a-z0-9_]+$")
-    display: str
 
 
 class Sum(Frozen):

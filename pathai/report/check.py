@@ -19,10 +19,12 @@ from pathai.drafters.base import LETTERS, MAX_LETTERS, MIN_LETTERS, SLOT, TERM, 
 from pathai.errors import PathaiError
 from pathai.finding import (
     CaseFindings,
+    Category,
     Finding,
     PredictedNumber,
     Prediction,
     Quantity,
+    Sum,
     registry,
 )
 from pathai.report.plan import plan
@@ -126,7 +128,13 @@ def expected_numbers(finding: Finding) -> list[Decimal]:
     step = Decimal(1).scaleb(-row.decimals)
 
     def seen(number: Decimal) -> Decimal:
-        return number.quantize(step, ROUND_HALF_EVEN)
+        exact = Decimal(1).scaleb(-row.places(number))
+        return number.quantize(exact, ROUND_HALF_EVEN)
+
+    if isinstance(value, Category):
+        return read_numbers(registry().words(finding.key, value.code))
+    if isinstance(value, Sum):
+        return [Decimal(number) for number in (*value.parts, value.total)]
 
     if isinstance(value, Quantity):
         numbers = [seen(value.value)]

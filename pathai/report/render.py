@@ -16,6 +16,7 @@ from pathai.drafters.base import FLAGS, SLOT, TERM
 from pathai.errors import CODES, PathaiError
 from pathai.finding import (
     CaseFindings,
+    Category,
     Evidence,
     Finding,
     Key,
@@ -23,6 +24,7 @@ from pathai.finding import (
     PredictedNumber,
     Prediction,
     Quantity,
+    Sum,
     registry,
 )
 from pathai.report.records import Draft, PlannedSection
@@ -52,8 +54,10 @@ def value_text(finding: Finding) -> str:
         return _prediction_text(finding.value, row)
     if isinstance(finding.value, PredictedNumber):
         return _predicted_number_text(finding.value)
-    if finding.value is not None:
-        return finding.value.display
+    if isinstance(finding.value, Category):
+        return registry().words(finding.key, finding.value.code)
+    if isinstance(finding.value, Sum):
+        return f"{' + '.join(str(part) for part in finding.value.parts)} = {finding.value.total}"
     raise PathaiError("E203", f"{finding.id} has no value to print")
 
 

@@ -123,9 +123,46 @@ def test_every_word_of_the_registry_is_used_rightly():
     book = registry()
     assert set(book.once_per_slide) <= set(book.notes) | set(book.flags)
     assert not set(book.notes) & set(book.flags)
-    assert all(
-        key.stains == () or set(key.stains) <= set(book.stains) for key in book.keys.values()
-    )
+    vocabularies = {row.vocabulary for row in book.keys.values()} - {""}
+    assert vocabularies == set(book.vocabularies)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "printed"),
+    [
+        ("er.positive_percent", "0", "0"),
+        ("er.positive_percent", "0.9", "0.9"),
+        ("er.positive_percent", "0.996", "0.996"),
+        ("er.positive_percent", "1", "1"),
+        ("er.positive_percent", "10", "10"),
+        ("er.positive_percent", "10.1", "10.1"),
+        ("er.positive_percent", "42.4", "42"),
+        ("ki67.positive_percent", "5.1", "5.1"),
+        ("ki67.positive_percent", "29.96", "29.96"),
+        ("ki67.positive_percent", "29.4", "29"),
+        ("cells.positive_percent", "0.9", "1"),
+    ],
+)
+def test_rounding_moves_no_value_across_a_cut(key, value, printed):
+    assert str(registry().find(key).rounded(Decimal(value))) == printed
+
+
+@pytest.mark.parametrize(
+    ("key", "stain", "may"),
+    [
+        ("er.status", "ER", True),
+        ("er.status", "PR", False),
+        ("er.status", "H&E", False),
+        ("gleason.score", "H&E", True),
+        ("gleason.score", "", True),
+        ("gleason.score", "ER", False),
+        ("her2.ish", "H&E", True),
+        ("her2.score", "H&E", False),
+        ("er.probability", "H&E", True),
+    ],
+)
+def test_a_key_says_on_which_stains_it_may_stand(key, stain, may):
+    assert registry().stained(key, stain) == may
 
 
 @pytest.mark.parametrize(
