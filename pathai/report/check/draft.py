@@ -1,0 +1,76 @@
+"""A whole draft, as stored: every sentence, completeness, and its origin."""
+
+from collections.abc import Sequence
+
+from pathai.drafters.base import Line
+from pathai.errors import PathaiError
+from pathai.finding import CaseFindings
+from pathai.report.check.cross import check_case
+from pathai.report.check.numbers import check_numbers
+from pathai.report.check.printed import filled, notes
+from pathai.report.check.statement import check_statement
+from pathai.report.plan import plan
+from pathai.report.records import WATERMARK, Draft, Problem, Section, Statement
+from pathai.report.render import slide_note_texts
+
+
+def check_draft(draft: Draft, case: CaseFindings) -> list[Problem]:
+    """What is wrong with a draft, as stored: every sentence, completeness, and its origin."""
+    problems = _check_origin(draft, case)
+    planned = plan(case)
+    if [s.id for s in planned] != [s.id for s in draft.sections]:
+        problems.append(Problem(code="required", message="sections are missing or moved"))
+        return problems
+    for wanted, section in zip(planned, draft.sections, strict=True):
+        if section.notes != slide_note_texts(wanted, case):
+            problems.append(Problem(code="required", message=f"{section.id}: a note is missing"))
+        problems += _check_section(wanted.lines, section, case, draft.language)
+    return problems + check_case(draft, case)
+
+
+def _check_origin(draft: Draft, case: CaseFindings) -> list[Problem]:
+    problems = []
+    if draft.findings_digest != case.sha256() or draft.case_id != case.case_id:
+        problems.append(Problem(code="origin", message="the draft is of other findings"))
+    if draft.watermark != WATERMARK or draft.status != "draft":
+        problems.append(Problem(code="origin", message="the watermark is not in place"))
+    return problems
+
+
+def _check_section(
+    lines: Sequence[Line], section: Section, case: CaseFindings, language: str
+) -> list[Problem]:
+    given = [(s.id, s.finding) for s in section.statements]
+    if given != [(line.statement, line.finding) for line in lines]:
+        return [Problem(code="required", message=f"{section.id}: statements are missing or moved")]
+    pairs = zip(lines, section.statements, strict=True)
+    return [p for line, said in pairs for p in _check_said(said, line, case, language)]
+
+
+def _check_said(said: Statement, line: Line, case: CaseFindings, language: str) -> list[Problem]:
+    """A stored statement; what a person wrote may stand with its problems, if they are flagged."""
+    problems = check_statement(said.text, line, case, human=said.source == "human")
+    flagged = said.source == "human" and said.verdict == "flag"
+    if problems:
+        known = flagged and {p.code for p in problems} <= set(said.flags)
+        return [] if known else problems
+    finding = case.finding(said.finding)
+    if finding is None or said.rendered != filled(said.text, case, language):
+        return [Problem(code="rendered", message=f"{said.id} is not printed as it was drafted")]
+    if said.notes != notes(finding, language):
+        return [Problem(code="required", message=f"{said.id}: a note is missing")]
+    return check_numbers(said.rendered, finding, language)
+
+
+def require(draft: Draft, case: CaseFindings) -> None:
+    """Refuse a draft with any problem.
+
+    Raises
+    ------
+    PathaiError
+        E203 naming the first problem; draft the case again.
+    """
+    problems = check_draft(draft, case)
+    if problems:
+        first = problems[0]
+        raise PathaiError("E203", f"case {case.case_id}: {first.message} ({first.code})")
