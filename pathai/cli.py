@@ -339,6 +339,20 @@ def draft(
     raise typer.Exit(verbs.draft_cases(config, cases or []))
 
 
+@report_app.command("evaluate")
+def evaluate_report(
+    config: ConfigFile = None,
+    out: Annotated[Path, typer.Option(help="folder of the result")] = Path("evaluation"),
+    cases: Annotated[int | None, typer.Option(min=1, help="at most so many per suite")] = None,
+    suite: Annotated[list[str] | None, typer.Option(help="only this one; may be repeated")] = None,
+    json: Json = False,
+) -> None:
+    """Judge drafts, the verifier and the configured language model; 1 if they do not pass."""
+    from pathai.report_evaluation.command import evaluate as judge
+
+    raise typer.Exit(judge(config, out, suite or [], cases, as_json=json))
+
+
 @weights_app.command()
 def fetch(
     names: Names = None,

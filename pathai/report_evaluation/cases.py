@@ -27,7 +27,6 @@ from pathai.finding import (
     Quantity,
     Specimen,
     Sum,
-    plain,
     registry,
 )
 from pathai.units import Box
@@ -117,20 +116,15 @@ def _context(rng: Random, organ: str) -> tuple[Context, ...]:
     )
 
 
-def _fits(key: str, row: Key, stain: str) -> bool:
-    """Whether a value of ``key`` may stand on a slide of this stain."""
-    own = registry().markers.get(key.split(".")[0])
-    if own and plain(stain) not in {plain(s) for s in own}:
-        return False
-    return not row.stains or registry().family(stain) in row.stains
-
-
 def _of_slide(rng: Random, specimen: Specimen, slide: str, stain: str) -> list[Finding]:
     patterns = [p for p in registry().keys if p != "case.slide_count"]
     rng.shuffle(patterns)
     cores = {n: sorted(round(rng.uniform(0, 25), 2) for _ in range(3)) for n in NAMES}
     found = []
-    for pattern in patterns[: rng.randint(4, 14)]:
+    # Models are asked of most slides; of the rest some part was measured or entered.
+    asked = [p for p in ("*.probability", "*.predicted_number") if rng.random() < 0.6]
+    drawn = [p for p in patterns[: rng.randint(4, 14)] if p not in asked]
+    for pattern in (*asked, *drawn):
         for name in rng.sample(NAMES, rng.choice((1, 1, 2)) if "*" in pattern else 1):
             key = pattern.replace("*", name)
             row = registry().find(key)
@@ -141,10 +135,12 @@ def _of_slide(rng: Random, specimen: Specimen, slide: str, stain: str) -> list[F
 
 
 def _statuses(row: Key, key: str, stain: str) -> Sequence[str]:
-    if _fits(key, row, stain):
-        # A value is the rule: two of three findings have one.
-        valued = [s for s in row.statuses if s not in (*VALUELESS, "not_detected")]
-        return [*valued, *valued, *row.statuses]
+    # What follows by a rule is derived by the rules; drawn is only what a person entered instead.
+    drawn = [s for s in row.statuses if s != "measured" or row.methods[0] != "rule"]
+    if registry().stained(key, stain):
+        # A value is usual: two of three findings have one.
+        valued = [s for s in drawn if s not in (*VALUELESS, "not_detected")]
+        return [*valued, *valued, *drawn]
     return [s for s in row.statuses if s in VALUELESS] or row.statuses[:1]
 
 
@@ -163,6 +159,7 @@ def _finding(
     needs_note = status in (*VALUELESS, "indeterminate")
     manual = status == "observed"
     kinds = [m for m in row.methods if (m == "manual") == manual] or list(row.methods)
+    kinds = [m for m in kinds if m != "rule"] or kinds
     return Finding(
         id="F1",
         key=key,
@@ -224,22 +221,15 @@ def _value(rng: Random, key: str, row: Key, status: str, core: list[float] | Non
     if row.type == "predicted_number":
         return _predicted_number(rng, withheld=status == "indeterminate")
     if row.type == "category":
-        codes = getattr(row, "values", ()) or ("adequate", "inadequate")
-        return Category(**_category(rng.choice(codes)))
+        return Category(code=rng.choice(row.values))
     if row.type == "sum":
-        parts = 3 if key.startswith("nottingham") else 2
-        return Sum(parts=tuple(rng.randint(1, 5) for _ in range(parts)))
+        drawn = (rng.randint(row.part_minimum, row.part_maximum) for _ in range(row.parts))
+        return Sum(parts=tuple(drawn))
     if core is not None and key.endswith("_mm"):
         order = ("tumor_mm", "tumor_span_mm", "length_mm")
         return _quantity(rng, row, Decimal(str(core[order.index(key.rsplit(".", 1)[1])])))
-    return _ratio(rng, row) if row.ratio else _quantity(rng, row, _drawn(rng, row))
-
-
-def _category(code: str) -> dict[str, str]:
-    fields = {"code": code}
-    if "display" in Category.model_fields:
-        fields["display"] = code.replace("_", " ")
-    return fields
+    counted = row.ratio and (status != "observed" or rng.random() < 0.5)
+    return _ratio(rng, row) if counted else _quantity(rng, row, _drawn(rng, row))
 
 
 def _drawn(rng: Random, row: Key) -> Decimal:
@@ -250,7 +240,7 @@ def _drawn(rng: Random, row: Key) -> Decimal:
         return low if rng.random() < 0.5 or row.maximum is None else high
     spread = min(high - low, Decimal(10) ** rng.randint(0, 6))
     drawn = low + spread * Decimal(str(round(rng.random(), 6)))
-    whole = row.unit in ("{nuclei}", "{slides}")
+    whole = row.unit.startswith("{")
     return drawn.quantize(Decimal(1)) if whole else drawn
 
 

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 from pathai.report_evaluation.reading import book
+from pathai.report_evaluation.text_errors import WORDS
 
 __all__ = ["ON_VALUE", "DraftError", "Record", "prints_of", "statements_of"]
 
@@ -87,7 +88,11 @@ def _number_changed(rng: Random, value: str) -> str | None:
 
 
 def _digits_swapped(rng: Random, value: str) -> str | None:
-    pairs = [m.start() for m in re.finditer(r"(?=\d\d)", value) if value[m.start()] != value[m.start() + 1]]
+    pairs = [
+        m.start()
+        for m in re.finditer(r"(?=\d\d)", value)
+        if value[m.start()] != value[m.start() + 1]
+    ]
     if not pairs:
         return None
     at = rng.choice(pairs)
@@ -95,7 +100,7 @@ def _digits_swapped(rng: Random, value: str) -> str | None:
 
 
 def _point_moved(rng: Random, value: str) -> str | None:
-    points = [m for m in re.finditer(r"(\d)([.,])(\d)", value)]
+    points = list(re.finditer(r"(\d)([.,])(\d)", value))
     if points:
         m = rng.choice(points)
         new = rng.choice((m[1] + m[3], m[1] + m[3] + m[2], f"{m[2]}{m[1]}{m[3]}"))
@@ -182,9 +187,8 @@ def category_swapped(rng: Random, draft: Record, case: Mapping[str, Any]) -> boo
         return False
     said = rng.choice(coded)
     at = _value_place(said, draft["language"])
-    words = ("present", "not identified", "positive", "negative", "low positive", "equivocal", "high", "low", "grade group 4", "lost", "amplified", "adequate", "inadequate", "strong", "carcinoma")  # fmt: skip
     value = said["rendered"][at:]
-    new = rng.choice([w for w in words if w not in value])
+    new = rng.choice([w for w in WORDS["category_prints"] if w not in value])
     said["rendered"] = said["rendered"][:at] + new + "."
     return True
 

@@ -7,7 +7,7 @@ and compares. Both records are read as plain dictionaries.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from hashlib import sha256
 from typing import Any
@@ -25,8 +25,15 @@ def _number(value: Any) -> Decimal:
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(str(value))
 
 
-def _rounded(value: Any, decimals: int) -> Decimal:
-    return _number(value).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN)
+def _rounded(value: Any, decimals: int, cuts: Sequence[Any] = ()) -> Decimal:
+    """Half to even; with more places where fewer would carry the value over a threshold."""
+    exact = _number(value)
+    for places in range(decimals, 7):
+        printed = exact.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN)
+        sides = ((exact > c) - (exact < c) == (printed > c) - (printed < c) for c in cuts)
+        if all(sides):
+            break
+    return printed
 
 
 def _share(value: Any) -> Decimal:
@@ -59,11 +66,11 @@ def expected(finding: Data, words: Book) -> Claim:
 
 
 def _of_quantity(claim: Claim, value: Data, row: Data, words: Book) -> None:
-    decimals = row.get("decimals", 0)
-    claim.number = _rounded(value["value"], decimals)
+    decimals, cuts = row.get("decimals", 0), [_number(c) for c in row.get("cuts", ())]
+    claim.number = _rounded(value["value"], decimals, cuts)
     claim.unit = words.units[value["unit"]]
     if value["low"] is not None:
-        claim.low, claim.high = (_rounded(value[k], decimals) for k in ("low", "high"))
+        claim.low, claim.high = (_rounded(value[k], decimals, cuts) for k in ("low", "high"))
         claim.level = _share(value["level"])
     if value["numerator"] is not None:
         claim.ratio = (value["numerator"], value["denominator"])
@@ -104,14 +111,7 @@ def _of_sum(claim: Claim, value: Data, row: Data, words: Book) -> None:
 
 
 def _of_category(claim: Claim, value: Data, row: Data, words: Book) -> None:
-    del row
-    if "display" in value:
-        claim.category = value["display"]
-        return
-    for vocabulary in (words.pattern(claim.keys[0]), *words.values):
-        if value["code"] in words.values.get(vocabulary, {}):
-            claim.category = words.values[vocabulary][value["code"]]
-            return
+    claim.category = words.values[row["vocabulary"]][value["code"]]
 
 
 # --- one sentence ----------------------------------------------------------------------------
@@ -122,25 +122,13 @@ def judge_sentence(text: str, finding: Data, case: Data, words: Book) -> list[st
     keys = {f["key"] for f in case["findings"]}
     units = {f["value"]["unit"] for f in case["findings"] if f["value"] and f["value"].get("unit")}
     wanted = expected(finding, words)
-    own = _with_categories(words, case)
-    said = read_sentence(text, own, keys, units)
+    said = read_sentence(text, words, keys, units)
     wrong = ["characters"] if said.odd else []
     if finding["key"] not in said.keys:
         wrong.append("subject")
     wrong += _compare(said, wanted)
     wrong += _leftovers(said.left, finding, case, words.language)
     return wrong
-
-
-def _with_categories(words: Book, case: Data) -> Book:
-    shown = {
-        f["value"]["code"]: f["value"]["display"]
-        for f in case["findings"]
-        if f["value"] and f["value"]["type"] == "category" and "display" in f["value"]
-    }
-    if not shown:
-        return words
-    return Book(**{**vars(words), "values": {**words.values, "": shown}})
 
 
 def _compare(said: Claim, wanted: Claim) -> list[str]:

@@ -10,7 +10,16 @@ from typing import Any
 
 __all__ = ["paraphrases", "variants"]
 
-OPENINGS = ("", "On this slide, ", "In this specimen, ", "Here, ", "For this slide, ", "In this case, ", "In the analyzed tissue, ", "By measurement, ")  # fmt: skip
+OPENINGS = (
+    "",
+    "On this slide, ",
+    "In this specimen, ",
+    "Here, ",
+    "For this slide, ",
+    "In this case, ",
+    "In the analyzed tissue, ",
+    "By measurement, ",
+)
 MEASURED = (
     "the {T} is {F}.",
     "the {T} was {F}.",

@@ -29,7 +29,9 @@ NUMBER = {
     "fr": r"[-−]?\d{1,3}(?:[\u202f\u00a0 ]\d{3})+(?:,\d+)?(?!\d)|[-−]?\d+(?:,\d+)?",
     "es": r"[-−]?\d{1,3}(?:[\u202f\u00a0 .]\d{3})+(?:,\d+)?(?!\d)|[-−]?\d+(?:,\d+)?",
 }
-ODD = re.compile("[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")  # fmt: skip
+ODD = re.compile(
+    "[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 """Characters that no sentence prints: controls, zero width, marks of direction."""
 
 
@@ -69,8 +71,13 @@ class Book:
 @lru_cache(maxsize=4)
 def book(language: str = "en") -> Book:
     """Names and words of a language from the registry's and the catalog's files."""
-    registry = yaml.safe_load(files("pathai").joinpath("finding_keys.yaml").read_text("utf-8"))
-    rows = registry["keys"]
+    folder = files("pathai").joinpath("finding_keys")
+    registry = yaml.safe_load(folder.joinpath("words.yaml").read_text("utf-8"))
+    rows: dict[str, Any] = {}
+    for path in sorted(folder.iterdir(), key=lambda p: p.name):
+        if path.name != "words.yaml":
+            rows.update(yaml.safe_load(path.read_text("utf-8"))["keys"])
+    # A key without "*" is looked up first, as the more special one.
     own = WORDS[language]
     return Book(
         language=language,
@@ -81,7 +88,7 @@ def book(language: str = "en") -> Book:
         notes={**registry["notes"], **registry["flags"]},
         once=tuple(registry["once_per_slide"]),
         statuses=own["statuses"],
-        values={},
+        values=registry["vocabularies"],
     )
 
 
@@ -236,7 +243,10 @@ def _take_sum(sentence: _Sentence, claim: Claim) -> None:
 def _take_beside(sentence: _Sentence, claim: Claim) -> None:
     say, n = sentence.phrases, sentence.n
     share = f"({n})[\u202f\u00a0 ]?%"
-    ends = f"(?:{say['from']} (?P<from>{n})|{say['up_to']} (?P<up>{n})|(?P<low>{n}) {say['to']} (?P<high>{n}))"  # fmt: skip
+    ends = (
+        f"(?:{say['from']} (?P<from>{n})|{say['up_to']} (?P<up>{n})"
+        f"|(?P<low>{n}) {say['to']} (?P<high>{n}))"
+    )
     match = sentence.take(say["interval"].format(share=share, ends=ends) + r"(?!\d)")
     if match:
         claim.level = sentence.number(match[1])

@@ -128,7 +128,9 @@ def note_added(rng: Random, draft: Record, case: Case) -> bool:
 
 
 def mark_removed(rng: Random, draft: Record, case: Case) -> bool:
-    draft["watermark"] = rng.choice(("", "FINAL REPORT", "Signed", " ", "For clinical use", "DRAFT"))
+    draft["watermark"] = rng.choice(
+        ("", "FINAL REPORT", "Signed", " ", "For clinical use", "DRAFT")
+    )
     return True
 
 

@@ -2,28 +2,25 @@
 
 import re
 from collections.abc import Callable, Mapping
+from importlib.resources import files
 from random import Random
 from typing import Any
 
-__all__ = ["TEXT_ERRORS", "TextError"]
+import yaml
+
+__all__ = ["TEXT_ERRORS", "WORDS", "TextError"]
 
 Data = Mapping[str, Any]
 TextError = Callable[[Random, str, Data, Data], str | None]
 """``(rng, text, finding, case)`` gives the text with the error, or None where it cannot be made."""
 
-NUMBERS = ("42", "7", "0.5", "1,200", "99", "3")
-NUMBER_WORDS = ("twice", "three", "half of", "a dozen of", "twenty", "a third of", "hundreds of", "zero", "two in ten", "double")  # fmt: skip
-UNITS = ("mm", "percent", "per mm²", "micrometers", "per high-power field", "cm", "%", "mg", "points")  # fmt: skip
-NEGATIONS = ("not", "never", "hardly", "no longer")
-OPENINGS = ("No evidence of ", "Absence of ", "Negative for ", "There is no ", "Without ", "Free of ")  # fmt: skip
-CATEGORIES = ("positive", "negative", "high", "low", "present", "benign", "malignant", "well differentiated", "grade group", "equivocal", "amplified", "deficient")  # fmt: skip
-CLINICAL = ("with metastasis", "at the margin", "in keeping with carcinoma", "with vascular invasion", "of advanced stage", "with a poor prognosis", "as in adenocarcinoma", "with necrosis", "in the lymph node", "due to chemotherapy")  # fmt: skip
-ADVICE = ("; surgery is recommended", "; consider a repeat biopsy", "; treat with tamoxifen", "; please correlate clinically", "; follow up is advised", "; further testing should be done", "; refer to oncology")  # fmt: skip
-COMPARED = ("higher than usual", "elevated", "increased", "within normal limits", "lower than before", "above the threshold", "markedly", "stable", "abnormal")  # fmt: skip
-HEDGES = ("probably", "possibly", "certainly", "without doubt", "definitely", "suspicious for", "likely")  # fmt: skip
-MARKUP = ("<b>", "[see](http://example.org)", "<script>alert(1)</script>", "**bold**", "{{ 7 }}", "`code`", "{%raw%}", "![x](y)")  # fmt: skip
-CITED = ("{K:no-such-entry}", " (see the guideline of the society)", " {K:invented}", " [Ref]", " as in Smith et al.")  # fmt: skip
-OTHER_LANGUAGE = ("La valeur de {term} est de {slot}.", "Le résultat pour {term} est {slot}.", "El valor de {term} es {slot}.", "Se observa {term} de {slot}.", "Der Wert von {term} ist {slot}.")  # fmt: skip
+WORDS: dict[str, tuple[str, ...]] = {
+    name: tuple(words)
+    for name, words in yaml.safe_load(
+        files("pathai.report_evaluation").joinpath("seeds.yaml").read_text("utf-8")
+    ).items()
+}
+"""What is added or put in the place of something, by kind of error."""
 LOOKALIKES = {"e": "\u0435", "a": "\u0430", "o": "\u043e", "i": "\u0456"}
 SIDES = ("left", "right", "midline", "both", "bilateral")
 
@@ -72,12 +69,12 @@ def _ends(choices: tuple[str, ...]) -> TextError:
 
 def number_written(rng: Random, text: str, finding: Data, case: Data) -> str:
     del case
-    return text.replace(_slot(finding), rng.choice(NUMBERS), 1)
+    return text.replace(_slot(finding), rng.choice(WORDS["numbers"]), 1)
 
 
 def unit_added(rng: Random, text: str, finding: Data, case: Data) -> str:
     del case
-    return text.replace(_slot(finding), f"{_slot(finding)} {rng.choice(UNITS)}", 1)
+    return text.replace(_slot(finding), f"{_slot(finding)} {rng.choice(WORDS['units'])}", 1)
 
 
 def polarity_flipped(rng: Random, text: str, finding: Data, case: Data) -> str | None:
@@ -85,8 +82,8 @@ def polarity_flipped(rng: Random, text: str, finding: Data, case: Data) -> str |
     if rng.random() < 0.5:
         verb = re.search(r" (is|was|remains|are|were) ", text)
         if verb:
-            return f"{text[: verb.end()]}{rng.choice(NEGATIONS)} {text[verb.end() :]}"
-    return f"{rng.choice(OPENINGS)}{_term(finding)}: {_slot(finding)}."
+            return f"{text[: verb.end()]}{rng.choice(WORDS['negations'])} {text[verb.end() :]}"
+    return f"{rng.choice(WORDS['openings'])}{_term(finding)}: {_slot(finding)}."
 
 
 def side_added(rng: Random, text: str, finding: Data, case: Data) -> str:
@@ -104,7 +101,9 @@ def other_slot(rng: Random, text: str, finding: Data, case: Data) -> str | None:
 
 
 def foreign_slot(rng: Random, text: str, finding: Data, case: Data) -> str:
-    return text.replace(_slot(finding), "{F" + str(len(case["findings"]) + rng.randint(1, 99)) + "}", 1)
+    return text.replace(
+        _slot(finding), "{F" + str(len(case["findings"]) + rng.randint(1, 99)) + "}", 1
+    )
 
 
 def slot_repeated(rng: Random, text: str, finding: Data, case: Data) -> str | None:
@@ -140,8 +139,7 @@ def unassessed_negated(rng: Random, text: str, finding: Data, case: Data) -> str
     del case
     if finding["status"] not in ("not_assessed", "failed"):
         return None
-    words = ("was absent", "was negative", "was not detected", "is zero", "was normal", "was excluded", "was lacking")  # fmt: skip
-    return f"The {_term(finding)} {rng.choice(words)}: {_slot(finding)}."
+    return f"The {_term(finding)} {rng.choice(WORDS['unassessed'])}: {_slot(finding)}."
 
 
 def entry_claimed(rng: Random, text: str, finding: Data, case: Data) -> str | None:
@@ -155,7 +153,7 @@ def entry_claimed(rng: Random, text: str, finding: Data, case: Data) -> str | No
 
 def language_mixed(rng: Random, text: str, finding: Data, case: Data) -> str:
     del case, text
-    return rng.choice(OTHER_LANGUAGE).format(term=_term(finding), slot=_slot(finding))
+    return rng.choice(WORDS["other_language"]).format(term=_term(finding), slot=_slot(finding))
 
 
 def lookalike(rng: Random, text: str, finding: Data, case: Data) -> str | None:
@@ -178,13 +176,13 @@ def lookalike(rng: Random, text: str, finding: Data, case: Data) -> str | None:
 
 TEXT_ERRORS: dict[str, tuple[str, TextError]] = {
     "number written": ("number", number_written),
-    "number beside the value": ("number", _adds(NUMBERS)),
-    "number word": ("number", _adds(NUMBER_WORDS)),
+    "number beside the value": ("number", _adds(WORDS["numbers"])),
+    "number word": ("number", _adds(WORDS["number_words"])),
     "unit added": ("unit", unit_added),
     "polarity flipped": ("polarity", polarity_flipped),
     "not assessed told as negative": ("polarity", unassessed_negated),
     "side named": ("laterality", side_added),
-    "category word added": ("category", _adds(CATEGORIES)),
+    "category word added": ("category", _adds(WORDS["categories"])),
     "slot of another finding": ("other", other_slot),
     "slot of no finding": ("other", foreign_slot),
     "slot repeated or left out": ("other", slot_repeated),
@@ -192,13 +190,13 @@ TEXT_ERRORS: dict[str, tuple[str, TextError]] = {
     "prediction told as a measurement": ("other", hedge_dropped),
     "measurement told as a prediction": ("other", hedge_added),
     "entry by a person claimed": ("other", entry_claimed),
-    "clinical term added": ("other", _adds(CLINICAL)),
-    "advice added": ("other", _ends(ADVICE)),
-    "comparison added": ("other", _adds(COMPARED)),
-    "certainty changed": ("other", _adds(HEDGES)),
-    "citation invented": ("other", _ends(CITED)),
+    "clinical term added": ("other", _adds(WORDS["clinical"])),
+    "advice added": ("other", _ends(WORDS["advice"])),
+    "comparison added": ("other", _adds(WORDS["compared"])),
+    "certainty changed": ("other", _adds(WORDS["hedges"])),
+    "citation invented": ("other", _ends(WORDS["cited"])),
     "language mixed": ("other", language_mixed),
     "unseen or look-alike characters": ("other", lookalike),
-    "markup added": ("other", _adds(MARKUP)),
+    "markup added": ("other", _adds(WORDS["markup"])),
 }
 """Name: (group, how it is made). Groups beside ``other`` must be caught without exception."""
