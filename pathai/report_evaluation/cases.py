@@ -29,6 +29,7 @@ from pathai.finding import (
     Sum,
     registry,
 )
+from pathai.rules import apply
 from pathai.units import Box
 
 __all__ = ["ORGANS", "synthetic_case", "synthetic_cases"]
@@ -67,7 +68,7 @@ def synthetic_cases(count: int, seed: int = 0, language: str = "en") -> list[Cas
 
 
 def synthetic_case(seed: int, organ: str, name: str = "synthetic") -> CaseFindings:
-    """One sealed case."""
+    """One sealed case with what the rules derive, contradict and suggest of it."""
     rng = Random(seed)  # noqa: S311 - drawn for tests, not for secrets
     specimens, stains = _specimens(rng, organ)
     slides = tuple(stains)
@@ -85,12 +86,12 @@ def synthetic_case(seed: int, organ: str, name: str = "synthetic") -> CaseFindin
         findings=numbered,
         context=_context(rng, organ),
     )
-    return case.sealed()
+    return apply(case)
 
 
 def _specimens(rng: Random, organ: str) -> tuple[tuple[Specimen, ...], dict[str, str]]:
     specimens, stains = [], {}
-    for letter in "ABCD"[: rng.choice((1, 1, 2, 3, 4))]:
+    for letter in "ABCD"[: rng.choice((1, 1, 1, 2, 2, 3, 4))]:
         wanted = STAINS[organ]
         used = [wanted[0], *rng.sample(wanted[1:], rng.randint(0, min(2, len(wanted) - 1)))]
         ids = tuple(f"S-{letter}{k}" for k in range(1, len(used) + 1))
@@ -123,7 +124,7 @@ def _of_slide(rng: Random, specimen: Specimen, slide: str, stain: str) -> list[F
     found = []
     # Models are asked of most slides; of the rest some part was measured or entered.
     asked = [p for p in ("*.probability", "*.predicted_number") if rng.random() < 0.6]
-    drawn = [p for p in patterns[: rng.randint(4, 14)] if p not in asked]
+    drawn = [p for p in patterns[: rng.randint(3, 8)] if p not in asked]
     for pattern in (*asked, *drawn):
         for name in rng.sample(NAMES, rng.choice((1, 1, 2)) if "*" in pattern else 1):
             key = pattern.replace("*", name)

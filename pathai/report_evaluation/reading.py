@@ -25,7 +25,7 @@ WORDS: dict[str, Any] = yaml.safe_load(
 """Words that say nothing, that negate, that count, that name a side; per language."""
 QUOTED = re.compile("[“«]\\s?([^”»]*?)\\s?[”»]")
 NUMBER = {
-    "en": r"[-−]?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|[-−]?\d+(?:\.\d+)?",
+    "en": r"[-−]?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!,?\d)|[-−]?\d+(?:\.\d+)?",
     "fr": r"[-−]?\d{1,3}(?:[\u202f\u00a0 ]\d{3})+(?:,\d+)?(?!\d)|[-−]?\d+(?:,\d+)?",
     "es": r"[-−]?\d{1,3}(?:[\u202f\u00a0 .]\d{3})+(?:,\d+)?(?!\d)|[-−]?\d+(?:,\d+)?",
 }
@@ -273,7 +273,7 @@ def _take_words(sentence: _Sentence, claim: Claim) -> None:
             claim.category = words
             break
     entered = WORDS[sentence.book.language]["entered"]
-    claim.entered = any(sentence.take_phrase(w) for w in sorted(entered, key=len, reverse=True))
+    claim.entered = any([sentence.take_phrase(w) for w in sorted(entered, key=len, reverse=True)])
 
 
 def _take_number(sentence: _Sentence, claim: Claim, own: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 from pathai.config import ReportConfig
+from pathai.errors import PathaiError
 from pathai.finding import canonical
 from pathai.report import check
 from pathai.report.draft import draft
@@ -62,11 +63,17 @@ def synthetic(section: ReportConfig, cases: int = 2000) -> SuiteResult:
     plain = section.model_copy(update={"drafter": "template", "llm": None})
     counts = _Counts()
     differ = violations = 0
+    refused: Counter[str] = Counter()
     drafting = 0.0
     for case in synthetic_cases(cases, SEED):
         start = time.process_time()
-        made = draft(case, plain)
-        drafting += time.process_time() - start
+        try:
+            made = draft(case, plain)
+        except PathaiError as error:
+            refused[error.message.split(": ", 1)[-1]] += 1
+            continue
+        finally:
+            drafting += time.process_time() - start
         differ += canonical(draft(case, plain)) != canonical(made)
         violations += len(check.check_draft(made, case))
         _judge(made.model_dump(mode="json"), case.model_dump(mode="json"), counts)
@@ -82,12 +89,15 @@ def synthetic(section: ReportConfig, cases: int = 2000) -> SuiteResult:
         "judged": {kind: counts.asked[kind] for kind in KINDS},
         "errors": dict(counts.errors),
         "rule_violations": violations,
+        "cases_refused": sum(refused.values()),
+        "refusals": list(refused)[:10],
         "reruns_that_differ": differ,
         "cpu_ms_per_case": round(spent, 2),
     }
     exact = ("claim_precision", "claim_recall", *(f"{kind}_accuracy" for kind in KINDS))
     gates = [gate(name.replace("_", " "), figures[name], "equal to", 1.0) for name in exact]
     gates.append(gate("other errors of a draft", sum(counts.errors.values()), "equal to", 0))
+    gates.append(gate("cases without a draft", sum(refused.values()), "equal to", 0))
     gates.append(gate("rule violations", violations, "equal to", 0))
     gates.append(gate("reruns that differ", differ, "equal to", 0))
     gates.append(gate("ms of processor time per case", spent, "at most", MS_PER_CASE))
