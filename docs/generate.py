@@ -33,7 +33,7 @@ SAID = {
     "train.dropout": "share of hidden units dropped in training",
     "train.device": "where it is trained",
     "train.seed": "start of all random numbers",
-    "report.template": "sentences of the draft; `pathai list templates`",
+    "report.template": "layout of the report: one of `pathai list templates`, or a `.yaml` file",
     "report.drafter": "who phrases the draft; `pathai list drafters`",
     "report.llm": "a local language model, for drafter `openai-compatible`",
     "report.llm.base_url": "address of the server, on this machine",
@@ -84,11 +84,12 @@ def _kind(annotation: Any) -> str:
     words = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false",
              "tuple[str, ...]": "list of text", "tuple[str, str]": "two texts",
              "tuple[float, float]": "two numbers",
-             "dict[str, str]": "column: value", "float | None": "number",
+             "dict[str, str]": "column: value",
+             "dict[str, dict[str, str]]": "column: value: layout", "float | None": "number",
              "int | None": "whole number"}  # fmt: skip
     if "Candidate" in text or "Target" in text:
         return "list of sections"
-    if "LlmConfig" in text or "ColorConfig" in text or "Abstain" in text:
+    if "LlmConfig" in text or "ColorConfig" in text or "CodesConfig" in text or "Abstain" in text:
         return "section"
     return words[text]
 

@@ -17,6 +17,7 @@ from pathai.encoders.cards import CARDS, require_licence
 from pathai.encoders.setup import Setup
 from pathai.encoders.weights import digest, locate
 from pathai.errors import PathaiError
+from pathai.layouts import chosen, load_layout
 from pathai.plan import Model, Plan
 from pathai.sheet import Sheet, SheetRow
 from pathai.slide_level import slide_step
@@ -40,7 +41,7 @@ VERSIONS = {
     "train": 2,
     "predict": 2,
     "findings": 3,
-    "draft": 2,
+    "draft": 3,
     "cohort": 2,
 }
 """Raised when the output of a stage changes, so that old results are made again."""
@@ -378,15 +379,20 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
 
 
 def draft_step(plan: Plan, folder: CaseFolder) -> Step:
-    """The draft report."""
+    """The draft report, in the layout that the configuration or the sheet gives the case."""
+    rows = plan.sheet.cases()[folder.case_id]
+    section = chosen(plan.config.report, rows, plan.root)
+    layout = load_layout(section.template)
 
     def work(out: Commit) -> None:
         from pathai.report.draft import run
 
-        run(folder, plan.config.report, out)
+        run(folder, section, out)
 
     outputs = ("draft.json", "draft.md", "draft.html")
-    key = _key("draft", outputs, plan.config.report)
+    # By the layout's content: the path of a laboratory's own file says nothing of it.
+    asked = section.model_copy(update={"template": layout.name})
+    key = _key("draft", outputs, asked, layout.digest)
     parents = {"findings": folder.base("findings")}
     return Step(folder.base("draft"), folder.case_id, key, parents, work)
 

@@ -254,6 +254,11 @@ class ReportConfig(Section):
     """The draft of a case."""
 
     template: str = "generic"
+    template_by: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        max_length=1,
+        description="sheet column: value: layout of the cases with that value",
+    )
     drafter: str = "template"
     llm: LlmConfig | None = None
     language: Literal["en", "fr", "es"] = "en"

@@ -210,11 +210,16 @@ def _check_quantity(quantity: Quantity, row: Key, key: str, *, entered: bool) ->
 
 
 def _check_cores(findings: tuple[Finding, ...]) -> None:
-    """Tumor is no longer than first to last tumor, and that no longer than the core."""
+    """Tumor is no longer than first to last tumor, and that no longer than the core.
+
+    What a person entered is flagged by a rule instead: a reader must see both values.
+    """
     lengths: dict[tuple[str, str], dict[str, Decimal]] = {}
     for finding in findings:
         parts = finding.key.split(".")
-        if parts[0] == "core" and parts[-1].endswith("_mm") and isinstance(finding.value, Quantity):
+        if finding.status != "measured" or not isinstance(finding.value, Quantity):
+            continue
+        if parts[0] == "core" and parts[-1].endswith("_mm"):
             core = lengths.setdefault((finding.evidence[0].slide_id, parts[1]), {})
             core[parts[-1]] = finding.value.value
     for (slide_id, name), of in lengths.items():

@@ -167,6 +167,7 @@ class Keys(Frozen):
         return ""
 
 
+@lru_cache(maxsize=4096)
 def plain(text: str) -> str:
     """Lower-case letters and digits only, for comparing names typed by people."""
     return re.sub(r"[^a-z0-9]", "", text.casefold())

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pathai import rules
 from pathai.case import PredictionInput, SlideInput, slide_input
 from pathai.cell_findings import cell_drafts
 from pathai.config import FindingsConfig
@@ -37,8 +38,10 @@ _UNKNOWN = Answer(question="")
 """Stands for the question of a model of which nothing is known."""
 
 
-def findings_of_case(case_id: str, slides: Sequence[SlideInput]) -> CaseFindings:
-    """All findings of a case, numbered in a fixed order.
+def findings_of_case(
+    case_id: str, slides: Sequence[SlideInput], requires: Sequence[str] = ()
+) -> CaseFindings:
+    """All findings of a case, numbered in a fixed order, with what the rules derive of them.
 
     Parameters
     ----------
@@ -46,6 +49,8 @@ def findings_of_case(case_id: str, slides: Sequence[SlideInput]) -> CaseFindings
         The lab's id of the case.
     slides : sequence of SlideInput
         In any order; they are sorted by id.
+    requires : sequence of str
+        Keys that the report's layout asks for; what is missing is there as not assessed.
 
     Raises
     ------
@@ -62,9 +67,9 @@ def findings_of_case(case_id: str, slides: Sequence[SlideInput]) -> CaseFindings
             absent = {"status": "not_assessed", "note": "no_dab_slide"}
             found.append(_of_case(ordered, len(found) + 1, key="cells.positive_percent", **absent))
         case = CaseFindings(case_id=case_id, specimens=_specimens(ordered), findings=tuple(found))
+        return rules.apply(case, requires)
     except ValueError as error:
         raise PathaiError("E200", f"case {case_id}: {error}") from None
-    return case.sealed()
 
 
 def answer_key(model: str) -> str:

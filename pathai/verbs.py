@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 from pathai import chain
@@ -13,6 +12,7 @@ from pathai.chain import Step
 from pathai.config import Config, load_config
 from pathai.encoders.setup import Setup
 from pathai.errors import CODES, PathaiError
+from pathai.layouts import load_layout, names
 from pathai.plan import Plan
 from pathai.run import owned
 from pathai.sheet import check_id
@@ -301,9 +301,7 @@ def _names(what: str) -> list[tuple[str, str]]:
         found = sorted(shipped("configs/tasks").glob("*.yaml"))
         return [(file.stem, load_task(file).question) for file in found]
     if what == "templates":
-        folder = files("pathai.drafters") / "templates"
-        names = sorted(Path(str(file)).stem for file in folder.iterdir())
-        return [(name, "sentences of a draft report") for name in names]
+        return [(name, load_layout(name).title["en"]) for name in names()]
     if what in ("slide-encoders", "text-towers"):
         return _published(what)
     if what not in ("heads", "drafters"):

@@ -8,6 +8,8 @@ from pathai.config import ReportConfig
 from pathai.drafters import DRAFTERS
 from pathai.drafters.base import Drafter, Line, Phrasing
 from pathai.finding import CaseFindings, canonical, load_findings
+from pathai.language import catalog
+from pathai.layouts import load_layout
 from pathai.report import check, render
 from pathai.report.plan import plan
 from pathai.report.records import Draft, Section, Statement, Verification
@@ -24,22 +26,23 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     case : CaseFindings
         Sealed findings; the only source of numbers.
     section : ReportConfig
-        Template, drafter and, for a language model, its address.
+        Layout, language, drafter and, for a language model, its address.
     drafter : Drafter, optional
         Used instead of the configured one.
 
     Raises
     ------
     PathaiError
-        E190, E191 or E201 when the configured drafter must not be used; E203 when even the
-        template's sentences do not stand on the findings (a defect of the template).
+        E190, E191 or E201 when the configured drafter must not be used; E209 for a wrong layout;
+        E203 when even the catalog's sentences do not stand on the findings (a defect of it).
     """
     engine = drafter or DRAFTERS.load(section.drafter)(section)
     safe = DRAFTERS.load("template")(section)
-    planned = plan(case)
+    layout, language = load_layout(section.template), section.language
+    planned = plan(case, layout, language)
     lines = [line for part in planned for line in part.lines]
     phrasing = engine.phrase(lines)
-    fallback = safe.phrase(lines).texts
+    fallback = safe.plain(lines)
     source = "template" if engine.engine.name == "template" else "llm"
     counts: Counter[str] = Counter()
     said = {
@@ -49,10 +52,11 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     sections = tuple(
         Section(
             id=part.id,
-            title=render.title_text(part),
+            title=render.title_text(part, language),
             slide_id=part.slide_id,
-            notes=render.slide_note_texts(part, case),
+            notes=render.slide_note_texts(part, case, language),
             statements=tuple(said[line.statement] for line in part.lines),
+            briefs=render.briefs(part, case, language),
         )
         for part in planned
     )
@@ -60,7 +64,11 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     result = Draft(
         case_id=case.case_id,
         findings_digest=case.sha256(),
-        template=section.template,
+        watermark=catalog(language).phrase("watermark"),
+        language=language,
+        revision=case.revision,
+        template=layout.name,
+        layout=layout,
         engine=engine.engine,
         engine_flags=phrasing.flags,
         sections=sections,
@@ -92,7 +100,7 @@ def _statement(
 ) -> Statement:
     """The drafter's sentence if it passes, else the template's with a flag."""
     finding = case.finding(line.finding)
-    notes = render.note_texts(finding) if finding else ()
+    notes = render.note_texts(finding, line.language) if finding else ()
     problems = ["no_text"] if text is None else [p.code for p in check.check_text(text, line, case)]
     counts.update(problems)
     chosen = default if problems or text is None else text
@@ -101,7 +109,7 @@ def _statement(
         id=line.statement,
         finding=line.finding,
         text=chosen,
-        rendered=render.render_text(chosen, case),
+        rendered=render.render_text(chosen, case, line.language),
         notes=notes,
         source="template" if problems or source == "template" else "llm",
         verdict="fallback" if problems else "pass",

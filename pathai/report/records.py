@@ -6,20 +6,38 @@ from pydantic import Field
 
 from pathai.drafters.base import Engine, Line
 from pathai.finding import Frozen
+from pathai.layouts import Layout
 
 WATERMARK = "DRAFT - not for clinical use - unsigned; research use only"
 Source = Literal["template", "llm", "human"]
 
 
+class Gathered(Frozen):
+    """Findings without a value that one printed line names together, and why they have none.
+
+    ``notes`` are codes of the registry; ``all`` says that the section holds nothing else.
+    """
+
+    findings: tuple[str, ...] = Field(min_length=1)
+    notes: tuple[str, ...] = ()
+    all: bool = False
+
+
 class PlannedSection(Frozen):
-    """Lines that stand together; ``slide_id`` is empty for the whole case."""
+    """Lines that stand together; ``slide_id`` is empty for a specimen or the whole case.
+
+    ``notes`` are codes of sentences that are printed once below the heading.
+    """
 
     id: str
+    title: str = ""
     slide_id: str = ""
     stain: str = ""
     specimen_id: str = ""
     laterality: str = ""
     site: str = ""
+    notes: tuple[str, ...] = ()
+    gathered: tuple[Gathered, ...] = ()
     lines: tuple[Line, ...]
 
 
@@ -63,6 +81,17 @@ class Fixed(Frozen):
     source: str = ""
 
 
+class Brief(Frozen):
+    """One line for several findings without a value: documents print it in their sentences' place.
+
+    The sentences are in ``statements`` all the same, each on its finding; ``notes`` say why.
+    """
+
+    text: str
+    findings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
 class Section(Frozen):
     """Printed section of a draft."""
 
@@ -71,6 +100,12 @@ class Section(Frozen):
     slide_id: str = ""
     notes: tuple[str, ...] = ()
     statements: tuple[Statement, ...]
+    briefs: tuple[Brief, ...] = ()
+
+    def shown(self) -> tuple[Statement, ...]:
+        """The statements that a document prints one by one; ``briefs`` stand for the others."""
+        brief = {finding for line in self.briefs for finding in line.findings}
+        return tuple(s for s in self.statements if s.finding not in brief)
 
 
 class Verification(Frozen):
@@ -83,7 +118,10 @@ class Verification(Frozen):
 
 
 class Draft(Frozen):
-    """An unsigned draft of one case; ``digest`` is the SHA-256 of everything else."""
+    """An unsigned draft of one case; ``digest`` is the SHA-256 of everything else.
+
+    ``layout`` is the order that it was made by, so that it can be checked when that file changed.
+    """
 
     schema_version: Literal[1] = 1
     case_id: str
@@ -93,6 +131,7 @@ class Draft(Frozen):
     language: Literal["en", "fr", "es"] = "en"
     revision: int = Field(0, ge=0)
     template: str
+    layout: Layout | None = None
     engine: Engine
     engine_flags: tuple[str, ...] = ()
     sections: tuple[Section, ...]

@@ -2,8 +2,9 @@
 
 import re
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
@@ -27,100 +28,118 @@ from pathai.finding import (
     Sum,
     registry,
 )
-from pathai.report.records import Draft, PlannedSection
+from pathai.language import Catalog, catalog
+from pathai.report.records import Brief, Draft, Gathered, PlannedSection
 
-STATUS_WORDS = {
-    "not_detected": "not detected",
-    "not_assessed": "not assessed",
-    "indeterminate": "indeterminate",
-    "failed": "not obtained",
-}
+WITHOUT_VALUE = ("not_detected", "not_assessed", "indeterminate", "failed")
 
 
-def number_text(value: Decimal, row: Key) -> str:
-    """A number as it is printed: the registry's rounding, commas between thousands."""
-    return f"{row.rounded(value):,}"
+def value_text(finding: Finding, language: str = "en") -> str:
+    """What stands in the place of a finding's slot.
 
-
-def value_text(finding: Finding) -> str:
-    """What stands in the place of a finding's slot."""
-    row = registry().find(finding.key)
-    if finding.status in STATUS_WORDS:
-        failed = finding.status == "failed" and finding.code
-        return STATUS_WORDS[finding.status] + (f" (failed, {finding.code})" if failed else "")
-    if isinstance(finding.value, Quantity):
-        return _quantity_text(finding.value, row)
-    if isinstance(finding.value, Prediction):
-        return _prediction_text(finding.value, row)
-    if isinstance(finding.value, PredictedNumber):
-        return _predicted_number_text(finding.value)
-    if isinstance(finding.value, Category):
-        return registry().words(finding.key, finding.value.code)
-    if isinstance(finding.value, Sum):
-        return f"{' + '.join(str(part) for part in finding.value.parts)} = {finding.value.total}"
+    Raises
+    ------
+    PathaiError
+        E203 if the finding has nothing to print.
+    """
+    words, row, value = catalog(language), registry().find(finding.key), finding.value
+    if finding.status in WITHOUT_VALUE:
+        return no_value_text(finding, language)
+    if isinstance(value, Quantity):
+        return _quantity_text(value, row, words)
+    if isinstance(value, Prediction):
+        return _prediction_text(value, row, words)
+    if isinstance(value, PredictedNumber):
+        return _predicted_number_text(value, words)
+    if isinstance(value, Sum):
+        parts = " + ".join(words.number(Decimal(part)) for part in value.parts)
+        return f"{parts} = {words.number(Decimal(value.total))}"
+    if isinstance(value, Category):
+        return words.value(finding.key, value.code)
     raise PathaiError("E203", f"{finding.id} has no value to print")
 
 
-def _quantity_text(quantity: Quantity, row: Key) -> str:
-    unit = registry().units[quantity.unit]
-    joint = "" if unit == "%" else " "
-    text = f"{number_text(quantity.value, row)}{joint}{unit}".strip()
+def no_value_text(finding: Finding, language: str = "en") -> str:
+    """Words for a value that is not there, with the code of a step that failed."""
+    words = catalog(language)
+    text = words.no_value(finding.status)
+    if finding.status == "failed" and finding.code:
+        text += f" ({words.phrase('failed_code', code=finding.code)})"
+    return text
+
+
+def _quantity_text(quantity: Quantity, row: Key, words: Catalog) -> str:
+    def printed(number: Decimal) -> str:
+        return words.number(number, row.places(number))
+
+    if quantity.unit == "%":
+        text = words.percent(quantity.value, row.places(quantity.value))
+    else:
+        text = words.measured(printed(quantity.value), words.unit(quantity.unit))
     beside = []
     if quantity.low is not None and quantity.high is not None and quantity.level is not None:
-        low, high = number_text(quantity.low, row), number_text(quantity.high, row)
-        beside.append(f"{_percent(quantity.level)}% interval {low} to {high}")
+        ends = {"low": printed(quantity.low), "high": printed(quantity.high)}
+        beside.append(words.phrase("interval", level=_share(quantity.level, words), **ends))
     if quantity.numerator is not None and quantity.denominator is not None:
-        beside.append(f"{quantity.numerator:,} of {quantity.denominator:,} {row.counts}".strip())
-    return f"{text} ({'; '.join(beside)})" if beside else text
+        numbers = {
+            "numerator": words.number(Decimal(quantity.numerator)),
+            "denominator": words.number(Decimal(quantity.denominator)),
+        }
+        beside.append(words.phrase("ratio", counts=words.counted(row.counts), **numbers).strip())
+    return f"{text} ({words.phrase('separator').join(beside)})" if beside else text
 
 
-def _prediction_text(answer: Prediction, row: Key) -> str:
+def _prediction_text(answer: Prediction, row: Key, words: Catalog) -> str:
     if answer.probability is None:
         raise PathaiError("E203", "a withheld answer cannot be printed as a prediction")
     step = Decimal(1).scaleb(-row.decimals)
     # Rounding must not turn a probability into certainty.
     if answer.probability > 1 - step:
-        chance = f"above {1 - step}"
+        chance = words.phrase("above", number=words.number(1 - step, row.decimals))
     elif answer.probability < step:
-        chance = f"below {step}"
+        chance = words.phrase("below", number=words.number(step, row.decimals))
     else:
-        chance = number_text(answer.probability, row)
-    text = f"“{answer.label}” with probability {chance}"
+        chance = words.number(answer.probability, row.decimals)
+    text = words.phrase("chance", label=answer.label, chance=chance)
     if answer.alpha is None:
         return text
-    members = " or ".join(f"“{member}”" for member in answer.set) or "empty"
-    return f"{text} (prediction set at {_percent(1 - answer.alpha)}% coverage: {members})"
+    named = [words.phrase("label", label=member) for member in answer.set]
+    members = f" {words.phrase('or')} ".join(named) or words.phrase("empty_set")
+    level = _share(1 - answer.alpha, words)
+    return f"{text} ({words.phrase('prediction_set', level=level, members=members)})"
 
 
-def _predicted_number_text(answer: PredictedNumber) -> str:
+def _predicted_number_text(answer: PredictedNumber, words: Catalog) -> str:
     if answer.value is None:
         raise PathaiError("E203", "a withheld answer cannot be printed as a prediction")
-    step = Decimal(1).scaleb(-answer.decimals)
 
     def printed(number: Decimal) -> str:
-        rounded = number.quantize(step, ROUND_HALF_EVEN)
-        return f"{rounded if rounded else abs(rounded):,}".replace("-", "−")  # no minus before 0
+        return words.number(number, answer.decimals)
 
-    joint = "" if answer.unit == "%" else " "
-    text = f"{printed(answer.value)}{joint}{answer.unit}".strip()
-    low, high = (None if v is None else printed(v) for v in (answer.low, answer.high))
-    if answer.alpha is None or (low is None and high is None):
-        return f"{text} (no interval)"
-    ends = f"from {low}" if high is None else f"up to {high}" if low is None else f"{low} to {high}"
-    return f"{text} ({_percent(1 - answer.alpha)}% interval {ends})"
-
-
-def _percent(share: Decimal) -> str:
-    return f"{(100 * share).normalize():f}"
+    if answer.unit == "%":
+        text = words.percent(answer.value, answer.decimals)
+    else:
+        text = words.measured(printed(answer.value), answer.unit)
+    ends = {k: printed(v) for k, v in (("low", answer.low), ("high", answer.high)) if v is not None}
+    if answer.alpha is None or not ends:
+        return f"{text} ({words.phrase('no_interval')})"
+    name = {1: "interval_from" if "low" in ends else "interval_up_to", 2: "interval"}[len(ends)]
+    return f"{text} ({words.phrase(name, level=_share(1 - answer.alpha, words), **ends)})"
 
 
-def term_text(term: str) -> str:
+def _share(share: Decimal, words: Catalog) -> str:
+    """A share as a percentage, with the places that it has."""
+    percent = (100 * share).normalize()
+    exponent = percent.as_tuple().exponent
+    return words.percent(percent, max(0, -exponent) if isinstance(exponent, int) else 0)
+
+
+def term_text(term: str, language: str = "en") -> str:
     """Display words of a key, or of one of the registry's own terms."""
-    own = registry().terms.get(term)
-    return own if own is not None else registry().find(term).name
+    return catalog(language).term(term)
 
 
-def render_text(text: str, case: CaseFindings) -> str:
+def render_text(text: str, case: CaseFindings, language: str = "en") -> str:
     """Fill the slots of a statement.
 
     Raises
@@ -133,38 +152,78 @@ def render_text(text: str, case: CaseFindings) -> str:
         finding = case.finding(f"F{match[1]}")
         if finding is None:
             raise PathaiError("E203", f"slot F{match[1]} has no finding")
-        return value_text(finding)
+        return value_text(finding, language)
 
-    filled = SLOT.sub(value, TERM.sub(lambda m: term_text(m[1]), text))
-    return filled[:1].upper() + filled[1:]
+    filled = SLOT.sub(value, TERM.sub(lambda m: term_text(m[1], language), text))
+    return _capital(catalog(language).typeset(filled))
 
 
-def note_texts(finding: Finding) -> tuple[str, ...]:
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def note_texts(finding: Finding, language: str = "en") -> tuple[str, ...]:
     """Fixed sentences for what a reader must know beside this value."""
-    book = registry()
+    words, once = catalog(language), registry().once_per_slide
     codes = [code for code in (finding.note, *finding.flags) if code]
-    return tuple(_sentence(code) for code in codes if code not in book.once_per_slide)
+    return tuple(words.typeset(words.said(code)) for code in codes if code not in once)
 
 
-def slide_note_texts(section: PlannedSection, case: CaseFindings) -> tuple[str, ...]:
+def slide_note_texts(
+    section: PlannedSection, case: CaseFindings, language: str = "en"
+) -> tuple[str, ...]:
     """Fixed sentences that hold for a section's slide and are printed once."""
-    found = [case.finding(line.finding) for line in section.lines]
-    codes = {code for f in found if f for code in (f.note, *f.flags)}
-    return tuple(_sentence(code) for code in registry().once_per_slide if code in codes)
+    words = catalog(language)
+    return tuple(words.typeset(words.said(code)) for code in section.notes)
 
 
-def _sentence(code: str) -> str:
-    book = registry()
-    return book.notes.get(code) or book.flags[code]
+def briefs(section: PlannedSection, case: CaseFindings, language: str = "en") -> tuple[Brief, ...]:
+    """One line for each group of findings without a value, with the reasons."""
+    keys = Counter(line.key for line in section.lines)
+    return tuple(_brief(g, section, case, keys, catalog(language)) for g in section.gathered)
 
 
-def title_text(section: PlannedSection) -> str:
-    """Heading of a section, from the sheet's own ids."""
-    if not section.slide_id:
-        return "Case"
-    words = [f"Slide {section.slide_id}", section.stain, section.specimen_id]
-    words += [section.laterality, f"site {section.site}" if section.site else ""]
-    return " · ".join(word for word in words if word)
+def _brief(
+    group: Gathered, section: PlannedSection, case: CaseFindings, keys: Counter[str], words: Catalog
+) -> Brief:
+    found = [f for f in map(case.finding, group.findings) if f is not None]
+    status, once = _capital(no_value_text(found[0], words.language)), registry().once_per_slide
+    if group.all:
+        count = words.number(Decimal(len(found)))
+        text = words.phrase("gathered_all", status=status, count=count)
+    else:
+        of_slide = not set(group.notes).isdisjoint(once)
+        slides: dict[str, list[str]] = {}
+        for finding in found:
+            slides.setdefault(finding.key, []).extend(e.slide_id for e in finding.evidence)
+        items = (
+            words.term(key)
+            if section.slide_id or not (of_slide or keys[key] > 1)
+            else words.phrase(
+                "gathered_on" if len(on) == 1 else "gathered_on_several",
+                term=words.term(key),
+                slides=", ".join(on),
+            )
+            for key, on in slides.items()
+        )
+        text = words.phrase("gathered", status=status, items=words.phrase("separator").join(items))
+    above = once if section.slide_id else section.notes
+    notes = tuple(words.typeset(words.said(code)) for code in group.notes if code not in above)
+    return Brief(text=words.typeset(text), findings=group.findings, notes=notes)
+
+
+def title_text(section: PlannedSection, language: str = "en") -> str:
+    """Heading of a section: its own words, then the sheet's names of the place."""
+    words = catalog(language)
+    if section.slide_id:
+        place = [words.phrase("slide", id=section.slide_id), section.stain, section.specimen_id]
+    elif section.specimen_id:
+        place = [words.phrase("specimen", id=section.specimen_id)]
+    else:
+        place = [] if section.title else [words.phrase("case")]
+    place += [words.side(section.laterality)]
+    place += [words.phrase("site", site=section.site)] if section.site else []
+    return " · ".join(word for word in (section.title, *place) if word)
 
 
 # --- documents -------------------------------------------------------------------------------

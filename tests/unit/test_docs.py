@@ -12,6 +12,7 @@ from docs_pages import DOCS, PAGES, ROOT, blocks, script
 from pathai.config import Config, Section
 from pathai.errors import CODES, PathaiError
 from pathai.finding import registry
+from pathai.layouts import Layout
 from pathai.prompts import PromptSet
 from pathai.store.level import LevelInfo
 from pathai.store.manifest import Manifest
@@ -126,6 +127,7 @@ def test_examples_of_configuration_and_tasks_are_valid(page):
         if block.language == "yaml":
             data = yaml.safe_load(block.text)
             kind = Task if "label" in data else PromptSet if "classes" in data else Config
+            kind = Layout if "sections" in data else kind
             kind.model_validate({"name": "a-name", **data} if kind is PromptSet else data)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pathai.case import PredictionInput, StageState, slide_input
 from pathai.config import FindingsConfig
 from pathai.errors import PathaiError
-from pathai.finding import PredictedNumber, Quantity, load_findings
+from pathai.finding import Category, PredictedNumber, Quantity, load_findings
 from pathai.finding import Prediction as PredictionValue
 from pathai.findings import answer_key, findings_of_case, run
 from pathai.sheet import SheetRow
@@ -156,7 +156,7 @@ def test_any_counts_give_valid_findings(counts, area, stain, chance):
     assert [f.id for f in case.findings] == [f"F{i + 1}" for i in range(len(case.findings))]
     for finding in case.findings:
         if finding.status in ("measured", "predicted"):
-            assert isinstance(finding.value, Quantity | PredictionValue)
+            assert isinstance(finding.value, Quantity | PredictionValue | Category)
 
 
 def test_a_slide_without_any_result_is_read_as_not_run(tmp_path):
