@@ -11,6 +11,7 @@ from pathai.finding import CaseFindings, canonical, load_findings
 from pathai.language import catalog
 from pathai.layouts import load_layout
 from pathai.report import check, render
+from pathai.report.fixed import fixed_of
 from pathai.report.plan import plan
 from pathai.report.records import Draft, Section, Statement, Verification
 from pathai.store.commit import Commit
@@ -72,6 +73,7 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
         engine=engine.engine,
         engine_flags=phrasing.flags,
         sections=sections,
+        fixed=fixed_of(case, language),
         verification=Verification(
             statements=len(said),
             accepted=len(said) - fell,

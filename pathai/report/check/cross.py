@@ -12,7 +12,7 @@ from pathai.drafters.base import CITE
 from pathai.finding import CaseFindings, Category, Context, Finding, Quantity, Sum
 from pathai.report.check.lexicon import lexicon
 from pathai.report.check.numbers import read_numbers
-from pathai.report.check.printed import contradiction_words, suggestion_words
+from pathai.report.check.printed import rule_words
 from pathai.report.records import Draft, Fixed, Problem
 
 VALUED = ("measured", "observed", "predicted")
@@ -38,7 +38,8 @@ def check_case(draft: Draft, case: CaseFindings) -> list[Problem]:
     problems = [*_check_tables(draft, case), *_check_context(draft, case)]
     problems += _check_references(draft)
     problems += _check_needs(draft, case)
-    return problems + _check_contradictions(case)
+    problems += _check_contradictions(case)
+    return problems
 
 
 # --- fixed sentences -------------------------------------------------------------------------
@@ -52,9 +53,8 @@ def _check_tables(draft: Draft, case: CaseFindings) -> Iterator[Problem]:
         if given != sorted((w.rule, w.findings) for w in wanted):
             yield Problem(code=kind, message=f"a {kind} is missing, or not one of this case")
             continue
-        words = suggestion_words if kind == "suggestion" else contradiction_words
         for sentence in printed:
-            if sentence.text != words(sentence.id, draft.language):
+            if sentence.text != rule_words(kind, sentence.id, draft.language):
                 yield Problem(code=kind, message=f"{sentence.id} is not in the table's words")
 
 
@@ -204,11 +204,11 @@ def _nottingham(case: CaseFindings) -> Iterator[Sequence[str]]:
 
 def _status(case: CaseFindings) -> Iterator[Sequence[str]]:
     """Receptor status against its percentage, Ki-67 band likewise."""
-    cuts = {
-        "er.": ("status", ((1, "negative"), (Decimal("10.0000001"), "low_positive"), (101, "positive"))),
-        "pr.": ("status", ((1, "negative"), (101, "positive"))),
-        "ki67.": ("band", ((Decimal("5.0000001"), "low"), (30, "indeterminate"), (101, "high"))),
-    }  # fmt: skip
+    beyond = Decimal("1e-9")  # these cuts belong to the band below them
+    er = ((1, "negative"), (10 + beyond, "low_positive"), (101, "positive"))
+    pr = ((1, "negative"), (101, "positive"))
+    ki67 = ((5 + beyond, "low"), (30, "indeterminate"), (101, "high"))
+    cuts = {"er.": ("status", er), "pr.": ("status", pr), "ki67.": ("band", ki67)}
     for head, (key, bands) in cuts.items():
         for of in _groups(case, head):
             percent, status = of.get("positive_percent"), of.get(key)
@@ -223,12 +223,10 @@ def _status(case: CaseFindings) -> Iterator[Sequence[str]]:
 def _counts(case: CaseFindings) -> Iterator[Sequence[str]]:
     """A part is not more than its whole."""
     for of in _groups(case, "prostate."):
-        whole, part = of.get("cores"), of.get("cores_positive")
-        if (
-            whole
-            and part
-            and isinstance(whole.value, Quantity)
-            and isinstance(part.value, Quantity)
-        ):
-            if part.value.value > whole.value.value:
-                yield part.id, whole.id
+        whole, part = _number(of.get("cores")), _number(of.get("cores_positive"))
+        if whole is not None and part is not None and part > whole:
+            yield of["cores_positive"].id, of["cores"].id
+
+
+def _number(finding: Finding | None) -> Decimal | None:
+    return finding.value.value if finding and isinstance(finding.value, Quantity) else None

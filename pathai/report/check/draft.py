@@ -5,25 +5,35 @@ from collections.abc import Sequence
 from pathai.drafters.base import Line
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings
+from pathai.layouts import load_layout
 from pathai.report.check.cross import check_case
 from pathai.report.check.numbers import check_numbers
-from pathai.report.check.printed import filled, notes
+from pathai.report.check.printed import filled, notes, watermark
 from pathai.report.check.statement import check_statement
 from pathai.report.plan import plan
-from pathai.report.records import WATERMARK, Draft, Problem, Section, Statement
-from pathai.report.render import slide_note_texts
+from pathai.report.records import Draft, Problem, Section, Statement
+from pathai.report.render import briefs, slide_note_texts, title_text
 
 
 def check_draft(draft: Draft, case: CaseFindings) -> list[Problem]:
     """What is wrong with a draft, as stored: every sentence, completeness, and its origin."""
     problems = _check_origin(draft, case)
-    planned = plan(case)
+    layout = draft.layout or load_layout(draft.template)
+    planned = plan(case, layout, draft.language)
+    here = {finding.key for finding in case.findings}
+    for key in layout.requires:
+        if key not in here:
+            problems.append(Problem(code="required", message=f"{key} is neither given nor missing"))
     if [s.id for s in planned] != [s.id for s in draft.sections]:
         problems.append(Problem(code="required", message="sections are missing or moved"))
         return problems
     for wanted, section in zip(planned, draft.sections, strict=True):
-        if section.notes != slide_note_texts(wanted, case):
+        if section.notes != slide_note_texts(wanted, case, draft.language):
             problems.append(Problem(code="required", message=f"{section.id}: a note is missing"))
+        if section.briefs != briefs(wanted, case, draft.language):
+            problems.append(Problem(code="required", message=f"{section.id}: a line was changed"))
+        if section.title != title_text(wanted, draft.language):
+            problems.append(Problem(code="heading", message=f"{section.id}: another heading"))
         problems += _check_section(wanted.lines, section, case, draft.language)
     return problems + check_case(draft, case)
 
@@ -32,7 +42,7 @@ def _check_origin(draft: Draft, case: CaseFindings) -> list[Problem]:
     problems = []
     if draft.findings_digest != case.sha256() or draft.case_id != case.case_id:
         problems.append(Problem(code="origin", message="the draft is of other findings"))
-    if draft.watermark != WATERMARK or draft.status != "draft":
+    if draft.watermark != watermark(draft.language) or draft.status != "draft":
         problems.append(Problem(code="origin", message="the watermark is not in place"))
     return problems
 

@@ -13,7 +13,7 @@ ADDRESS = re.compile(
     r"://|www\.|@|\b(?:https?|ftp|mailto|javascript|file)\b|\w\.[a-z]{2,6}\b", re.IGNORECASE
 )
 ROMAN = re.compile(r"M{0,3}(?:C[MD]|D?C{0,3})(?:X[CL]|L?X{0,3})(?:I[XV]|V?I{0,3})")
-RANKED = re.compile(r"(?i:grade|stage|type|class|pattern|group|score|level|level|stade|groupe|"
+RANKED = re.compile(r"(?i:grade|stage|type|class|pattern|group|score|level|stade|groupe|"
                     r"grado|estadio|grupo|clase|tipo)\s+I\b")  # fmt: skip
 TOKEN = re.compile(rf"{SLOT.pattern}|{TERM.pattern}|{CITE.pattern}")
 
@@ -80,6 +80,7 @@ def _one_sentence(text: str, *, human: bool) -> list[Problem]:
         return [Problem(code="length", message="more than one sentence")]
     if not (text[:1].isupper() or text.startswith("{")):
         return [Problem(code="characters", message="it does not begin like a sentence")]
-    if any(not re.search("#[FTP]", part) for part in re.split("[;–—]", marked(body))):
+    clauses = [*marked(body).split(";"), re.split("[–—]", marked(body))[-1]]
+    if any(not re.search("#[FTP]", clause) for clause in clauses):
         return [Problem(code="second_claim", message="a second claim without a finding")]
     return []

@@ -60,7 +60,7 @@ def lexicon(language: str) -> Lexicon:
         language=language,
         letters=data["letters"],
         words=lists("words"),
-        only_before=lists("only_before"),
+        only_before={bare(word): after for word, after in lists("only_before").items()},
         claims=lists("claims"),
         affirming=_words(data["affirming"]),
         asserting=_words(data["asserting"]),

@@ -171,9 +171,14 @@ def check_numbers(rendered: str, finding: Finding, language: str = "en") -> list
     return _check_value_words(rest, finding, language)
 
 
+def _spaced(text: str) -> str:
+    """A text in which every space is the same."""
+    return re.sub(r"\s+", " ", text)
+
+
 def _check_value_words(rest: str, finding: Finding, language: str) -> list[Problem]:
     """Words of a category, label, sum or status, with their polarity."""
-    value, book = finding.value, lexicon(language)
+    value, book, rest = finding.value, lexicon(language), _spaced(rest)
     wrong = Problem(code="category", message=f"{finding.id} is not printed as it was found")
     if finding.status in ("not_assessed", "failed", "not_detected"):
         negated = bool(book.absent.search(rest))
@@ -182,9 +187,9 @@ def _check_value_words(rest: str, finding: Finding, language: str) -> list[Probl
         text = r"\s*\+\s*".join(str(part) for part in value.parts)
         return [] if re.search(rf"{text}\s*=\s*{sum(value.parts)}", rest) else [wrong]
     if isinstance(value, Prediction) and value.label:
-        return [] if value.label in rest else [wrong]
+        return [] if _spaced(value.label) in rest else [wrong]
     if isinstance(value, PredictedNumber) and value.unit:
-        return [] if value.unit in rest else [wrong]
+        return [] if _spaced(value.unit) in rest else [wrong]
     if isinstance(value, Category) and finding.status == "observed":
         return _check_category(rest, finding, value, language)
     return []
@@ -192,8 +197,8 @@ def _check_value_words(rest: str, finding: Finding, language: str) -> list[Probl
 
 def _check_category(rest: str, finding: Finding, value: Category, language: str) -> list[Problem]:
     """The code's own words, the digits that it holds, and its polarity."""
-    words, digits = category_words(finding, language), CODE_NUMBER.findall(value.code)
-    if words not in rest or (digits and CODE_NUMBER.findall(words) != digits):
+    words, digits = _spaced(category_words(finding, language)), CODE_NUMBER.findall(value.code)
+    if words.casefold() not in rest.casefold() or (digits and CODE_NUMBER.findall(words) != digits):
         return [Problem(code="category", message=f"{finding.id} is printed as another category")]
     absent = bool(lexicon(language).absent.search(words))
     if absent != value.code.startswith(ABSENT) and value.code.startswith((*ABSENT, *PRESENT)):

@@ -1,29 +1,29 @@
 """What the renderer prints, asked for in one place."""
 
 from functools import lru_cache
-from importlib import import_module
-from typing import Any
 
+from pathai import rules
 from pathai.errors import PathaiError
-from pathai.finding import CaseFindings, Finding, registry
+from pathai.finding import CaseFindings, Category, Finding, registry
+from pathai.language import Language, catalog
 from pathai.report import render
 from pathai.report.check.lexicon import WORD, bare
 
 
 def filled(text: str, case: CaseFindings, language: str) -> str:
     """A text with its slots filled."""
-    return render.render_text(text, case)
+    return render.render_text(text, case, language)
 
 
 def notes(finding: Finding, language: str) -> tuple[str, ...]:
     """Fixed sentences beside a finding."""
-    return render.note_texts(finding)
+    return render.note_texts(finding, language)
 
 
 @lru_cache(maxsize=4096)
 def term_words(key: str, language: str) -> str:
-    """Display name of a key."""
-    return render.term_text(key)
+    """Display name of a key, as a sentence prints it."""
+    return catalog(language).typeset(catalog(language).term(key))
 
 
 @lru_cache(maxsize=4096)
@@ -40,29 +40,26 @@ def _registry_names(language: str) -> frozenset[str]:
 
 def other_names(finding: Finding, case: CaseFindings, language: str) -> set[str]:
     """Names of two words or more that are of other findings, plain."""
-    names = set(_registry_names(language))
-    for other in case.findings:
-        try:
-            names.add(plain_name(other.key, language))
-        except PathaiError:
-            continue
+    names = _registry_names(language) | {plain_name(f.key, language) for f in case.findings}
     return {name for name in names if " " in name} - {plain_name(finding.key, language)}
 
 
 def category_words(finding: Finding, language: str) -> str:
     """Printed words of a category."""
-    return render.value_text(finding)
+    if not isinstance(finding.value, Category):
+        return ""
+    return catalog(language).typeset(catalog(language).value(finding.key, finding.value.code))
 
 
-def _rules() -> Any:
-    return import_module("pathai.rules")
+def rule_words(kind: str, rule: str, language: Language) -> str:
+    """The table's words for a suggestion or a contradiction; empty for a rule without any."""
+    words = rules.suggestion_text if kind == "suggestion" else rules.contradiction_text
+    try:
+        return words(rule, language)
+    except PathaiError:
+        return ""
 
 
-def suggestion_words(rule: str, language: str) -> str:
-    """The table's words for a suggestion."""
-    return str(_rules().suggestion_text(rule, language))
-
-
-def contradiction_words(rule: str, language: str) -> str:
-    """The table's words for a contradiction."""
-    return str(_rules().contradiction_text(rule, language))
+def watermark(language: str) -> str:
+    """What stands on every page of a draft."""
+    return catalog(language).phrase("watermark")

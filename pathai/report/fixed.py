@@ -1,0 +1,39 @@
+"""Sentences of a draft that come from the rules' tables."""
+
+from pathai import rules
+from pathai.finding import CaseFindings
+from pathai.language import Language
+from pathai.report.records import Fixed
+
+
+def fixed_of(case: CaseFindings, language: Language = "en") -> tuple[Fixed, ...]:
+    """Contradictions of a case, then its suggestions, in the tables' words.
+
+    Parameters
+    ----------
+    case : CaseFindings
+        Findings to which the rules were applied.
+    language : str
+        Language of the report.
+    """
+    said = [
+        Fixed(
+            kind="contradiction",
+            id=found.rule,
+            text=rules.contradiction_text(found.rule, language),
+            findings=found.findings,
+            source=rules.source(found.rule),
+        )
+        for found in case.contradictions
+    ]
+    said += [
+        Fixed(
+            kind="suggestion",
+            id=found.rule,
+            text=rules.suggestion_text(found.rule, language),
+            findings=found.findings,
+            source=rules.source(found.rule),
+        )
+        for found in case.suggestions
+    ]
+    return tuple(said)
