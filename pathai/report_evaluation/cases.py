@@ -197,12 +197,13 @@ def _entry(rng: Random, key: str) -> Entry:
 def _flags(rng: Random, key: str, status: str, value: Any) -> tuple[str, ...]:
     free = sorted(set(registry().flags) - set(OWN_FLAGS))
     flags = rng.sample(free, rng.choice((0, 0, 1, 2)))
+    low = isinstance(value, Quantity) and 1 <= value.value <= 10
+    if low and key == "er.positive_percent" and status != "observed":
+        flags.append("er_low_positive")
     if isinstance(value, Quantity) and status == "measured" and value.denominator is not None:
         fraction = key.endswith(("positive_percent", "hotspot_percent"))
         if fraction and value.denominator < FEW_NUCLEI:
             flags.append("few_nuclei")
-        if key == "er.positive_percent" and 1 <= value.value <= 10:
-            flags.append("er_low_positive")
     if isinstance(value, Prediction | PredictedNumber) and value.out_of_distribution:
         flags.append("out_of_distribution")
     if isinstance(value, Prediction) and not value.abstained and value.alpha is not None:

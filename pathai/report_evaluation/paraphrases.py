@@ -10,16 +10,9 @@ from typing import Any
 
 __all__ = ["paraphrases", "variants"]
 
-OPENINGS = (
-    "",
-    "On this slide, ",
-    "In this specimen, ",
-    "Here, ",
-    "For this slide, ",
-    "In this case, ",
-    "In the analyzed tissue, ",
-    "By measurement, ",
-)
+OPENINGS = ("", "Here, ", "In this case, ")
+OF_SLIDE = ("On this slide, ", "For this slide, ")
+OF_SPECIMEN = ("In this specimen, ", "For this specimen, ")
 MEASURED = (
     "the {T} is {F}.",
     "the {T} was {F}.",
@@ -67,14 +60,21 @@ VALUELESS = (
 FRAMES = {"measured": MEASURED, "observed": OBSERVED, "predicted": PREDICTED}
 
 
-def variants(status: str) -> list[str]:
+def variants(status: str, openings: tuple[str, ...] = OPENINGS) -> list[str]:
     """Patterns for a finding of this status, with ``{T}`` and ``{F}`` for its term and value."""
-    measured = status == "measured"
-    openings = [o for o in OPENINGS if measured or not o.startswith("By measurement")]
-    return [o + core for o, core in product(openings, FRAMES.get(status, VALUELESS))]
+    said = (o + core for o, core in product(openings, FRAMES.get(status, VALUELESS)))
+    return [text if text[0] == "{" else text[0].upper() + text[1:] for text in said]
 
 
 def paraphrases(finding: Mapping[str, Any]) -> list[str]:
-    """Texts with slots that say what ``finding`` holds."""
+    """Texts with slots that say what ``finding`` holds, and nothing that it does not."""
+    openings = OPENINGS
+    if len({e["slide_id"] for e in finding["evidence"]}) == 1:
+        openings += OF_SLIDE
+    if finding["specimen_id"]:
+        openings += OF_SPECIMEN
+    texts = variants(finding["status"], openings)
+    if finding["method"]["kind"] == "rule":  # it was derived: nobody measured it
+        texts = [t for t in texts if "measured" not in t]
     term, slot = "{T:" + finding["key"] + "}", "{" + finding["id"] + "}"
-    return [t.replace("{T}", term).replace("{F}", slot) for t in variants(finding["status"])]
+    return [t.replace("{T}", term).replace("{F}", slot) for t in texts]

@@ -273,7 +273,9 @@ def _take_words(sentence: _Sentence, claim: Claim) -> None:
             claim.category = words
             break
     entered = WORDS[sentence.book.language]["entered"]
-    claim.entered = any([sentence.take_phrase(w) for w in sorted(entered, key=len, reverse=True)])
+    claim.entered = bool(
+        [w for w in sorted(entered, key=len, reverse=True) if sentence.take_phrase(w)]
+    )
 
 
 def _take_number(sentence: _Sentence, claim: Claim, own: Iterable[str]) -> None:

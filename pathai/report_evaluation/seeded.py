@@ -294,7 +294,7 @@ def _reworded_alarms(pool: list[Sample]) -> dict[str, Any]:
             true = not judge_raw(text, finding, sample.data)
             if not true or judge_sentence(_filled(text, clean), finding, sample.data, words):
                 continue
-            pattern = text.replace(line.key, "").replace(line.finding, "F")
+            pattern = text.replace("T:" + line.key, "T").replace(line.finding, "F")
             used[pattern] += 1
             refused[pattern] += bool(check.check_text(text, line, sample.case))
     total, alarms = sum(used.values()), sum(refused.values())
@@ -304,6 +304,7 @@ def _reworded_alarms(pool: list[Sample]) -> dict[str, Any]:
         "variants_refused": sum(n > 0 for n in refused.values()),
         "alarms": alarms,
         "rate": alarms / max(total, 1),
+        "refused_most": dict(refused.most_common(20)) if alarms else {},
     }
 
 

@@ -19,7 +19,13 @@ from pathai.report.draft import draft
 from pathai.report_evaluation import evaluation, model, oracle, reading
 from pathai.report_evaluation.cases import ORGANS, synthetic_case, synthetic_cases
 from pathai.report_evaluation.draft_errors import ON_VALUE, prints_of, statements_of
-from pathai.report_evaluation.paraphrases import paraphrases, variants
+from pathai.report_evaluation.paraphrases import (
+    OF_SLIDE,
+    OF_SPECIMEN,
+    OPENINGS,
+    paraphrases,
+    variants,
+)
 from pathai.report_evaluation.record_errors import RECORD_ERRORS, UNSEALED
 from pathai.report_evaluation.seeded import samples, seeded_errors
 from pathai.report_evaluation.suite import gate
@@ -192,7 +198,8 @@ class TestErrors:
 
     def test_paraphrases_are_many_and_true(self):
         statuses = ("measured", "observed", "predicted", "not_assessed")
-        assert sum(len(set(variants(s))) for s in statuses) >= 250
+        openings = (*OPENINGS, *OF_SLIDE, *OF_SPECIMEN)
+        assert sum(len(set(variants(s, openings))) for s in statuses) >= 250
         for sample in POOL[:3]:
             for finding in sample.data["findings"]:
                 for text in paraphrases(finding)[:40]:
