@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from pathai.config import FindingsConfig
 from pathai.finding import Frozen
-from pathai.quantities.regions import drawn_parts, read_drawn
+from pathai.geojson import regions as outlines_of
+from pathai.quantities.regions import drawn_parts, outline, read_drawn, shapes_by_name
 from pathai.quantities.squares import tissue_pixel
 from pathai.quantities.summary import Nuclei, known_of, region
 from pathai.quantities.tumor import in_tumor, is_tumor, tumor_mask
@@ -21,7 +23,7 @@ from pathai.store.groups import read_nuclei
 from pathai.store.manifest import read_manifest
 from pathai.store.records import TISSUE, CellsAttrs, Features, PredictionAttrs, TissueMap
 from pathai.task import Target
-from pathai.units import Box
+from pathai.units import Box, Polygons
 
 State = Literal["ok", "degraded", "skipped", "failed", "missing"]
 
@@ -68,6 +70,8 @@ class SlideInput(Frozen):
     cells: CellsAttrs | None = None
     summary: CellsSummary | None = None
     drawn: tuple[Region, ...] = ()
+    drawn_polygons: tuple[Polygons, ...] = ()
+    tumor_polygons: Polygons = ()
     tumor: Tumor | None = None
     tumor_note: str = "no_tumor_region"
     predictions: tuple[PredictionInput, ...] = ()
@@ -134,8 +138,11 @@ def _joined(
     nuclei = Nuclei(*read_nuclei(folder.cells(detector)), folder.read_cells_attrs(detector).classes)
     known, place = known_of(summary), tissue_pixel(tissue, nuclei.xy_px0)
     parts = drawn_parts(tissue, drawn)
+    step = tissue.downsample / 2
+    shapes = shapes_by_name(drawn)
     found: dict[str, Any] = {
-        "drawn": tuple(region(p, "region", nuclei, place, tissue, known) for p in parts)
+        "drawn": tuple(region(p, "region", nuclei, place, tissue, known) for p in parts),
+        "drawn_polygons": tuple(outline(shapes[p.name], step) for p in parts),
     }
     own = [p.inside for p, is_one in zip(parts, is_tumor([p.name for p in parts]), strict=True)
            if is_one]  # fmt: skip
@@ -143,13 +150,17 @@ def _joined(
     if own:
         inside = np.logical_or.reduce(own)
         tumor = in_tumor(inside, nuclei, tissue, known, source="drawn", cutoffs_od=cutoffs)
+        names = [p.name for p in parts]
+        theirs = [shapes[n] for n, is_one in zip(names, is_tumor(names), strict=True) if is_one]
+        place_of = shapely.union_all(theirs)
     elif not note:
         inside = _mapped(folder, section, tissue)
         tumor = in_tumor(inside, nuclei, tissue, known, source="model",
                          model=section.tumor_model, cutoffs_od=cutoffs)  # fmt: skip
+        place_of = shapely.union_all(outlines_of(inside, 2 * step))
     else:
         return {**found, "tumor_note": note}
-    return {**found, "tumor": tumor}
+    return {**found, "tumor": tumor, "tumor_polygons": outline(place_of, step)}
 
 
 def _why_unmapped(answer: PredictionAttrs | None) -> str:

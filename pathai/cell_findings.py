@@ -15,7 +15,7 @@ from pathai.finding_draft import Draft, degraded, missing, tissue_boxes, word_of
 from pathai.quantities.markers import marker, on_membrane
 from pathai.store.cells_summary import Bins, CellsSummary, Ratio, Region, Tumor
 from pathai.store.records import CellsAttrs, Interval
-from pathai.units import Box
+from pathai.units import Box, Polygons
 
 Boxes = tuple[Box, ...]
 Flags = tuple[str, ...]
@@ -98,7 +98,8 @@ def cell_drafts(slide: SlideInput) -> list[Draft]:
     drafts = list(_stained(one)) if dab else []
     drafts += [*_counted(one, dab=dab), *_areas(one)]
     if slide.summary is not None:
-        drafts += [*_crowded(one, slide.summary), *_tumor(one), *_drawn(one)]
+        drafts += [*_crowded(one, slide.summary), *_drawn(one)]
+        drafts += [_at(line, slide.tumor_polygons) for line in _tumor(one)]
         drafts += [*_hot_spots(one, slide.summary, dab=dab), *_spacing(one, slide.summary)]
         drafts += _cores(one, slide.summary)
     return drafts
@@ -311,13 +312,19 @@ def _cellularity(one: _Slide, found: Tumor, flags: Flags, boxes: Boxes) -> Draft
     return line
 
 
+def _at(line: Draft, polygons: Polygons) -> Draft:
+    """A line with the outline of its region, where it has a value."""
+    return line if line.value is None else line._replace(polygons=polygons)
+
+
 def _drawn(one: _Slide) -> Iterator[Draft]:
     taken = set[str]()
-    for number, region in enumerate(one.given.drawn, start=1):
+    outlines = one.given.drawn_polygons or ((),) * len(one.given.drawn)
+    for number, (region, place) in enumerate(zip(one.given.drawn, outlines, strict=True), start=1):
         word = word_of(region.name)[:40] or "region"
         word = f"{word}_{number}" if word in taken else word
         taken.add(word)
-        yield from _one_region(one, f"region.{word}", region)
+        yield from (_at(line, place) for line in _one_region(one, f"region.{word}", region))
 
 
 def _one_region(one: _Slide, head: str, region: Region) -> Iterator[Draft]:

@@ -40,7 +40,7 @@ VERSIONS = {
     "cells": 2,
     "train": 2,
     "predict": 2,
-    "findings": 3,
+    "findings": 4,
     "draft": 3,
     "cohort": 2,
 }
@@ -338,8 +338,8 @@ def _facts(rows: tuple[SheetRow, ...]) -> list[Any]:
     ]
 
 
-def _drawn_digest(path: Path) -> str:
-    """SHA-256 of a file of drawn regions; empty where there is none."""
+def _file_digest(path: Path) -> str:
+    """SHA-256 of a file that a person wrote; empty where there is none."""
     return digest(path) if path.is_file() else ""
 
 
@@ -350,6 +350,7 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
     detector = plan.config.cells.detector
     models = {model.name: model.task.asked for model in plan.models}
     regions = plan.root / plan.config.regions
+    clinical = plan.root / plan.config.clinical / f"{folder.case_id}.yaml"
 
     def work(out: Commit) -> None:
         from pathai.findings import run
@@ -363,10 +364,12 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
             detector=detector,
             models=models,
             regions=regions,
+            clinical=clinical,
         )
 
-    drawn = {r.slide_id: _drawn_digest(regions / f"{r.slide_id}.geojson") for r in rows}
-    extra = [drawn] if any(drawn.values()) else []
+    drawn = {r.slide_id: _file_digest(regions / f"{r.slide_id}.geojson") for r in rows}
+    extra: list[Any] = [drawn] if any(drawn.values()) else []
+    extra += [{"clinical": _file_digest(clinical)}] if clinical.is_file() else []
     key = _key("findings", ("findings.json",), plan.config.findings, _facts(rows), *extra)
     parents = {}
     for slide_id, slide in folders.items():

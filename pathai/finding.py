@@ -37,7 +37,7 @@ from pathai.finding_values import (
     Quantity,
     Sum,
 )
-from pathai.units import Box
+from pathai.units import Box, Polygons
 
 __all__ = [
     "CaseFindings",
@@ -78,10 +78,15 @@ VALUELESS = ("not_assessed", "failed")
 
 
 class Evidence(Frozen):
-    """Where on which slide: boxes in level-0 pixels (none means the whole slide)."""
+    """Where on which slide, in level-0 pixels; neither boxes nor polygons means the whole slide.
+
+    ``polygons`` are the outline of a drawn or mapped region, in few points: each is its outer ring
+    and then its holes, as the coordinates of a GeoJSON MultiPolygon without closing points.
+    """
 
     slide_id: str
     boxes: tuple[Box, ...] = ()
+    polygons: Polygons = ()
 
 
 class Method(Frozen):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pathai.case import SlideInput, StageState
 from pathai.finding import Method, PredictedNumber, Prediction, Quantity, Status
-from pathai.units import Box
+from pathai.units import Box, Polygons
 
 
 class Draft(NamedTuple):
@@ -20,6 +20,7 @@ class Draft(NamedTuple):
     code: str = ""
     boxes: tuple[Box, ...] = ()
     parents: tuple[str, ...] = ()
+    polygons: Polygons = ()
 
 
 def missing(key: str, stage: StageState, slide: SlideInput, method: Method) -> Draft:

@@ -12,11 +12,13 @@ from typing import Any
 from pathai import rules
 from pathai.case import PredictionInput, SlideInput, slide_input
 from pathai.cell_findings import cell_drafts
+from pathai.clinical import read_clinical
 from pathai.config import FindingsConfig
 from pathai.errors import PathaiError
 from pathai.figure_words import decimals
 from pathai.finding import (
     CaseFindings,
+    Context,
     Evidence,
     Finding,
     Method,
@@ -39,7 +41,10 @@ _UNKNOWN = Answer(question="")
 
 
 def findings_of_case(
-    case_id: str, slides: Sequence[SlideInput], requires: Sequence[str] = ()
+    case_id: str,
+    slides: Sequence[SlideInput],
+    requires: Sequence[str] = (),
+    context: Sequence[Context] = (),
 ) -> CaseFindings:
     """All findings of a case, numbered in a fixed order, with what the rules derive of them.
 
@@ -51,6 +56,8 @@ def findings_of_case(
         In any order; they are sorted by id.
     requires : sequence of str
         Keys that the report's layout asks for; what is missing is there as not assessed.
+    context : sequence of Context
+        Items of the case's clinical context.
 
     Raises
     ------
@@ -66,7 +73,12 @@ def findings_of_case(
         if not any(registry().family(s.stain) == "ihc" for s in ordered):
             absent = {"status": "not_assessed", "note": "no_dab_slide"}
             found.append(_of_case(ordered, len(found) + 1, key="cells.positive_percent", **absent))
-        case = CaseFindings(case_id=case_id, specimens=_specimens(ordered), findings=tuple(found))
+        case = CaseFindings(
+            case_id=case_id,
+            specimens=_specimens(ordered),
+            findings=tuple(found),
+            context=tuple(context),
+        )
         return rules.apply(case, requires)
     except ValueError as error:
         raise PathaiError("E200", f"case {case_id}: {error}") from None
@@ -131,7 +143,9 @@ def _number(drafts: Sequence[Draft], slide: SlideInput, start: int) -> list[Find
             status=draft.status,
             value=draft.value,
             method=draft.method,
-            evidence=(Evidence(slide_id=slide.slide_id, boxes=draft.boxes),),
+            evidence=(
+                Evidence(slide_id=slide.slide_id, boxes=draft.boxes, polygons=draft.polygons),
+            ),
             flags=tuple(sorted(draft.flags)),
             note=draft.note,
             code=draft.code,
@@ -219,6 +233,8 @@ def run(
     detector: str,
     models: Mapping[str, Sequence[Target]],
     regions: Path | None = None,
+    clinical: Path | None = None,
+    requires: Sequence[str] = (),
 ) -> None:
     """Write ``findings.json`` of a case.
 
@@ -240,7 +256,17 @@ def run(
         The questions of the models that were applied, by name.
     regions : Path, optional
         Folder of drawn regions, ``<slide_id>.geojson``.
+    clinical : Path, optional
+        The case's ``clinical.yaml``; it need not exist.
+    requires : sequence of str
+        Keys that the report's layout asks for.
+
+    Raises
+    ------
+    PathaiError
+        E205 when the clinical context is wrong.
     """
+    context = read_clinical(clinical) if clinical else ()
     inputs = [
         slide_input(
             row,
@@ -252,5 +278,5 @@ def run(
         )
         for row in rows
     ]
-    case = findings_of_case(folder.case_id, inputs)
+    case = findings_of_case(folder.case_id, inputs, requires, context)
     out.part("findings.json").write_bytes(canonical(case.model_dump(mode="json")))

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+Ring = tuple[tuple[float, float], ...]
+"""Points (x, y) of a closed line in level-0 px, the first one not repeated."""
+Polygons = tuple[tuple[Ring, ...], ...]
+"""Polygons as the coordinates of a GeoJSON MultiPolygon: each its outer ring, then its holes."""
+
 MPP_MIN, MPP_MAX = 0.05, 5.0
 """Plausible µm per pixel of a scan; 352.8 and 264.6 are 72 and 96 dpi defaults."""
 

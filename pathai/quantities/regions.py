@@ -15,11 +15,13 @@ from scipy import ndimage
 from pathai.errors import PathaiError
 from pathai.quantities.squares import Pixels
 from pathai.store.records import TISSUE, TissueMap
-from pathai.units import Box
+from pathai.units import Box, Polygons, Ring
 
 PIECE_MM2 = 0.1
 """Smaller specks of tissue are no pieces."""
 MOST_PIECES = 50
+MOST_POINTS = 120
+"""Points of the outline that a finding keeps of a region."""
 REMEDY = "export the regions from QuPath as GeoJSON, in pixels of the full image"
 
 
@@ -97,12 +99,15 @@ def drawn_parts(tissue: TissueMap, drawn: tuple[Drawn, ...]) -> tuple[Part, ...]
     A pixel of the tissue map belongs to a region if its middle does: exact to half a pixel of the
     map (4 µm by default) along the line.
     """
+    return tuple(_part(tissue, name, shape) for name, shape in shapes_by_name(drawn).items())
+
+
+def shapes_by_name(drawn: tuple[Drawn, ...]) -> dict[str, shapely.Geometry]:
+    """The regions of each name as one shape, level-0 px, sorted by name."""
     by_name: dict[str, list[shapely.Geometry]] = {}
     for one in drawn:
         by_name.setdefault(one.name, []).append(one.shape)
-    return tuple(
-        _part(tissue, name, shapely.union_all(shapes)) for name, shapes in sorted(by_name.items())
-    )
+    return {name: shapely.union_all(shapes) for name, shapes in sorted(by_name.items())}
 
 
 def _part(tissue: TissueMap, name: str, shape: shapely.Geometry) -> Part:
@@ -118,6 +123,49 @@ def _part(tissue: TissueMap, name: str, shape: shapely.Geometry) -> Part:
         held = shapely.contains_xy(shape, (x + 0.5) * step, (y + 0.5) * step)
         inside[top:bottom, left:right] = held
     return Part(name, inside & (tissue.classes == TISSUE), Box(x0, y0, x1 - x0, y1 - y0))
+
+
+def outline(
+    shape: shapely.Geometry, tolerance_px0: float, most_points: int = MOST_POINTS
+) -> Polygons:
+    """A region's line with few points, for showing where a figure stands.
+
+    Parameters
+    ----------
+    shape : shapely geometry
+        Level-0 px; anything but polygons is left out.
+    tolerance_px0 : float
+        How far a point may be moved at least; doubled until the line is short enough.
+    most_points : int
+        Of all rings together. Where even that leaves too many, the smallest polygons are left out.
+
+    Returns
+    -------
+    tuple
+        As the coordinates of a GeoJSON MultiPolygon, without the points that close the rings.
+    """
+    parts = [p for p in shapely.get_parts(shape) if p.geom_type == "Polygon" and p.area > 0]
+    parts.sort(key=lambda p: (-p.area, p.bounds))
+    step = max(tolerance_px0, 0.5)
+    kept: Polygons = ()
+    for _ in range(12):
+        found = [_rings(p.simplify(step)) for p in parts]
+        kept = tuple(rings for rings in found if rings)
+        if sum(len(ring) for rings in kept for ring in rings) <= most_points:
+            return kept
+        step *= 2
+    while len(kept) > 1 and sum(len(ring) for rings in kept for ring in rings) > most_points:
+        kept = kept[:-1]
+    return kept
+
+
+def _rings(shape: shapely.Geometry) -> tuple[Ring, ...]:
+    if shape.geom_type != "Polygon" or shape.is_empty:
+        return ()
+    return tuple(
+        tuple((round(x, 1), round(y, 1)) for x, y in ring.coords[:-1])
+        for ring in (shape.exterior, *shape.interiors)
+    )
 
 
 def read_drawn(path: Path) -> tuple[Drawn, ...]:

@@ -26,6 +26,8 @@ MEASURED = (
     "the {T} was determined as {F}.",
     "the analysis gives {F} for the {T}.",
     "the result for the {T} is {F}.",
+    "{F} is the value of the {T}.",
+    "{T} was {F}.",
 )
 OBSERVED = (
     "the {T} was entered as {F}.",
@@ -36,6 +38,8 @@ OBSERVED = (
     "the value entered for the {T} is {F}.",
     "a person entered {F} for the {T}.",
     "{T} (entered): {F}.",
+    "{T} was entered: {F}.",
+    "entered as {F}: the {T}.",
 )
 PREDICTED = (
     "{T:predicted} for {T}: {F}.",
@@ -46,6 +50,8 @@ PREDICTED = (
     "the {T:predicted} gives {F} for the {T}.",
     "{T}, by {T:predicted}: {F}.",
     "{T} ({T:predicted}): {F}.",
+    "{T:predicted} {F} for the {T}.",
+    "by {T:predicted}, the {T} is {F}.",
 )
 VALUELESS = (
     "the {T} was {F}.",
@@ -56,6 +62,8 @@ VALUELESS = (
     "{T} is given as {F}.",
     "the result for the {T} is {F}.",
     "status of the {T}: {F}.",
+    "{T} is {F}.",
+    "the {T}: {F}.",
 )
 FRAMES = {"measured": MEASURED, "observed": OBSERVED, "predicted": PREDICTED}
 

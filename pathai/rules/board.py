@@ -222,7 +222,9 @@ def _joined(place: Place, parents: Sequence[Finding]) -> tuple[Evidence, ...]:
     for slide_id in place:
         own = [e for p in parents for e in p.evidence if e.slide_id == slide_id]
         boxes: dict[Box, None] = dict.fromkeys(box for e in own for box in e.boxes)
-        joined.append(Evidence(slide_id=slide_id, boxes=tuple(boxes)[:MOST_BOXES]))
+        outlines = dict.fromkeys(polygon for e in own for polygon in e.polygons)
+        kept = {"boxes": tuple(boxes)[:MOST_BOXES], "polygons": tuple(outlines)[:MOST_BOXES]}
+        joined.append(Evidence(slide_id=slide_id, **kept))
     return tuple(joined)
 
 

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import shapely
 from finding_cases import OK, TILES, answer, by_key, cells, slide, stored_slide
 from quantity_cases import CONFUSION, COUNTED, KINDS, nuclei, two_pieces, write_drawn
 
@@ -16,6 +17,7 @@ from pathai.errors import PathaiError
 from pathai.finding import Finding, registry
 from pathai.findings import findings_of_case
 from pathai.quantities.error import ShareError
+from pathai.quantities.regions import MOST_POINTS, outline
 from pathai.quantities.summary import Known, Nuclei, summarize
 from pathai.quantities.tumor import in_tumor
 from pathai.report.draft import draft
@@ -253,6 +255,9 @@ def test_a_models_map_says_where_tumor_is(stored):
     assert found.tumor.model == "tumor"
     lines = by_key(findings_of_case("C", [found]))
     assert "model_region" in lines["in_tumor.count"].flags
+    polygons = lines["in_tumor.count"].evidence[0].polygons
+    area = sum(shapely.Polygon(rings[0], rings[1:]).area for rings in polygons)
+    assert area * (0.5e-3) ** 2 == pytest.approx(found.tumor.region.tissue_mm2, rel=0.02)
     more = read(stored, FindingsConfig(tumor_attention=0.4))
     assert more.tumor.region.tissue_mm2 > found.tumor.region.tissue_mm2
     none = read(stored, FindingsConfig(tumor_model=""))
@@ -272,9 +277,29 @@ def test_a_drawn_region_goes_before_the_model(stored):
     lines = by_key(findings_of_case("C", [found]))
     assert lines["region.area_7_b.count"].value.value == lines["in_tumor.count"].value.value
     assert "drawn_region" in lines["region.tumor.count"].flags
+    corners = {(80.0, 160.0), (400.0, 160.0), (400.0, 480.0), (80.0, 480.0)}
+    for key in ("in_tumor.count", "region.tumor.area_mm2", "region.area_7_b.count"):
+        (polygon,) = lines[key].evidence[0].polygons
+        assert set(polygon[0]) == corners
+    assert not lines["cells.count"].evidence[0].polygons
     path.write_text("{")
     with pytest.raises(PathaiError, match="E155"):
         read(stored, regions=path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_outline_has_few_points_and_nearly_the_area(seed):
+    rng = np.random.default_rng(seed)
+    angle = np.linspace(0, 2 * np.pi, 3000, endpoint=False)
+    radius = 5000 + 300 * np.sin(7 * angle) + rng.normal(0, 5, angle.size)
+    ring = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    shape = shapely.make_valid(shapely.Polygon(ring, [np.array([[0, 0], [900, 0], [0, 900]])]))
+    kept = outline(shape, 8.0)
+    assert sum(len(r) for rings in kept for r in rings) <= MOST_POINTS
+    made = shapely.union_all([shapely.Polygon(rings[0], rings[1:]) for rings in kept])
+    assert made.is_valid
+    assert made.symmetric_difference(shape).area < 0.02 * shape.area
+    assert not made.contains(shapely.Point(100, 100))
 
 
 def test_a_model_that_sees_no_tumor_or_says_nothing_maps_none(stored):
