@@ -35,7 +35,7 @@ SAID = {
     "train.seed": "start of all random numbers",
     "report.template": "layout of the report: one of `pathai list templates`, or a `.yaml` file",
     "report.drafter": "who phrases the draft; `pathai list drafters`",
-    "report.llm": "a local language model, for drafter `openai-compatible`",
+    "report.llm": "a local language model, for drafters `openai-compatible` and `local`",
     "report.llm.base_url": "address of the server, on this machine",
     "report.llm.model": "name of the model on the server",
     "report.llm.seconds": "time for the whole draft of a case",

@@ -231,12 +231,16 @@ class FindingsConfig(Section):
 
 
 class LlmConfig(Section):
-    """An OpenAI-compatible server on this machine or an allowed network."""
+    """A language model: a server on this machine or an allowed network, or a folder."""
 
-    base_url: str
-    model: str
+    base_url: str = ""
+    model: str = ""
     seconds: float = Field(60, gt=0)
     networks: tuple[str, ...] = Field((), description="CIDR ranges allowed beside loopback")
+    path: str = Field("", description="folder of a model for `local`, relative to this file")
+    evaluations: str = Field(
+        "evaluations", description="folder of passed evaluations, relative to this file"
+    )
 
 
 class CodesConfig(Section):
@@ -262,6 +266,9 @@ class ReportConfig(Section):
     drafter: str = "template"
     llm: LlmConfig | None = None
     language: Literal["en", "fr", "es"] = "en"
+    knowledge: tuple[str, ...] = Field(
+        (), description="folders of the lab's own documents, relative to this file"
+    )
     codes: CodesConfig = CodesConfig()
 
 

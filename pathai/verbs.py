@@ -297,6 +297,10 @@ def _names(what: str) -> list[tuple[str, str]]:
 
     if what == "errors":
         return [(code, f"{row.title}; {row.remedy}") for code, row in sorted(CODES.items())]
+    if what == "knowledge":
+        from pathai.knowledge import corpus
+
+        return [(name, f"{k.entry.text['en']} ({k.source.text})") for name, k in corpus().items()]
     if what == "tasks":
         found = sorted(shipped("configs/tasks").glob("*.yaml"))
         return [(file.stem, load_task(file).question) for file in found]
@@ -309,7 +313,7 @@ def _names(what: str) -> list[tuple[str, str]]:
             "E191",
             f"nothing to list under {what!r}",
             "try encoders, slide-encoders, text-towers, heads, detectors, drafters, templates, "
-            "tasks, errors",
+            "knowledge, tasks, errors",
         )
     registry = getattr(import_module(f"pathai.{what}"), what.upper())
     return [(name, registry[name]) for name in registry.names()]

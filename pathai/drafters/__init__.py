@@ -7,5 +7,6 @@ DRAFTERS = Registry(
     {
         "template": "pathai.drafters.template:TemplateDrafter",
         "openai-compatible": "pathai.drafters.openai_compatible:OpenAICompatibleDrafter",
+        "local": "pathai.drafters.local:LocalDrafter",
     },
 )

@@ -15,18 +15,51 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pathai.config import ReportConfig
 
 MIN_LETTERS, MAX_LETTERS = 8, 160
+MIN_PARTS = 4
+"""Letters and slots of the shortest sentence: ``{T:key}: {F1}.``"""
 LETTERS = "A-Za-z ,.;:()'-"
+LETTERS_OF = {
+    "en": LETTERS,
+    "fr": "A-Za-zÀÂÇÉÈÊËÎÏÔÙÛÜŒàâçéèêëîïôùûüœ ,.;:()'’-",
+    "es": "A-Za-zÁÉÍÓÚÜÑáéíóúüñ ,.;:()'-",
+}
+"""Characters of a sentence outside its slots, by language."""
 SLOT = re.compile(r"\{F([1-9][0-9]{0,3})\}")
 TERM = re.compile(r"\{T:([a-z0-9_.]+)\}")
 CITE = re.compile(r"\{K:([a-z0-9_-]+)\}")
 
-SYSTEM = """You phrase lines of a pathology draft. Every input line is:
+SYSTEMS = {
+    "en": """You phrase lines of a pathology draft. Every input line is:
 statement | finding | key | name | unit | status
 Answer with JSON only: {"statements": [{"id": ..., "finding": ..., "key": ..., "text": ...}]},
-one entry per line, in order. Each text is one short sentence that holds the slot of its finding
-once, for example {F1}, and the term of its key once, for example {T:cells.count}. A text of
-status predicted also holds {T:predicted} once. Write no digit, no number word, no unit, no
-negation, no opinion and nothing that is not in the line: values are filled in later."""
+one entry per line, in order. Each text is one short English sentence that holds the slot of its
+finding once, for example {F1}, and the term of its key once, for example {T:cells.count}. A text
+of status predicted also holds {T:predicted} once. A line may end in ids of references, such as
+K:ki67; its text may then hold one of them before the full stop, as {K:ki67}. Write no digit, no
+number word, no unit, no negation, no opinion and nothing that is not in the line: values are
+filled in later.""",
+    "fr": """Tu formules les lignes d'un projet de compte rendu de pathologie. Chaque ligne est :
+statement | finding | key | name | unit | status
+Réponds en JSON seul : {"statements": [{"id": ..., "finding": ..., "key": ..., "text": ...}]},
+une entrée par ligne, dans l'ordre. Chaque texte est une courte phrase en français qui contient
+une fois l'emplacement de son résultat, par exemple {F1}, et une fois le terme de sa clé, par
+exemple {T:cells.count}. Un texte de statut predicted contient aussi une fois {T:predicted}. Une
+ligne peut finir par des références, par exemple K:ki67 ; le texte peut alors en contenir une
+avant le point, sous la forme {K:ki67}. N'écris ni chiffre, ni nombre, ni unité, ni négation, ni
+avis, ni rien qui ne soit pas dans la ligne : les valeurs sont remplies ensuite.""",
+    "es": """Redactas las líneas de un borrador de informe de patología. Cada línea es:
+statement | finding | key | name | unit | status
+Responde solo con JSON: {"statements": [{"id": ..., "finding": ..., "key": ..., "text": ...}]},
+una entrada por línea, en orden. Cada texto es una frase breve en español que contiene una vez el
+hueco de su hallazgo, por ejemplo {F1}, y una vez el término de su clave, por ejemplo
+{T:cells.count}. Un texto de estado predicted contiene además una vez {T:predicted}. Una línea
+puede acabar en referencias, por ejemplo K:ki67; el texto puede contener una de ellas antes del
+punto, como {K:ki67}. No escribas cifras, números, unidades, negaciones, opiniones ni nada que no
+esté en la línea: los valores se rellenan después.""",
+}
+"""What a language model is asked, in the draft's language."""
+
+SYSTEM = SYSTEMS["en"]
 
 FLAGS: dict[str, str] = {
     "llm_unreachable": "The language model did not answer; the template wrote the draft.",
@@ -36,6 +69,8 @@ FLAGS: dict[str, str] = {
     "llm_status": "The language model's server reported an error.",
     "llm_invalid": "The language model's answer did not fit the asked form.",
     "llm_repaired": "The language model had to be asked twice for some sentences.",
+    "llm_unconstrained": "The language model's server cannot hold answers to a form.",
+    "llm_relayed": "The model is relayed to another machine by its server; this was refused.",
     "llm_not_evaluated": "This language model has not been evaluated for this use.",
 }
 """Sentences for what went wrong while drafting; printed in the draft."""
@@ -76,10 +111,16 @@ class Engine(_Frozen):
 
 
 class Phrasing(_Frozen):
-    """One text per line (None where there is none to use), and what went wrong."""
+    """One text per line (None where there is none to use), and what went wrong.
+
+    The digests cover every byte that was asked and every byte that a language model answered, for
+    the audit; both are empty where nothing was asked.
+    """
 
     texts: tuple[str | None, ...]
     flags: tuple[str, ...] = ()
+    prompt_sha256: str = ""
+    raw_sha256: str = ""
 
 
 class Drafter(Protocol):
@@ -102,11 +143,12 @@ class Drafter(Protocol):
 
 
 def text_pattern(line: Line) -> str:
-    """Regular expression of a text for ``line``: letters and the line's own slots, no digit."""
+    """Regular expression of a text for ``line``: letters of its language and its own slots."""
     slots = [rf"\{{{line.finding}\}}", rf"\{{T:{re.escape(line.key)}\}}"]
     if line.status == "predicted":
         slots.append(r"\{T:predicted\}")
-    return rf"^([{LETTERS}]|{'|'.join(slots)}){{{MIN_LETTERS},{MAX_LETTERS}}}$"
+    slots += [rf"\{{K:{re.escape(name)}\}}" for name in line.cites]
+    return rf"^([{LETTERS_OF[line.language]}]|{'|'.join(slots)}){{{MIN_PARTS},{MAX_LETTERS}}}$"
 
 
 # --- what language models are asked, and how their answer is read ----------------------------
@@ -149,9 +191,21 @@ def schema(lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def prompt(lines: Sequence[Line]) -> str:
-    """The user message: one row per line."""
-    rows = ((x.statement, x.finding, x.key, x.name, x.unit or "none", x.status) for x in lines)
-    return "\n".join(" | ".join(row) for row in rows)
+    """The user message: one row per line; a language other than English is said first."""
+    language = language_of(lines)
+    head = [] if language == "en" else [f"language: {language}"]
+    return "\n".join([*head, *map(_row, lines)])
+
+
+def language_of(lines: Sequence[Line]) -> str:
+    """Language of a plan's lines; all of a draft share it."""
+    return lines[0].language if lines else "en"
+
+
+def _row(line: Line) -> str:
+    fields = [line.statement, line.finding, line.key, line.name, line.unit or "none", line.status]
+    cites = " ".join(f"K:{name}" for name in line.cites)
+    return " | ".join([*fields, cites] if cites else fields)
 
 
 def read_answer(content: str | None, lines: Sequence[Line]) -> list[str | None]:

@@ -5,99 +5,138 @@ no patient. What comes back is checked against the schema here, whatever the ser
 repair is asked for; what is still wrong is left to the template.
 """
 
-import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from pathai.config import LlmConfig, ReportConfig
-from pathai.drafters.base import SYSTEM, Engine, Line, Phrasing, prompt, read_answer, schema
+from pathai.drafters.asking import Messages, Stopped, ask
+from pathai.drafters.base import Engine, Line, Phrasing
+from pathai.drafters.evaluations import is_evaluated
 from pathai.errors import PathaiError
 
-PER_REQUEST = 6
-TOKENS_PER_LINE = 160
+UNSUPPORTED = (400, 415, 422, 501)
+"""Statuses by which servers refuse a schema that they cannot hold an answer to."""
 
 
 class OpenAICompatibleDrafter:
     """Ollama, llama.cpp, vLLM, LM Studio and the like, on loopback or an allowed network."""
 
     def __init__(self, section: ReportConfig) -> None:
-        if section.llm is None:
+        llm = section.llm
+        if llm is None or not llm.base_url or not llm.model:
             raise PathaiError("E190", "report.drafter needs report.llm", "give base_url and model")
-        self._llm: LlmConfig = section.llm
-        if re.search(r"[-:]cloud(:|$)", section.llm.model, re.IGNORECASE):
-            message = f"report.llm.model {section.llm.model!r} is relayed to a cloud service"
-            raise PathaiError("E201", message, "choose a model that runs on this machine")
+        self._llm: LlmConfig = llm
         try:
+            import openai  # here, so that its import is not part of the time limit
+
             from pathai import loopback
+            from pathai.drafters import model_identity
         except ImportError:
             raise PathaiError(
                 "E194", "the openai client is missing", "pip install 'pathai[llm]'"
             ) from None
-        self._loopback = loopback
-        self._address = loopback.check_address(section.llm.base_url, section.llm.networks)
+        if model_identity.is_cloud(llm.model):
+            message = f"report.llm.model {llm.model!r} is relayed to a cloud service"
+            raise PathaiError("E201", message, "choose a model that runs on this machine")
+        self._openai, self._loopback, self._identity = openai, loopback, model_identity
+        self._address = loopback.check_address(llm.base_url, llm.networks)
         network = "loopback" if self._address.is_loopback else "allowed"
-        self.engine = Engine(name="openai-compatible", model=section.llm.model, network=network)
+        self.engine = Engine(name="openai-compatible", model=llm.model, network=network)
 
     def phrase(self, lines: Sequence[Line]) -> Phrasing:
-        """Ask for every line within the time limit; see ``base.Drafter``."""
-        import openai
+        """Ask for every line within the time limit; see ``base.Drafter``.
 
-        texts: list[str | None] = []
+        The server is first asked which weights stand behind the model's name; ``engine`` carries
+        their digest from then on.
+        """
         flags = {"llm_not_evaluated"}
         transport = self._loopback.GuardedTransport(self._address, self._llm.seconds)
         with self._loopback.client(transport) as http:
-            talker = openai.OpenAI(
-                base_url=self._address.url,
-                api_key="local",
-                organization="",
-                project="",
-                http_client=http,  # type: ignore[arg-type]  # httpx is still accepted
-                max_retries=0,
-                timeout=self._llm.seconds,
-            )
-            for start in range(0, len(lines), PER_REQUEST):
-                part = lines[start : start + PER_REQUEST]
-                try:
-                    texts += self._ask(talker, part, flags)
-                except openai.OpenAIError as error:
-                    flags.add(_flag(error, transport.reason))
-                    break
-        texts += [None] * (len(lines) - len(texts))
-        return Phrasing(texts=tuple(texts), flags=tuple(sorted(flags)))
+            try:
+                self._identify(http, flags)
+            except Stopped as stop:
+                flags.add(f"llm_{transport.reason}" if transport.reason else stop.flag)
+                return Phrasing(texts=(None,) * len(lines), flags=tuple(sorted(flags)))
+            talker = _Talker(self._openai, self._llm, http, transport, flags)
+            return ask(lines, talker.request, flags)
 
-    def _ask(self, talker: Any, lines: Sequence[Line], flags: set[str]) -> list[str | None]:
-        texts = read_answer(self._request(talker, lines, ""), lines)
-        if None not in texts:
-            return texts
-        flags.add("llm_repaired")
-        hint = "\nThe answer before did not fit the form. Answer with the JSON form only."
-        again = read_answer(self._request(talker, lines, hint), lines)
-        texts = [old if old is not None else new for old, new in zip(texts, again, strict=True)]
-        if None in texts:
-            flags.add("llm_invalid")
-        return texts
+    def _identify(self, http: Any, flags: set[str]) -> None:
+        import httpx
 
-    def _request(self, talker: Any, lines: Sequence[Line], hint: str) -> str | None:
-        raw = talker.chat.completions.with_raw_response.create(
+        try:
+            found = self._identity.identity(http, self._address.url, self._llm.model)
+        except httpx.HTTPError:
+            raise Stopped("llm_unreachable") from None
+        if found.relayed:
+            raise Stopped("llm_relayed")
+        known = is_evaluated(Path(self._llm.evaluations), found.digest)
+        if known:
+            flags.discard("llm_not_evaluated")
+        self.engine = self.engine.model_copy(update={"digest": found.digest, "evaluated": known})
+
+
+class _Talker:
+    """The openai client over the guarded transport, for one draft."""
+
+    def __init__(
+        self, openai: Any, llm: LlmConfig, http: Any, transport: Any, flags: set[str]
+    ) -> None:
+        self._llm, self._transport, self._flags = llm, transport, flags
+        self._error = openai.OpenAIError
+        self._constrained = True
+        # Every option that the environment could set is given here.
+        self._client = openai.OpenAI(
+            base_url=llm.base_url,
+            api_key="local",
+            organization="",
+            project="",
+            http_client=http,
+            max_retries=0,
+            timeout=llm.seconds,
+        )
+
+    def request(self, messages: Messages, form: dict[str, Any], limit: int) -> str | None:
+        """Ask with the schema, and without it where the server cannot take one."""
+        try:
+            return self._send(messages, form if self._constrained else None, limit)
+        except self._error as error:
+            refused = getattr(error, "status_code", None) in UNSUPPORTED
+            if not refused or not self._constrained:
+                raise Stopped(_flag(error, self._transport.reason)) from None
+        self._constrained = False
+        try:
+            content = self._send(messages, None, limit)
+        except self._error as error:
+            raise Stopped(_flag(error, self._transport.reason)) from None
+        self._flags.add("llm_unconstrained")
+        return content
+
+    def _send(self, messages: Messages, form: dict[str, Any] | None, limit: int) -> str | None:
+        from pathai.drafters.model_identity import is_cloud
+
+        more: dict[str, Any] = {}
+        if form is not None:
+            asked = {"name": "statements", "strict": True, "schema": form}
+            more["response_format"] = {"type": "json_schema", "json_schema": asked}
+        raw = self._client.chat.completions.with_raw_response.create(
             model=self._llm.model,
-            messages=[
-                {"role": "system", "content": SYSTEM},
-                {"role": "user", "content": prompt(lines) + hint},
-            ],
+            messages=messages,
             temperature=0,
             seed=0,
-            max_tokens=TOKENS_PER_LINE * len(lines),
-            response_format={
-                "type": "json_schema",
-                "json_schema": {"name": "statements", "strict": True, "schema": schema(lines)},
-            },
+            max_tokens=limit,
+            **more,
         )
         try:
-            return _Completion.model_validate_json(raw.content).choices[0].message.content
+            answer = _Completion.model_validate_json(raw.content)
+            content = answer.choices[0].message.content
         except (ValidationError, IndexError):
             return None
+        if is_cloud(answer.model or ""):
+            raise Stopped("llm_relayed")
+        return content
 
 
 class _Message(BaseModel):
@@ -112,6 +151,7 @@ class _Completion(BaseModel):
     """What is read of a completion; servers may send more."""
 
     choices: list[_Choice]
+    model: str | None = None
 
 
 def _flag(error: Exception, reason: str) -> str:

@@ -3,20 +3,25 @@
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 
 from pathai.config import ReportConfig
 from pathai.drafters import DRAFTERS
 from pathai.drafters.base import Drafter, Line, Phrasing
 from pathai.finding import CaseFindings, canonical, load_findings
+from pathai.knowledge import Reference, references
+from pathai.knowledge.documents import Shelf
 from pathai.language import catalog
 from pathai.layouts import load_layout
 from pathai.report import check, render
 from pathai.report.fixed import fixed_of
 from pathai.report.plan import plan
-from pathai.report.records import Draft, Section, Statement, Verification
+from pathai.report.records import Draft, Fixed, Section, Statement, Verification
 from pathai.store.commit import Commit
 from pathai.store.folders import CaseFolder
 from pathai.store.manifest import canonical as canonical_file
+
+VALUED = ("measured", "observed", "predicted")
 
 
 def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = None) -> Draft:
@@ -72,8 +77,10 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
         layout=layout,
         engine=engine.engine,
         engine_flags=phrasing.flags,
+        prompt_sha256=phrasing.prompt_sha256,
+        raw_sha256=phrasing.raw_sha256,
         sections=sections,
-        fixed=fixed_of(case, language),
+        fixed=(*fixed_of(case, language), *_references(lines, section)),
         verification=Verification(
             statements=len(said),
             accepted=len(said) - fell,
@@ -84,6 +91,23 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     check.require(result, case)
     digest = sha256(canonical(result, exclude={"digest"}).encode()).hexdigest()
     return result.model_copy(update={"digest": digest})
+
+
+def _references(lines: Sequence[Line], section: ReportConfig) -> tuple[Fixed, ...]:
+    """What the values' own definitions are, and where the lab's documents speak of them."""
+    shelf = Shelf([Path(folder) for folder in section.knowledge])
+    found: dict[Reference, list[str]] = {}
+    for line in lines:
+        if line.status not in VALUED:
+            continue
+        passage = shelf.on(line.name)
+        passages = [passage.reference()] if passage else []
+        for one in (*references(line.cites, section.language), *passages):
+            found.setdefault(one, []).append(line.finding)
+    return tuple(
+        Fixed(kind="reference", id=r.id, text=r.text, findings=tuple(on), source=r.source)
+        for r, on in found.items()
+    )
 
 
 def _padded(phrasing: Phrasing, lines: Sequence[Line]) -> list[str | None]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pathai.drafters.base import Line
 from pathai.finding import VALUELESS, CaseFindings, Finding, registry
+from pathai.knowledge import for_key
 from pathai.language import Catalog, catalog
 from pathai.layouts import Layout, LayoutSection, load_layout
 from pathai.report.records import Gathered, PlannedSection
@@ -178,6 +179,7 @@ def _line(finding: Finding, number: int, language: str) -> Line:
         unit=words.unit(registry().find(finding.key).unit),
         status=finding.status,
         language=language,
+        cites=for_key(finding.key),
     )
 
 

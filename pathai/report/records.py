@@ -120,6 +120,8 @@ class Verification(Frozen):
 class Draft(Frozen):
     """An unsigned draft of one case; ``digest`` is the SHA-256 of everything else.
 
+    ``prompt_sha256`` and ``raw_sha256`` cover what a language model was asked and what it
+    answered; both are empty where none was.
     ``layout`` is the order that it was made by, so that it can be checked when that file changed.
     """
 
@@ -134,6 +136,8 @@ class Draft(Frozen):
     layout: Layout | None = None
     engine: Engine
     engine_flags: tuple[str, ...] = ()
+    prompt_sha256: str = ""
+    raw_sha256: str = ""
     sections: tuple[Section, ...]
     fixed: tuple[Fixed, ...] = ()
     verification: Verification

@@ -13,7 +13,7 @@ from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup
 
-from pathai.drafters.base import FLAGS, SLOT, TERM
+from pathai.drafters.base import CITE, FLAGS, SLOT, TERM
 from pathai.errors import CODES, PathaiError
 from pathai.finding import (
     CaseFindings,
@@ -154,6 +154,7 @@ def render_text(text: str, case: CaseFindings, language: str = "en") -> str:
             raise PathaiError("E203", f"slot F{match[1]} has no finding")
         return value_text(finding, language)
 
+    text = CITE.sub(lambda m: f"[{m[1]}]", text)
     filled = SLOT.sub(value, TERM.sub(lambda m: term_text(m[1], language), text))
     return _capital(catalog(language).typeset(filled))
 

@@ -11,79 +11,42 @@ says nothing about the quality of any other model.
 """
 
 import argparse
-import json
+import contextlib
 import os
-import random
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pathai.drafters.base import Line, prompt
+from pathai import knowledge
+from pathai.drafters.decoding import Decoder
+from pathai.drafters.local import weights_digest
+from pathai.errors import PathaiError
 from pathai.finding import registry
+from pathai.testing import tiny_llm_sentences
+from pathai.testing.tiny_llm_sentences import ANSWER, END, USER, examples
 
 NAME = "pathai-tiny"
-USER, ANSWER, END = "<|user|>", "<|answer|>", "<|end|>"
+CHAT = (
+    "{% for m in messages %}{% if m.role == 'user' %}"
+    + USER
+    + "{{ m.content }}{% endif %}{% endfor %}"
+    + ANSWER
+)
+"""The model's chat template; system messages are not read by it."""
 VOCABULARY = 640
 CONTEXT = 2048
-STEPS, BATCH, LEARNING_RATE = 320, 6, 4e-3
+STEPS, BATCH, LEARNING_RATE = 400, 6, 4e-3
 MAX_NEW_TOKENS = 1024
-NAMES = ("tumor", "msi", "er", "her", "grade", "subtype", "negative", "positive", "lymphocyte")
-SENTENCES = {
-    "measured": ("The {T} is {F}.", "The {T} was measured as {F}.", "{T} in this record: {F}."),
-    "observed": ("The {T} was entered as {F}.",),
-    "predicted": ("{P} for {T}: {F}.", "The {P} for the {T} is {F}."),
-    "indeterminate": ("The {T} remains {F}.",),
-    "not_assessed": ("The {T} was {F}.",),
-    "failed": ("The {T} was {F}.",),
-}
-
-
-def lines_of(rng: random.Random, count: int) -> list[Line]:
-    """Random lines of a plan, from the registry's keys."""
-    book = registry()
-    start, first = rng.randint(1, 40), rng.randint(1, 40)
-    lines = []
-    for number in range(count):
-        key = rng.choice(sorted(book.keys)).replace("*", rng.choice(NAMES))
-        row = book.find(key)
-        status = rng.choice([s for s in row.statuses if s in SENTENCES])
-        line = Line(
-            statement=f"S{start + number}",
-            finding=f"F{first + number}",
-            key=key,
-            name=row.name,
-            unit=book.units[row.unit],
-            status=status,
-        )
-        lines.append(line)
-    return lines
-
-
-def answer_of(rng: random.Random, lines: Sequence[Line]) -> str:
-    """The answer that the model is trained to give for ``lines``."""
-    statements = []
-    for line in lines:
-        text = rng.choice(SENTENCES[line.status])
-        text = text.replace("{T}", f"{{T:{line.key}}}").replace("{P}", "{T:predicted}")
-        text = text.replace("{F}", f"{{{line.finding}}}")
-        statements.append(
-            {"id": line.statement, "finding": line.finding, "key": line.key, "text": text}
-        )
-    return json.dumps({"statements": statements}, separators=(",", ":"))
-
-
-def _examples(seed: int) -> Iterator[tuple[str, str]]:
-    rng = random.Random(seed)  # noqa: S311
-    while True:
-        lines = lines_of(rng, rng.choice((1, 2, 2, 3, 4, 6)))
-        yield f"{USER}{prompt(lines)}{ANSWER}", answer_of(rng, lines) + END
 
 
 def build(folder: Path, seed: int = 0, steps: int = STEPS) -> Path:
@@ -107,10 +70,83 @@ def build(folder: Path, seed: int = 0, steps: int = STEPS) -> Path:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(seed)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    _chatty(tokenizer).save_pretrained(folder)
     model = _train(tokenizer, seed, steps)
     model.save_pretrained(folder)
     return folder
+
+
+def cached(root: Path, seed: int = 0, steps: int = STEPS) -> Path:
+    """Folder of the built model below ``root``, named by everything that it is made of.
+
+    A folder that is there is used as it is; another registry, corpus, seed or version of this
+    file makes another one. It is built aside and gets its name when it is whole.
+    """
+    recipe = sha256(f"{seed} {steps}".encode())
+    for part in (__file__, tiny_llm_sentences.__file__):
+        recipe.update(Path(part).read_bytes())
+    recipe.update(registry().model_dump_json().encode())
+    recipe.update(repr(knowledge.corpus()).encode())
+    folder = root / f"{NAME}-{recipe.hexdigest()[:12]}"
+    if not (folder / "model.safetensors").is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root) as scratch:
+            made = build(Path(scratch) / NAME, seed, steps)
+            # Someone else may have been quicker; the models are the same.
+            with contextlib.suppress(OSError):
+                made.rename(folder)
+    return folder
+
+
+@contextmanager
+def serving(folder: Path, *, honor_schema: bool = True, seconds: float = 120) -> Iterator[str]:
+    """Serve a built model in a child process on a free port of loopback.
+
+    Parameters
+    ----------
+    folder : Path
+        From ``build`` or ``cached``.
+    honor_schema : bool
+        Without it the server ignores ``response_format`` silently, as some do.
+    seconds : float
+        Until it must answer.
+
+    Yields
+    ------
+    str
+        Its base URL, which ends in ``/v1``.
+
+    Raises
+    ------
+    PathaiError
+        E202 if it does not start.
+    """
+    options = [] if honor_schema else ["--ignore-schema"]
+    call = [sys.executable, "-m", "pathai.testing.tiny_llm", "--model", str(folder), *options]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=quiet, text=True) as child:
+        late = threading.Timer(seconds, child.kill)
+        late.start()
+        try:
+            address = child.stdout.readline().strip() if child.stdout else ""
+            late.cancel()
+            if not address:
+                raise PathaiError("E202", "the tiny model's server did not start")
+            yield address
+        finally:
+            late.cancel()
+            child.terminate()
+            try:
+                child.wait(20)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _chatty(tokenizer: Any) -> Any:
+    """The tokenizer as other runtimes want it: with its ends and a chat template."""
+    return _llama().PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=END, chat_template=CHAT
+    )
 
 
 def _tokenizer(seed: int) -> Any:
@@ -128,8 +164,8 @@ def _tokenizer(seed: int) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    examples = _examples(seed)
-    texts = [text for _ in range(400) for text in next(examples)]
+    pairs = examples(seed)
+    texts = [text for _ in range(400) for text in next(pairs)]
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
@@ -167,10 +203,10 @@ def _train(tokenizer: Any, seed: int, steps: int) -> Any:
     pace = torch.optim.lr_scheduler.OneCycleLR(
         best, max_lr=LEARNING_RATE, total_steps=max(steps, 1), pct_start=0.1
     )
-    examples = _examples(seed + 1)
+    pairs = examples(seed + 1)
     model.train()
     for _ in range(steps):
-        ids, labels = _batch(tokenizer, examples)
+        ids, labels = _batch(tokenizer, pairs)
         loss = model(input_ids=torch.from_numpy(ids), labels=torch.from_numpy(labels)).loss
         best.zero_grad(set_to_none=True)
         loss.backward()
@@ -180,12 +216,12 @@ def _train(tokenizer: Any, seed: int, steps: int) -> Any:
     return model.eval()
 
 
-def _batch(tokenizer: Any, examples: Iterator[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+def _batch(tokenizer: Any, source: Iterator[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
     """Token ids and labels, int64[BATCH, length]; the loss counts answers alone (-100 elsewhere).
 
     Padding stands behind the answer, where causal attention never looks back from.
     """
-    pairs = [[tokenizer.encode(part).ids for part in next(examples)] for _ in range(BATCH)]
+    pairs = [[tokenizer.encode(part).ids for part in next(source)] for _ in range(BATCH)]
     length = max(len(q) + len(a) for q, a in pairs)
     ids = np.full((BATCH, length), tokenizer.token_to_id(END), np.int64)
     labels = np.full((BATCH, length), -100, np.int64)
@@ -205,69 +241,17 @@ class TinyLLM:
         from tokenizers import Tokenizer
 
         torch.set_num_threads(1)
-        self._guide, self._torch = llguidance, torch
+        self.digest = weights_digest(sorted(folder.glob("*.safetensors")))
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._end = self._tokenizer.token_to_id(END)
-        self._model = _llama().LlamaForCausalLM.from_pretrained(folder).eval()
-        self._ll = llguidance.LLTokenizer(str(folder / "tokenizer.json"), eos_token=self._end)
+        end = self._tokenizer.token_to_id(END)
+        guide = llguidance.LLTokenizer(str(folder / "tokenizer.json"), eos_token=end)
+        model = _llama().LlamaForCausalLM.from_pretrained(folder).eval()
+        self._decoder = Decoder(model, guide, [end], self._tokenizer.decode)
 
     def answer(self, user: str, schema: dict[str, Any] | None, limit: int) -> tuple[str, str]:
-        """Continue a user message.
-
-        Parameters
-        ----------
-        user : str
-            The message; system messages are not read by this model.
-        schema : dict or None
-            JSON Schema that constrains every token.
-        limit : int
-            Of new tokens.
-
-        Returns
-        -------
-        text, reason
-            ``reason`` is ``stop`` or ``length``.
-        """
+        """Text and ``stop`` or ``length``; system messages are not read by this model."""
         given = self._tokenizer.encode(f"{USER}{user}{ANSWER}").ids[-(CONTEXT - limit) :]
-        matcher = self._matcher(schema) if schema else None
-        made: list[int] = []
-        cache, fresh = None, given
-        with self._torch.inference_mode():
-            while len(made) < limit:
-                out = self._model(
-                    self._torch.tensor([fresh]), past_key_values=cache, use_cache=True
-                )
-                cache = out.past_key_values
-                fresh = self._next(out.logits[0, -1].numpy(), matcher)
-                if self._end in fresh:
-                    return self._tokenizer.decode(made), "stop"
-                made += fresh
-                if matcher is not None and matcher.is_stopped():
-                    return self._tokenizer.decode(made), "stop"
-        return self._tokenizer.decode(made), "length"
-
-    def _matcher(self, schema: dict[str, Any]) -> Any:
-        grammar = self._guide.LLMatcher.grammar_from_json_schema(
-            json.dumps(schema), overrides={"whitespace_flexible": False}
-        )
-        matcher = self._guide.LLMatcher(self._ll, grammar)
-        if matcher.is_error():
-            raise ValueError(matcher.get_error())
-        return matcher
-
-    def _next(self, logits: np.ndarray, matcher: Any) -> list[int]:
-        """The likeliest allowed token, and those that the grammar then forces."""
-        if matcher is None:
-            return [int(np.argmax(logits))]
-        mask = np.frombuffer(matcher.compute_bitmask(), np.uint8)
-        allowed = np.unpackbits(mask, bitorder="little")[: len(logits)].astype(bool)
-        token = int(np.argmax(np.where(allowed, logits, -np.inf)))
-        matcher.consume_token(token)
-        if token == self._end or matcher.is_stopped():
-            return [token]
-        forced = matcher.compute_ff_tokens()
-        matcher.consume_tokens(forced)
-        return [token, *forced]
+        return self._decoder.answer(given, schema, limit)
 
 
 def app(model: TinyLLM, *, honor_schema: bool = True) -> Any:
@@ -280,6 +264,11 @@ def app(model: TinyLLM, *, honor_schema: bool = True) -> Any:
     @service.get("/v1/models")
     def models() -> dict[str, Any]:
         return {"object": "list", "data": [{"id": NAME, "object": "model"}]}
+
+    @service.get("/api/tags")
+    def tags() -> dict[str, Any]:
+        """The digest of the weights, as Ollama states it."""
+        return {"models": [{"name": NAME, "model": NAME, "digest": model.digest}]}
 
     @service.post("/v1/chat/completions")
     def complete(body: dict[str, Any]) -> dict[str, Any]:

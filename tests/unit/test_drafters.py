@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import time
 
 import pytest
@@ -10,9 +9,10 @@ from llm_cases import (
     CASE,
     HONEST,
     LINES,
-    asked,
     completion,
+    honest,
     numbers_untouched,
+    ollama,
     phrased,
     section,
     send,
@@ -21,11 +21,15 @@ from llm_cases import (
 
 from pathai.config import ReportConfig
 from pathai.drafters import DRAFTERS
-from pathai.drafters.base import FLAGS, prompt, read_answer, schema, text_pattern
-from pathai.drafters.openai_compatible import PER_REQUEST, OpenAICompatibleDrafter
+from pathai.drafters.asking import PER_REQUEST
+from pathai.drafters.base import FLAGS, SYSTEMS, prompt, read_answer, schema, text_pattern
+from pathai.drafters.evaluations import is_evaluated, write_evaluation
+from pathai.drafters.openai_compatible import OpenAICompatibleDrafter
 from pathai.errors import PathaiError
 from pathai.loopback import check_address
+from pathai.report import check
 from pathai.report.draft import draft
+from pathai.report_evaluation import faults
 
 # --- an honest server ------------------------------------------------------------------------
 
@@ -38,14 +42,18 @@ def test_an_honest_server_phrases_the_draft():
     assert {s.source for s in made.statements()} == {"llm"}
     assert made.engine.network == "loopback"
     assert made.engine_flags == ("llm_not_evaluated",)
-    assert len(seen) == -(-len(LINES) // PER_REQUEST)
-    assert all(path == "/v1/chat/completions" for path, _, _ in seen)
+    posts = [s for s in seen if s.method == "POST"]
+    assert len(posts) == -(-len(LINES) // PER_REQUEST)
+    assert {s.path for s in posts} == {"/v1/chat/completions"}
+    assert {s.path for s in seen} - {"/v1/chat/completions"} == {
+        "/api/tags", "/props", "/v1/models",
+    }  # fmt: skip
 
 
 def test_the_prompt_holds_ids_keys_names_and_units_alone():
     with server(lambda r, b: send(r, phrased(b))) as (url, seen):
         draft(CASE, section(url))
-    for _, headers, body in seen:
+    for method, _, headers, body in seen:
         assert {k.lower() for k in headers} <= {
             "host", "content-type", "content-length", "accept", "authorization",
             "accept-encoding", "user-agent", "connection",
@@ -62,8 +70,10 @@ def test_the_prompt_holds_ids_keys_names_and_units_alone():
             "classical",
         ):
             assert secret not in text
-        known = {row for line in LINES for row in prompt([line]).splitlines()}
-        assert {" | ".join(row) for row in asked(body)} <= known
+        if method == "POST":
+            known = {row for line in LINES for row in prompt([line]).splitlines()}
+            rows = json.loads(body)["messages"][1]["content"].splitlines()
+            assert set(rows) <= known
 
 
 def test_a_repair_is_asked_for_once():
@@ -76,7 +86,7 @@ def test_a_repair_is_asked_for_once():
         made = draft(CASE, section(url))
     assert made.verification.fallback == 0
     assert "llm_repaired" in made.engine_flags
-    assert len(seen) == 1 + -(-len(LINES) // PER_REQUEST)
+    assert sum(s.method == "POST" for s in seen) == 1 + -(-len(LINES) // PER_REQUEST)
 
 
 # --- hostile and broken servers --------------------------------------------------------------
@@ -107,144 +117,13 @@ def test_bad_sentences_never_reach_the_draft(kind):
     assert MARK not in made.model_dump_json()
 
 
-def slow(request, body):
-    time.sleep(1.5)
-    send(request, phrased(body))
+@pytest.mark.parametrize("name", [faults.DOWN, *sorted(faults.FAULTS)])
+def test_a_broken_server_leaves_the_template_draft(name):
+    (outcome,) = faults.run(CASE, [name])
+    assert outcome.passed, outcome.detail
 
 
-def drip(request, body):
-    """One byte at a time: every single read is quick, the whole never ends."""
-    request.send_response(200)
-    request.send_header("Content-Length", "100000")
-    request.end_headers()
-    for _ in range(60):
-        request.wfile.write(b" ")
-        request.wfile.flush()
-        time.sleep(0.05)
-
-
-def large(request, body):
-    send(request, completion("x" * 10_000_000))
-
-
-def compressed(request, body):
-    send(request, b"\x1f\x8b" + b"0" * 100, headers=[("Content-Encoding", "gzip")])
-
-
-BROKEN = {
-    "error 500": (lambda r, b: send(r, b'{"error": "CANARY"}', 500), "llm_status"),
-    "error 404": (lambda r, b: send(r, b"nothing here", 404), "llm_status"),
-    "slow": (slow, "llm_slow"),
-    "dripping": (drip, "llm_slow"),
-    "10 MB": (large, "llm_too_large"),
-    "compressed": (compressed, "llm_unreachable"),
-    "not JSON": (lambda r, b: send(r, b"<html>CANARY</html>"), "llm_"),
-    "empty body": (lambda r, b: send(r, b""), "llm_"),
-    "no choices": (lambda r, b: send(r, b'{"choices": []}'), "llm_invalid"),
-    "null": (lambda r, b: send(r, b"null"), "llm_"),
-    "list": (lambda r, b: send(r, b"[1, 2]"), "llm_"),
-    "null content": (lambda r, b: send(r, completion(None)), "llm_invalid"),
-    "truncated": (lambda r, b: send(r, phrased(b)[:200]), "llm_"),
-    "truncated content": (
-        lambda r, b: send(r, completion('{"statements": [{"id": "S1", "fin')),
-        "llm_invalid",
-    ),
-    "other ids": (
-        lambda r, b: send(r, phrased(b).replace(b'\\"F', b'\\"F9')),
-        "llm_invalid",
-    ),
-    "extra key": (
-        lambda r, b: send(r, phrased(b).replace(b'\\"id\\"', b'\\"x\\": 1, \\"id\\"')),
-        "llm_invalid",
-    ),
-    "closes": (lambda r, b: r.connection.close(), "llm_unreachable"),
-}
-
-
-@pytest.mark.parametrize("kind", sorted(BROKEN))
-def test_a_broken_server_leaves_the_template_draft(kind):
-    handle, flag = BROKEN[kind]
-    seconds = 0.5 if kind in ("slow", "dripping") else 5.0
-    start = time.perf_counter()
-    with server(handle) as (url, _):
-        made = draft(CASE, section(url, seconds=seconds))
-        taken = time.perf_counter() - start
-    assert taken < seconds + 2
-    numbers_untouched(made)
-    assert [s.rendered for s in made.statements()] == HONEST
-    assert any(f.startswith(flag) and f != "llm_not_evaluated" for f in made.engine_flags)
-    assert set(made.engine_flags) <= set(FLAGS)
-    assert "CANARY" not in made.model_dump_json()
-
-
-def test_a_server_that_is_down_leaves_the_template_draft():
-    with server(lambda r, b: None) as (url, _):
-        pass
-    made = draft(CASE, section(url))
-    assert [s.rendered for s in made.statements()] == HONEST
-    assert "llm_unreachable" in made.engine_flags
-
-
-# --- nothing leaves --------------------------------------------------------------------------
-
-
-def test_a_redirect_is_not_followed():
-    with server(lambda r, b: send(r, phrased(b))) as (elsewhere, stolen):
-
-        def redirect(request, body):
-            target = elsewhere + "/chat/completions"
-            send(request, b"", 307, [("Location", target)])
-
-        with server(redirect) as (url, _):
-            made = draft(CASE, section(url))
-    assert stolen == []
-    assert "llm_redirect" in made.engine_flags
-    assert [s.rendered for s in made.statements()] == HONEST
-
-
-def test_environment_proxies_and_addresses_are_not_used(monkeypatch):
-    with server(lambda r, b: send(r, phrased(b))) as (proxy, stolen):
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENAI_BASE_URL"):
-            monkeypatch.setenv(name, proxy)
-            monkeypatch.setenv(name.lower(), proxy)
-        monkeypatch.setenv("OPENAI_API_KEY", "CANARY")
-        monkeypatch.setenv("OPENAI_ORG_ID", "CANARY")
-        monkeypatch.setenv("OPENAI_PROJECT_ID", "CANARY")
-        with server(lambda r, b: send(r, phrased(b))) as (url, seen):
-            made = draft(CASE, section(url))
-    assert stolen == []
-    assert made.verification.fallback == 0
-    assert "CANARY" not in str([(path, headers) for path, headers, _ in seen])
-
-
-REFUSED = [
-    "http://example.org/v1",
-    "https://api.example.org/v1",
-    "http://192.0.2.7:11434/v1",
-    "http://8.8.8.8/v1",
-    "http://[2001:db8::1]:80/v1",
-    "http://[::ffff:8.8.8.8]/v1",
-    "http://0.0.0.0:1/v1",
-    "http://2130706433/v1",
-    "http://127.0.0.1.example.org/v1",
-    "http://localhost.example.org/v1",
-    "http://127.0.0.1@192.0.2.7/v1",
-    "http://127.0.0.1/v1?to=x",
-    "ftp://127.0.0.1/v1",
-    "127.0.0.1:8000",
-    "",
-]
-
-
-@pytest.mark.parametrize("url", REFUSED)
-def test_other_hosts_are_refused_before_any_connection_or_question(url, monkeypatch):
-    def forbidden(*args, **kwargs):
-        raise AssertionError("a name was looked up or a connection made")
-
-    monkeypatch.setattr("socket.getaddrinfo", forbidden)
-    monkeypatch.setattr("socket.socket.connect", forbidden)
-    with pytest.raises(PathaiError, match="E201"):
-        OpenAICompatibleDrafter(section(url))
+# --- addresses (what leaves is tested in test_egress.py) --------------------------------------
 
 
 def test_an_allowed_network_is_allowed_and_others_are_not(monkeypatch):
@@ -260,34 +139,6 @@ def test_an_allowed_network_is_allowed_and_others_are_not(monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", answers)
     with pytest.raises(PathaiError, match="E201"):
         check_address("http://llm.hospital/v1", ["10.1.0.0/16"])
-
-
-def test_the_address_is_looked_up_once_and_pinned(monkeypatch):
-    """A name that points elsewhere at the second look (DNS rebinding) is never asked again."""
-    looks = []
-    real = socket.getaddrinfo
-
-    def spy(host, port, *args, **kwargs):
-        looks.append(host)
-        if host != "llm.hospital":
-            return real(host, port, *args, **kwargs)
-        where = "127.0.0.1" if looks.count(host) == 1 else "192.0.2.7"
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (where, port))]
-
-    monkeypatch.setattr("socket.getaddrinfo", spy)
-    with server(lambda r, b: send(r, phrased(b))) as (url, seen):
-        port = url.rsplit(":", 1)[1].split("/")[0]
-        allowed = section(f"http://llm.hospital:{port}/v1", networks=("10.0.0.0/8",))
-        made = draft(CASE, allowed)
-    assert looks.count("llm.hospital") == 1
-    assert made.verification.fallback == 0
-    assert len(seen) > 0
-
-
-@pytest.mark.parametrize("model", ["gpt-oss:120b-cloud", "x:cloud", "big-CLOUD", "a-cloud:latest"])
-def test_models_that_are_relayed_to_a_cloud_are_refused(model):
-    with pytest.raises(PathaiError, match="cloud"):
-        OpenAICompatibleDrafter(section("http://127.0.0.1:11434/v1", model=model))
 
 
 def test_a_language_model_needs_its_address():
@@ -324,7 +175,150 @@ def test_an_answer_is_read_entry_by_entry():
     assert read_answer(None, LINES[:2]) == [None, None]
 
 
-@pytest.mark.parametrize("name", DRAFTERS.names())
+# --- which model it is -----------------------------------------------------------------------
+
+DIGEST = "ab" * 32
+
+
+def test_the_digest_of_ollama_names_the_model():
+    with server(honest, ollama("tiny:latest", DIGEST)) as (url, _):
+        made = draft(CASE, section(url))
+    assert made.engine.digest == DIGEST
+    assert not made.engine.evaluated
+    assert "llm_not_evaluated" in made.engine_flags
+
+
+def vllm(root):
+    def handle(request, body):
+        entry = {"id": "tiny", "root": root, "owned_by": "vllm", "created": time.time_ns()}
+        found = request.path == "/v1/models"
+        send(request, json.dumps({"data": [entry]}).encode(), 200 if found else 404)
+
+    return handle
+
+
+def llama(path):
+    def handle(request, body):
+        props = {"model_path": path, "build_info": "b1", "chat_template": "x"}
+        found = request.path == "/props"
+        send(request, json.dumps(props).encode(), 200 if found else 404)
+
+    return handle
+
+
+@pytest.mark.parametrize("kind", [vllm, llama])
+def test_a_server_without_digests_is_known_by_what_it_states(kind):
+    """The same statement gives the same identity, whenever it is made; another file another."""
+    seen = []
+    for where in ("/models/a", "/models/a", "/models/b"):
+        with server(honest, kind(where)) as (url, _):
+            seen.append(draft(CASE, section(url)).engine.digest)
+    assert seen[0] == seen[1] != seen[2]
+    assert all(digest.startswith("stated-") for digest in seen)
+
+
+def test_a_server_that_states_nothing_leaves_the_digest_empty():
+    with server(honest, lambda r, b: send(r, b"[1, {")) as (url, _):
+        made = draft(CASE, section(url))
+    assert made.engine.digest == ""
+    assert made.verification.fallback == 0
+
+
+def test_only_a_passed_evaluation_of_this_digest_and_these_prompts_counts(tmp_path, monkeypatch):
+    def flags():
+        with server(honest, ollama("tiny", DIGEST)) as (url, _):
+            made = draft(CASE, section(url, evaluations=str(tmp_path)))
+        assert made.engine.evaluated == ("llm_not_evaluated" not in made.engine_flags)
+        return made.engine_flags
+
+    assert "llm_not_evaluated" in flags()
+    write_evaluation(tmp_path, "cd" * 32, "tiny", passed=True, figures={})
+    assert "llm_not_evaluated" in flags()
+    write_evaluation(tmp_path, DIGEST, "tiny", passed=False, figures={})
+    assert "llm_not_evaluated" in flags()
+    write_evaluation(tmp_path, DIGEST, "tiny", passed=True, figures={"hallucination": 0.0})
+    assert flags() == ()
+    monkeypatch.setitem(SYSTEMS, "fr", "Autre chose.")
+    assert "llm_not_evaluated" in flags()
+
+
+@pytest.mark.parametrize("digest", ["", "../x", "ab", "AB" * 32])
+def test_an_evaluation_needs_a_digest(tmp_path, digest):
+    with pytest.raises(PathaiError, match="E201"):
+        write_evaluation(tmp_path, digest, "tiny", passed=True, figures={})
+    assert not is_evaluated(tmp_path, digest)
+
+
+def test_a_server_that_cannot_take_a_schema_is_asked_without():
+    def handle(request, body):
+        if "response_format" in json.loads(body):
+            send(request, b'{"error": "unsupported"}', 400)
+        else:
+            send(request, phrased(body))
+
+    with server(handle) as (url, seen):
+        made = draft(CASE, section(url))
+    assert made.verification.fallback == 0
+    assert "llm_unconstrained" in made.engine_flags
+    refused = [s for s in seen if b"response_format" in s.body]
+    assert len(refused) == 1, "it is not tried again"
+
+
+# --- languages, citations, digests -----------------------------------------------------------
+
+
+def test_the_model_is_asked_in_the_language_of_the_draft():
+    with server(honest) as (url, seen):
+        for language in ("en", "fr", "es"):
+            lines = [x.model_copy(update={"language": language}) for x in LINES[:2]]
+            OpenAICompatibleDrafter(section(url)).phrase(lines)
+    asked = [json.loads(s.body)["messages"] for s in seen if s.method == "POST"]
+    assert [m[0]["content"] for m in asked] == [SYSTEMS[x] for x in ("en", "fr", "es")]
+    assert [m[1]["content"].splitlines()[0] for m in asked[1:]] == ["language: fr", "language: es"]
+
+
+@pytest.mark.parametrize(
+    ("language", "said", "fits"),
+    [
+        ("fr", "Résultat mesuré : {T}, évalué à {F}.", True),
+        ("es", "El tamaño según la medición: {T} {F}.", True),
+        ("en", "Résultat de {T} : {F}.", False),
+        ("es", "Œdème de {T} : {F}.", False),
+        ("fr", "La часть de {T} : {F}.", False),
+    ],
+)
+def test_accents_belong_to_the_language(language, said, fits):
+    line = LINES[0].model_copy(update={"language": language})
+    text = said.replace("{T}", f"{{T:{line.key}}}").replace("{F}", f"{{{line.finding}}}")
+    assert bool(re.match(text_pattern(line), text)) == fits
+
+
+def test_a_statement_may_cite_what_its_line_has_and_nothing_else():
+    cited = next(line for line in LINES if line.cites)
+    good = f"Value of {{T:{cited.key}}}: {{{cited.finding}}} {{K:{cited.cites[0]}}}."
+    if cited.status == "predicted":
+        good = good.replace("Value of", "{T:predicted} for")
+    assert re.match(text_pattern(cited), good)
+    assert check.check_text(good, cited, CASE) == []
+    for other in ("nothing", "her2-score"):
+        bad = good.replace(f"K:{cited.cites[0]}", f"K:{other}")
+        assert not re.match(text_pattern(cited), bad)
+        assert [p.code for p in check.check_text(bad, cited, CASE)] == ["citation"]
+
+
+def test_the_audit_gets_digests_of_prompt_and_answer():
+    with server(honest) as (url, _):
+        one, two = (draft(CASE, section(url)) for _ in range(2))
+    assert (one.prompt_sha256, one.raw_sha256) == (two.prompt_sha256, two.raw_sha256)
+    with server(lambda r, b: send(r, phrased(b, BAD_TEXTS["clinical"]))) as (url, _):
+        other = draft(CASE, section(url))
+    assert other.prompt_sha256 != "" != other.raw_sha256
+    assert other.raw_sha256 != one.raw_sha256
+    template = draft(CASE, ReportConfig())
+    assert (template.prompt_sha256, template.raw_sha256) == ("", "")
+
+
+@pytest.mark.parametrize("name", sorted(set(DRAFTERS.names()) - {"local"}))
 def test_every_drafter_gives_one_text_per_line_or_none(name):
     config = section("http://127.0.0.1:9/v1", seconds=0.5).model_copy(update={"drafter": name})
     phrasing = DRAFTERS.load(name)(config).phrase(LINES)
