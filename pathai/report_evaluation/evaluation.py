@@ -4,9 +4,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +16,7 @@ from pathai.drafters.base import Engine
 from pathai.errors import PathaiError
 from pathai.finding import Frozen
 from pathai.report_evaluation.model import model
+from pathai.report_evaluation.safety import failing_servers, injection, ways_out
 from pathai.report_evaluation.seeded import seeded_errors
 from pathai.report_evaluation.suite import Suite, SuiteResult
 from pathai.report_evaluation.synthetic import synthetic
@@ -26,7 +25,6 @@ __all__ = ["SUITES", "Evaluation", "evaluate", "summary"]
 
 CASES = {"synthetic": 2000, "seeded": 300, "model": 50, "injection": 240, "egress": 1, "faults": 1}
 """Sizes of a whole evaluation."""
-MODULES = {"injection": "hostile", "egress": "egress", "faults": "faults"}
 
 
 class Evaluation(Frozen):
@@ -44,26 +42,13 @@ class Evaluation(Frozen):
     machine: dict[str, Any] = Field(default_factory=dict)
 
 
-def _outside(name: str) -> Suite:
-    """A suite that stands in a module of its own."""
-
-    def run(config: ReportConfig, cases: int) -> SuiteResult:
-        where = f"pathai.report_evaluation.{MODULES[name]}"
-        if find_spec(where) is None:
-            return SuiteResult(name=name, skipped="not part of this installation")
-        result: SuiteResult = import_module(where).run(config, cases)
-        return result
-
-    return run
-
-
 SUITES: dict[str, Suite] = {
     "synthetic": synthetic,
     "seeded": seeded_errors,
     "model": model,
-    "injection": _outside("injection"),
-    "egress": _outside("egress"),
-    "faults": _outside("faults"),
+    "injection": injection,
+    "egress": ways_out,
+    "faults": failing_servers,
 }
 
 

@@ -9,13 +9,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
-from functools import lru_cache
 from hashlib import sha256
-from importlib.resources import files
 from typing import Any
 
-import yaml
-
+from pathai.report_evaluation.oracle_tables import judge_tables
 from pathai.report_evaluation.reading import WORDS, Book, Claim, book, read_sentence
 
 __all__ = ["expected", "judge_draft", "judge_raw", "judge_sentence", "sealed"]
@@ -230,7 +227,7 @@ def judge_draft(draft: Data, case: Data) -> list[tuple[str, str]]:
         wrong += [(kind, statement["id"]) for kind in kinds]
     for section in draft["sections"]:
         wrong += [(kind, section["id"]) for kind in _judge_title(section, case, language)]
-    return wrong + _judge_fixed(draft, case)
+    return wrong + judge_tables(draft, case)
 
 
 def _judge_frame(draft: Data, case: Data) -> list[tuple[str, str]]:
@@ -290,50 +287,3 @@ def _judge_title(section: Data, case: Data, language: str) -> list[str]:
     pieces = [p.strip().casefold() for p in section["title"].split("·")]
     said = {sides[p] for p in pieces if p in sides}
     return [] if said == ({mine} if mine else set()) else ["laterality"]
-
-
-def _judge_fixed(draft: Data, case: Data) -> list[tuple[str, str]]:
-    """Contradictions, suggestions, context, references: all that must stand there, no others."""
-    wrong = []
-    rows = draft["fixed"]
-    for kind in ("contradiction", "suggestion"):
-        wanted = sorted((x["rule"], tuple(x["findings"])) for x in case[f"{kind}s"])
-        given = [x for x in rows if x["kind"] == kind]
-        if wanted != sorted((x["id"], tuple(x["findings"])) for x in given):
-            wrong.append((kind, "fixed"))
-        wrong += [(kind, x["id"]) for x in given if not _of_table(x, draft["language"])]
-    context = {x["id"]: x for x in case["context"]}
-    given = [x for x in rows if x["kind"] == "context"]
-    if len({x["id"] for x in given}) != len(given):
-        wrong.append(("context", "fixed"))
-    wrong += [("context", x["id"]) for x in given if not _of_context(x, context)]
-    texts = " ".join(s["text"] for section in draft["sections"] for s in section["statements"])
-    cited = set(re.findall(r"\{K:([a-z0-9_-]+)\}", texts))
-    if {x["id"] for x in rows if x["kind"] == "reference"} != cited:
-        wrong.append(("citation", "fixed"))
-    return wrong
-
-
-@lru_cache(maxsize=1)
-def _tables() -> dict[str, Data]:
-    folder = files("pathai").joinpath("rules")
-    tables: dict[str, Data] = {}
-    for kind in ("contradiction", "suggestion"):
-        text = folder.joinpath(f"{kind}s.yaml").read_text("utf-8")
-        tables[kind] = yaml.safe_load(text)["rules"]
-    return tables
-
-
-def _of_table(row: Data, language: str) -> bool:
-    """Whether a fixed sentence has the words of its table, and names no other source."""
-    entry = _tables()[row["kind"]].get(row["id"])
-    return bool(entry) and row["text"] == entry[language] and row["source"] in ("", entry["doi"])
-
-
-def _of_context(row: Data, context: Mapping[str, Data]) -> bool:
-    """The value as it was given stands in the sentence, which is one sentence or a row."""
-    item = context.get(row["id"])
-    if item is None or str(item["value"]) not in row["text"]:
-        return False
-    rest = row["text"].replace(str(item["value"]), "").replace(item["unit"], "")
-    return not re.search(r"\d", rest.replace(row["id"], "")) and not re.search(r"\. \w", rest)
