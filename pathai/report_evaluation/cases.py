@@ -90,7 +90,8 @@ def synthetic_case(seed: int, organ: str, name: str = "synthetic") -> CaseFindin
 
 
 def _specimens(rng: Random, organ: str) -> tuple[tuple[Specimen, ...], dict[str, str]]:
-    specimens, stains = [], {}
+    specimens: list[Specimen] = []
+    stains: dict[str, str] = {}
     for letter in "ABCD"[: rng.choice((1, 1, 1, 2, 2, 3, 4))]:
         wanted = STAINS[organ]
         used = [wanted[0], *rng.sample(wanted[1:], rng.randint(0, min(2, len(wanted) - 1)))]

@@ -41,10 +41,14 @@ def _judge_references(draft: Data, case: Data) -> list[tuple[str, str]]:
     known = {f["id"] for f in case["findings"]}
     for row in rows:
         entry = _corpus().get(row["id"])
-        own = entry and entry["text"][draft["language"]] in row["text"]
-        if not own or entry["doi"] not in row["source"] or not set(row["findings"]) <= known:
+        own = entry is not None and _quotes(row, entry, draft["language"])
+        if not own or not set(row["findings"]) <= known:
             wrong.append(("citation", row["id"]))
     return wrong
+
+
+def _quotes(row: Data, entry: Data, language: str) -> bool:
+    return entry["text"][language] in row["text"] and entry["doi"] in row["source"]
 
 
 @lru_cache(maxsize=1)
@@ -75,7 +79,9 @@ def _tables() -> dict[str, Data]:
 def _of_table(row: Data, language: str) -> bool:
     """Whether a fixed sentence has the words of its table, and names no other source."""
     entry = _tables()[row["kind"]].get(row["id"])
-    return bool(entry) and row["text"] == entry[language] and row["source"] in ("", entry["doi"])
+    if entry is None:
+        return False
+    return row["text"] == entry[language] and row["source"] in ("", entry["doi"])
 
 
 def _of_context(row: Data, context: Mapping[str, Data]) -> bool:

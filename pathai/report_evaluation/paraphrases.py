@@ -76,7 +76,7 @@ def variants(status: str, openings: tuple[str, ...] = OPENINGS) -> list[str]:
 
 def paraphrases(finding: Mapping[str, Any]) -> list[str]:
     """Texts with slots that say what ``finding`` holds, and nothing that it does not."""
-    openings = OPENINGS
+    openings: tuple[str, ...] = OPENINGS
     if len({e["slide_id"] for e in finding["evidence"]}) == 1:
         openings += OF_SLIDE
     if finding["specimen_id"]:

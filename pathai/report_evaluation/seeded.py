@@ -310,4 +310,4 @@ def _reworded_alarms(pool: list[Sample]) -> dict[str, Any]:
 
 def _printed(sample: Sample, statement: str) -> str:
     said = statements_of(json.loads(sample.draft))
-    return next(s["rendered"] for s in said if s["id"] == statement)
+    return str(next(s["rendered"] for s in said if s["id"] == statement))

@@ -50,6 +50,6 @@ class SuiteResult(Frozen):
 class Suite(Protocol):
     """A suite: it draws its own cases and never reads a run's results."""
 
-    def __call__(self, config: ReportConfig, cases: int) -> SuiteResult:
-        """Judge ``config``'s drafter, or the verifier, on about ``cases`` cases."""
+    def __call__(self, section: ReportConfig, cases: int) -> SuiteResult:
+        """Judge ``section``'s drafter, or the verifier, on about ``cases`` cases."""
         ...

@@ -26,11 +26,11 @@ SIDES = ("left", "right", "midline", "both", "bilateral")
 
 
 def _slot(finding: Data) -> str:
-    return "{" + finding["id"] + "}"
+    return "{" + str(finding["id"]) + "}"
 
 
 def _term(finding: Data) -> str:
-    return "{T:" + finding["key"] + "}"
+    return "{T:" + str(finding["key"]) + "}"
 
 
 def _before_end(text: str, words: str) -> str:
