@@ -343,8 +343,36 @@ def mil() -> str:
     return "\n".join(lines)
 
 
+def report_evaluation() -> str:
+    """Markdown tables of every gate of the report's evaluation, and what it ran on."""
+    found = read("report")
+    lines = ["| suite | figure | value | must be |", "|---|---|---|---|"]
+    for part in ("template", "tiny"):
+        for suite in found[part]["suites"]:
+            for row in suite["gates"]:
+                value, limit = f"{row['value']:.4g}", f"{row['sense']} {row['limit']:g}"
+                kept = "" if row["passed"] else " (**not kept**)"
+                lines.append(f"| {suite['name']} | {row['name']} | {value}{kept} | {limit} |")
+    suites = {s["name"]: s["figures"] for p in ("template", "tiny") for s in found[p]["suites"]}
+    plain, seeded = suites["synthetic"], suites["seeded"]
+    said = next(s["figures"] for s in found["tiny"]["suites"] if s["name"] == "model")
+    lines += [
+        "",
+        f"{plain['cases']:,} synthetic cases with {plain['statements']:,} sentences; "
+        f"{seeded['errors']:,} seeded errors of {seeded['kinds']} kinds; "
+        f"{seeded['paraphrased']['statements']:,} paraphrases in "
+        f"{seeded['paraphrased']['variants']} wordings. The tiny model gave {said['raw_texts']:,} "
+        f"texts for {said['statements']:,} sentences, {said['raw_wrong']:,} of them wrong; "
+        f"{said['fallback_rate']:.1%} of the sentences fell back to the template. "
+        f"({found['machine']['processor']}.) From `benchmarks/results/report.json`, written by "
+        "`benchmarks/report.py`; this block by `docs/figures.py`.",
+    ]
+    return "\n".join(lines)
+
+
 PARTS = {
     "mil": mil,
+    "report_evaluation": report_evaluation,
     "figures": figures,
     "tiles": tiles,
     "encoders": encoders,

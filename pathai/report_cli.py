@@ -190,3 +190,17 @@ def diff(case: Case, config: ConfigFile = None, json: Json = False) -> None:
     from pathai import report_verbs
 
     report_verbs.diff(config, case, as_json=json)
+
+
+@report_app.command()
+def evaluate(
+    config: ConfigFile = None,
+    out: Annotated[Path, typer.Option(help="folder of the result")] = Path("evaluation"),
+    cases: Annotated[int | None, typer.Option(min=1, help="at most so many per suite")] = None,
+    suite: Annotated[list[str] | None, typer.Option(help="only this one; may be repeated")] = None,
+    json: Json = False,
+) -> None:
+    """Judge drafts, the verifier and the configured language model; 1 if they do not pass."""
+    from pathai.report_evaluation.command import evaluate as judge
+
+    raise typer.Exit(judge(config, out, suite or [], cases, as_json=json))
