@@ -303,9 +303,52 @@ def findings() -> str:
         unit = {"category": ", ".join(row.values), "sum": "sum"}.get(row.type, unit)
         name = row.name.replace("{name}", "*")
         statuses = ", ".join(s.replace("_", " ") for s in row.statuses)
-        source = f"[doi](https://doi.org/{row.doi})" if row.doi else ""
-        rows.append((f"`{key}`", name, unit, statuses, row.loinc, source))
+        rows.append((f"`{key}`", name, unit, statuses, row.loinc, _source(row.doi)))
     return table(("key", "what it is", "unit or codes", "status", "LOINC", "source"), rows)
+
+
+def _source(doi: str) -> str:
+    return f"[doi](https://doi.org/{doi})" if doi else ""
+
+
+def derivations() -> str:
+    """What follows by rule."""
+    from pathai.rules import tables
+
+    rows = [(f"`{k}`", r["says"], _source(r["doi"])) for k, r in tables.derivations().items()]
+    return table(("rule", "what follows", "source"), rows)
+
+
+def contradictions() -> str:
+    """What cannot all be true."""
+    from pathai.rules import tables
+
+    found = tables.contradictions().items()
+    rows = [(f"`{k}`", t.en, "yes" if t.error else "no", _source(t.doi)) for k, t in found]
+    return table(("rule", "what is said", "stops signing", "source"), rows)
+
+
+def suggestions() -> str:
+    """Every follow-up that may be suggested."""
+    from pathai.rules import tables
+
+    rows = [(f"`{k}`", t.en, _source(t.doi)) for k, t in tables.suggestions().items()]
+    return table(("rule", "what is suggested", "source"), rows)
+
+
+def clinical() -> str:
+    """Items of the clinical context."""
+    from pathai.clinical import Clinical
+
+    rows = []
+    for key, field in Clinical.model_fields.items():
+        if key != "schema_version":
+            kind = str(field.annotation)
+            may = ", ".join(re.findall(r"'([^']+)'", kind)) or (
+                "number" if "float" in kind else "text"
+            )
+            rows.append((f"`{key}`", may, field.description or ""))
+    return table(("item", "may be", "what it is"), rows)
 
 
 def flags() -> str:
@@ -457,8 +500,8 @@ def notions() -> str:
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (configuration, task, tasks, sheet, stains, verbs, errors, findings, flags, llm,
-                 keys, features, cells, prediction, tissue, encoders, facts, morphology, heads,
-                 measures, plots, notions)
+                 derivations, contradictions, suggestions, clinical, keys, features, cells,
+                 prediction, tissue, encoders, facts, morphology, heads, measures, plots, notions)
 }  # fmt: skip
 """Name of a part to what writes it."""
 

@@ -56,6 +56,7 @@ __all__ = [
     "Prediction",
     "Quantity",
     "Specimen",
+    "Status",
     "Suggestion",
     "Sum",
     "canonical",

@@ -302,6 +302,8 @@ def _names(what: str) -> list[tuple[str, str]]:
         return [(file.stem, load_task(file).question) for file in found]
     if what == "templates":
         return [(name, load_layout(name).title["en"]) for name in names()]
+    if what in ("keys", "rules"):
+        return _facts(what)
     if what in ("slide-encoders", "text-towers"):
         return _published(what)
     if what not in ("heads", "drafters"):
@@ -309,10 +311,25 @@ def _names(what: str) -> list[tuple[str, str]]:
             "E191",
             f"nothing to list under {what!r}",
             "try encoders, slide-encoders, text-towers, heads, detectors, drafters, templates, "
-            "tasks, errors",
+            "tasks, keys, rules, errors",
         )
     registry = getattr(import_module(f"pathai.{what}"), what.upper())
     return [(name, registry[name]) for name in registry.names()]
+
+
+def _facts(what: str) -> list[tuple[str, str]]:
+    """Keys with what a person may enter, or rules with what they say."""
+    from pathai import rules
+    from pathai.finding import registry
+    from pathai.rules.tables import contradictions, derivations, suggestions
+
+    if what == "keys":
+        rows = registry().keys.items()
+        asked = ((key, row.name.replace("{name}", "*"), rules.admits(key)) for key, row in rows)
+        return [(key, f"{name}; {may}" if may else name) for key, name, may in asked]
+    said = {name: str(row["says"]) for name, row in derivations().items()}
+    texts = {name: text.en for name, text in {**contradictions(), **suggestions()}.items()}
+    return sorted({**texts, **said}.items())
 
 
 def _published(what: str) -> list[tuple[str, str]]:

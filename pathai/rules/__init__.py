@@ -5,7 +5,15 @@ file; no advice comes from anywhere else.
 """
 
 from pathai.rules.engine import apply
-from pathai.rules.entries import Entered, revise
+from pathai.rules.entries import Entered, admits, revise
 from pathai.rules.tables import contradiction_text, source, suggestion_text
 
-__all__ = ["Entered", "apply", "contradiction_text", "revise", "source", "suggestion_text"]
+__all__ = [
+    "Entered",
+    "admits",
+    "apply",
+    "contradiction_text",
+    "revise",
+    "source",
+    "suggestion_text",
+]

@@ -125,8 +125,7 @@ class Board:
         """
         main = parents[0]
         place = place or place_of(main)
-        here = self._found.get((key, place))
-        if here is not None and entered(here):
+        for here in self._entered(key, place):
             if _differs(here, value):
                 self.contradict(rule, here, *parents)
             return here
@@ -147,6 +146,12 @@ class Board:
                 parents=ids,
             )
         )
+
+    def _entered(self, key: str, place: Place) -> list[Finding]:
+        """What a person entered under a key at this place, or at one that shares a slide."""
+        found = [f for f in self._found.values() if f.key == key and entered(f)]
+        near = [f for f in found if set(place) & set(place_of(f))]
+        return sorted(near, key=lambda f: (place_of(f) != place, int(f.id[1:])))
 
     def contradict(self, rule: str, *findings: Finding) -> None:
         """Say that these cannot all be true."""

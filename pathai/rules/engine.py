@@ -1,10 +1,9 @@
 """All rules over all findings of a case."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from pathai.errors import PathaiError
-from pathai.finding import CaseFindings, Evidence, Finding, Method, registry
+from pathai.finding import CaseFindings, Evidence, Finding, Key, Method, registry
 from pathai.rules import case_rules, cores, gleason, mismatch, nottingham, receptors
 from pathai.rules.board import Board
 from pathai.rules.places import common_stain, whole_places
@@ -38,7 +37,7 @@ def apply(case: CaseFindings, requires: Sequence[str] = ()) -> CaseFindings:
     Raises
     ------
     PathaiError
-        E200 for a required key that the registry does not have.
+        E200 for a required key that the registry does not have, or that is always there.
     """
     board = Board(case, requires)
     run_rules(board, case, requires)
@@ -51,14 +50,22 @@ def run_rules(board: Board, case: CaseFindings, requires: Sequence[str]) -> None
         rule(board)
     for key in dict.fromkeys(requires):
         row = registry().find(key.replace("*", "x"))
-        if not {"manual", "rule"} & set(row.methods):
-            raise PathaiError("E200", f"{key} cannot be required: no person enters it")
+        if "not_assessed" not in row.statuses:
+            raise PathaiError("E200", f"{key} cannot be required: it is always there")
         if "*" not in key:
-            _require(board, case, key, by_hand="rule" not in row.methods)
+            _require(board, case, key, *_absence(row))
 
 
-def _require(board: Board, case: CaseFindings, key: str, *, by_hand: bool) -> None:
-    kind: Literal["manual", "rule"] = "manual" if by_hand else "rule"
+def _absence(row: Key) -> tuple[Method, str]:
+    """What would have given a value, and why there is none."""
+    if "rule" in row.methods:
+        return Method(name="rules", version="1", kind="rule"), "needs_entries"
+    if "measured" not in row.statuses and "manual" in row.methods:
+        return Method(name="reader", version="1", kind="manual"), "person_only"
+    return Method(name="none", version="1", kind=row.methods[0]), "not_run"
+
+
+def _require(board: Board, case: CaseFindings, key: str, method: Method, note: str) -> None:
     for specimen, slides in whole_places(case, key):
         found = [f for f in board.all() if f.key == key and f.specimen_id == specimen.specimen_id]
         if any(board.covers(f, slides) for f in found):
@@ -71,8 +78,8 @@ def _require(board: Board, case: CaseFindings, key: str, *, by_hand: bool) -> No
                 laterality=specimen.laterality,
                 stain=common_stain(case, slides),
                 status="not_assessed",
-                note="person_only" if by_hand else "needs_entries",
-                method=Method(name="reader" if by_hand else "rules", version="1", kind=kind),
+                note=note,
+                method=method,
                 evidence=tuple(Evidence(slide_id=slide) for slide in slides),
             )
         )

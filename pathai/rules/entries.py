@@ -180,8 +180,10 @@ def _set(board: Board, key: str, entry: Entered, place: _Place) -> None:
     row = registry().find(key)
     before = board.standing(key, place.slides)
     finding_id = board.id_for(key, place.slides, place.specimen.specimen_id)
-    if entry.value is None and before is None:
+    if entry.value is None and (before is None or before.value is None):
         raise PathaiError("E204", f"{key}: nothing stands there that could be withdrawn")
+    if entry.value is None and before is not None and before.method.kind == "rule":
+        raise PathaiError("E204", f"{key} follows by rule; withdraw what it follows from")
     note = Entry(
         reader=entry.reader,
         event=entry.event,
@@ -258,6 +260,18 @@ def _range(row: Key) -> str:
     ]
     ends.append(f"in {unit}" if unit else "")
     return "".join(f" {end}" for end in ends if end)
+
+
+def admits(key: str) -> str:
+    """What a person may enter under a key, in words; empty where nothing."""
+    row = registry().find(key.replace("*", "x"))
+    if not row.enterable:
+        return ""
+    if row.type == "category":
+        return f"one of {', '.join(row.values)}"
+    if row.type == "sum":
+        return f"{row.parts} whole numbers from {row.part_minimum} to {row.part_maximum}"
+    return f"a number{_range(row)}"
 
 
 def printed(finding: Finding) -> str:

@@ -8,9 +8,7 @@ from pathai.finding import CaseFindings, Specimen, registry
 def stains_of(case: CaseFindings) -> dict[str, str]:
     """Stain of each slide, as the sheet has it."""
     return {
-        f.evidence[0].slide_id: f.stain
-        for f in case.findings
-        if len(f.evidence) == 1 and f.stain and f.method.kind not in ("rule", "manual")
+        f.evidence[0].slide_id: f.stain for f in case.findings if len(f.evidence) == 1 and f.stain
     }
 
 

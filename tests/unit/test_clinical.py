@@ -3,14 +3,20 @@
 import unicodedata
 
 import pytest
-from finding_cases import slide
+from finding_cases import slide, stored_slide
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from remote_cases import config
 
+from pathai.chain import findings_step
 from pathai.clinical import MOST_BYTES, MOST_LETTERS, cleaned, contexts, read_clinical
+from pathai.config import FindingsConfig
 from pathai.errors import PathaiError
 from pathai.finding import canonical, load_findings
-from pathai.findings import findings_of_case
+from pathai.findings import findings_of_case, run
+from pathai.plan import Plan
+from pathai.store.commit import Key, run_stage
+from pathai.store.folders import CaseFolder, SlideFolder
 
 WHOLE = """
 age_band: 60-69
@@ -111,3 +117,39 @@ def test_a_note_is_one_clean_line_and_cleaning_it_again_changes_nothing(text):
 )
 def test_marks_that_hide_or_turn_text_are_gone(typed, kept):
     assert cleaned(typed) == kept
+
+
+def test_a_change_of_the_file_makes_the_findings_stale(tmp_path):
+    plan = Plan(config(tmp_path, {"S1": "S1.svs"}))
+    step = findings_step(plan, plan.results.case("C-S1"))
+    path = tmp_path / "clinical" / "C-S1.yaml"
+    path.parent.mkdir()
+    path.write_text("psa_ng_ml: 7\n")
+    with_it = findings_step(plan, plan.results.case("C-S1"))
+    path.write_text("psa_ng_ml: 8\n")
+    changed = findings_step(plan, plan.results.case("C-S1"))
+    assert len({str(s.key) for s in (step, with_it, changed)}) == 3
+    (path.parent / "C-S2.yaml").write_text("psa_ng_ml: 9\n")
+    assert findings_step(plan, plan.results.case("C-S1")).key == changed.key
+
+
+def test_the_stage_reads_the_file_and_names_what_is_wrong(tmp_path):
+    folder = SlideFolder(tmp_path / "slides" / "S1")
+    row = stored_slide(folder, "H&E")
+    path = write(tmp_path, "psa_ng_ml: 7.20")
+
+    def stage(out):
+        run(
+            CaseFolder(tmp_path / "cases" / "C"), FindingsConfig(), out, rows=[row],
+            slides={"S1": folder}, detector="classical", models={"tumor": ()}, clinical=path,
+            requires=("gleason.primary",),
+        )  # fmt: skip
+
+    key = Key("findings", 1, "c", ("findings.json",))
+    run_stage(tmp_path / "cases" / "C" / "findings", "C", key, {}, stage)
+    case = load_findings((tmp_path / "cases" / "C" / "findings.json").read_text())
+    assert [(c.id, c.value, c.unit) for c in case.context] == [("C1", "7.2", "ng/mL")]
+    assert [f.note for f in case.findings if f.key == "gleason.primary"] == ["person_only"]
+    path.write_text("psa: 7")
+    with pytest.raises(PathaiError, match=r"E205: C1\.yaml: psa"):
+        stage(None)

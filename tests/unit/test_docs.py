@@ -9,6 +9,7 @@ import pytest
 import yaml
 from docs_pages import DOCS, PAGES, ROOT, blocks, script
 
+from pathai.clinical import contexts
 from pathai.config import Config, Section
 from pathai.errors import CODES, PathaiError
 from pathai.finding import registry
@@ -126,6 +127,9 @@ def test_examples_of_configuration_and_tasks_are_valid(page):
     for block in blocks(page):
         if block.language == "yaml":
             data = yaml.safe_load(block.text)
+            if block.title.startswith("clinical/"):
+                assert contexts(data)
+                continue
             kind = Task if "label" in data else PromptSet if "classes" in data else Config
             kind = Layout if "sections" in data else kind
             kind.model_validate({"name": "a-name", **data} if kind is PromptSet else data)

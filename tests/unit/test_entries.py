@@ -37,6 +37,10 @@ def test_what_a_layout_asks_for_is_there_as_not_assessed():
     asked = findings_of_case("C1", stained, ("ihc.controls", "er.intensity", "core.*.length_mm"))
     for key in ("ihc.controls", "er.intensity"):
         assert [f.evidence[0].slide_id for f in asked.findings if f.key == key] == ["S2", "S3"]
+    unasked = prostate_case(requires=("msi.probability", "er.positive_percent", "er.status"))
+    notes = {f.key: f.note for f in unasked.findings if f.status == "not_assessed"}
+    assert notes["msi.probability"] == notes["er.positive_percent"] == "not_run"
+    assert notes["er.status"] == "needs_entries"
     with pytest.raises(PathaiError, match=r"E200: .*nothing\.at_all"):
         prostate_case(requires=("nothing.at_all",))
 
@@ -87,6 +91,15 @@ def test_a_value_can_be_withdrawn():
     assert one(back, "gleason.grade_group").id == derived.id
     with pytest.raises(PathaiError, match=r"E204.*nothing stands there"):
         entered(PROSTATE, ("diagnosis.category", None))
+    with pytest.raises(PathaiError, match=r"E204.*nothing stands there"):
+        entered(PROSTATE, ("gleason.primary", None))
+    with pytest.raises(PathaiError, match=r"E204.*follows by rule"):
+        entered(back, ("gleason.grade_group", None))
+    own = entered(back, ("gleason.grade_group", "gg5"))
+    assert one(own, "gleason.grade_group").entry.before == "Grade Group 1"
+    gone = entered(own, ("gleason.grade_group", None))  # what the rule says comes back
+    assert value(gone, "gleason.grade_group") == "gg1"
+    assert one(gone, "gleason.grade_group").id == derived.id
 
 
 def test_the_last_of_two_entries_for_a_key_stands():

@@ -125,6 +125,10 @@ def test_her2(score, gene, status):
     assert value(case, "her2.status") == status
     assert ("her2_discordant" in rules_of(case)) == (status is None)
     assert ("her2_reflex" in rules_of(case)) == (status == "equivocal")
+    for other in ("negative", "equivocal", "positive") if status else ():
+        entered_too = entered(case, ("her2.status", other))
+        assert ("her2_status" in rules_of(entered_too)) == (other != status)
+        assert value(entered_too, "her2.status") == other
 
 
 @pytest.mark.parametrize(

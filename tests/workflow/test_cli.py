@@ -77,7 +77,8 @@ def test_export(slide, tmp_path, format):
 
 
 @pytest.mark.parametrize(
-    "what", ["encoders", "heads", "detectors", "drafters", "tasks", "templates", "errors"]
+    "what",
+    ["encoders", "heads", "detectors", "drafters", "tasks", "templates", "keys", "rules", "errors"],
 )
 def test_list(what):
     assert ok("list", what).stdout.strip()
