@@ -1,13 +1,13 @@
-"""Sentences of a draft that come from the rules' tables."""
+"""Sentences of a draft that come from the rules' tables, and the clinical context as given."""
 
 from pathai import rules
 from pathai.finding import CaseFindings
-from pathai.language import Language
+from pathai.language import Language, catalog
 from pathai.report.records import Fixed
 
 
 def fixed_of(case: CaseFindings, language: Language = "en") -> tuple[Fixed, ...]:
-    """Contradictions of a case, then its suggestions, in the tables' words.
+    """Contradictions of a case and its suggestions in the tables' words, then its context.
 
     Parameters
     ----------
@@ -35,5 +35,14 @@ def fixed_of(case: CaseFindings, language: Language = "en") -> tuple[Fixed, ...]
             source=rules.source(found.rule),
         )
         for found in case.suggestions
+    ]
+    book = catalog(language)
+    said += [
+        Fixed(
+            kind="context",
+            id=item.id,
+            text=f"{book.phrase(f'context_{item.key}')}: {f'{item.value} {item.unit}'.strip()}",
+        )
+        for item in case.context
     ]
     return tuple(said)
