@@ -9,7 +9,7 @@ from pathai.config import ReportConfig
 from pathai.drafters import DRAFTERS
 from pathai.drafters.base import CITE, Drafter, Line, Phrasing
 from pathai.errors import PathaiError
-from pathai.finding import CaseFindings, canonical, load_findings
+from pathai.finding import CaseFindings, load_findings
 from pathai.knowledge import Reference, references
 from pathai.knowledge.documents import Shelf
 from pathai.language import catalog
@@ -89,9 +89,9 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
             problems=dict(sorted(counts.items())),
         ),
     )
-    check.require(result, case)
-    digest = sha256(canonical(result, exclude={"digest"}).encode()).hexdigest()
-    return result.model_copy(update={"digest": digest})
+    sealed = result.model_copy(update={"digest": check.digest_of(result)})
+    check.require(sealed, case)
+    return sealed
 
 
 def _references(

@@ -24,7 +24,13 @@ def codes(made, case=CASE):
 
 
 def with_fixed(made, fixed):
-    return made.model_copy(update={"fixed": tuple(fixed)})
+    return resealed(made, fixed=tuple(fixed))
+
+
+def resealed(made, **changes):
+    """A draft whose digest was set anew by whoever touched it."""
+    new = made.model_copy(update=changes)
+    return new.model_copy(update={"digest": check.digest_of(new)})
 
 
 def case_of(*findings, **more):
@@ -44,7 +50,7 @@ def test_a_draft_passes_in_every_language(case, language):
 def test_a_draft_in_one_language_does_not_pass_for_another():
     for language in ("fr", "es"):
         made = draft(CASE, ReportConfig(language=language))
-        assert codes(made.model_copy(update={"language": "en"}))
+        assert codes(resealed(made, language="en"))
 
 
 def test_the_case_of_these_tests_has_suggestions():
@@ -55,6 +61,8 @@ def test_the_case_of_these_tests_has_suggestions():
 def test_suggestions_are_those_of_the_table_alone():
     for i, sentence in enumerate(MADE.fixed):
         rest = [*MADE.fixed[:i], *MADE.fixed[i + 1 :]]
+        if sentence.kind == "reference":
+            continue
         assert sentence.kind in codes(with_fixed(MADE, rest))
         assert sentence.kind in codes(with_fixed(MADE, [*MADE.fixed, sentence]))
         for changes in (
@@ -125,7 +133,7 @@ def test_a_contradiction_that_the_case_does_not_name_is_found(kind):
         draft(case_of(*findings), ReportConfig())
     named = Contradiction(rule="gleason_score", findings=("F1", "F2"))
     made = draft(case_of(*findings, contradictions=(named,)), ReportConfig())
-    assert [f.id for f in made.fixed] == ["gleason_score"]
+    assert [f.id for f in made.fixed if f.kind != "reference"] == ["gleason_score"]
 
 
 def test_grade_groups_of_all_scores():
@@ -137,24 +145,27 @@ def test_grade_groups_of_all_scores():
 
 # --- clinical context and citations ------------------------------------------------------------
 
-PSA = Context(id="C1", key="psa", value="6.4", unit="ng/mL")
+PSA = Context(id="C1", key="psa_ng_ml", value="6.4", unit="ng/mL")
 
 
 def test_an_item_of_the_context_stands_as_it_was_given():
     case = CASE.model_copy(update={"context": (PSA,), "digest": ""}).sealed()
     made = draft(case, ReportConfig())
-    mine = [f for f in made.fixed if f.kind != "context"]
+    rest = [f for f in made.fixed if f.kind != "context"]
+    assert [f.text for f in made.fixed if f.kind == "context"] == [
+        "PSA beforehand: 6.4 ng/mL"
+    ]
 
     def said(text, name="C1"):
-        given = Fixed(kind="context", id=name, text=text, source="clinical.yaml")
-        return codes(with_fixed(made, [*mine, given]), case)
+        return codes(with_fixed(made, [*rest, Fixed(kind="context", id=name, text=text)]), case)
 
-    assert said("PSA: 6.4 ng/mL (C1).") == []
-    for wrong in ("PSA: 6.5 ng/mL (C1).", "PSA: 6.4 (C1).", "PSA: not 6.4 ng/mL.",
+    assert said("PSA: 6.4 ng/mL") == []
+    for wrong in ("PSA: 6.5 ng/mL", "PSA: 6.4", "PSA: not 6.4 ng/mL", "PSA 6.4 ng/mL",
                   "PSA: 6.4 ng/mL, up from 3.", "PSA: 6.4 ng/mL, treatment advised.",
-                  "PSA left: 6.4 ng/mL.", "PSA: 6.4 ng/mL" + " and so on" * 20):  # fmt: skip
+                  "PSA left: 6.4 ng/mL", "PSA, up from 3: 6.4 ng/mL",
+                  "PSA" + " and so on" * 20 + ": 6.4 ng/mL"):  # fmt: skip
         assert said(wrong) == ["context"], wrong
-    assert said("PSA: 6.4 ng/mL.", "C2") == ["context"]
+    assert said("PSA: 6.4 ng/mL", "C2") == ["context"]
 
 
 def test_a_statement_cites_only_what_its_line_allows():
@@ -167,12 +178,27 @@ def test_a_statement_cites_only_what_its_line_allows():
     assert check.check_statement(text, line_for(finding), CASE)
 
 
-def test_a_reference_names_its_source():
-    loose = Fixed(kind="reference", id="gleason", text="Gleason.", source="")
-    assert codes(with_fixed(MADE, [*MADE.fixed, loose])) == ["citation"]
-    given = loose.model_copy(update={"source": "10.1097/PAS.0000000000001497"})
-    assert codes(with_fixed(MADE, [*MADE.fixed, given])) == []
-    assert codes(with_fixed(MADE, [*MADE.fixed, given, given])) == ["citation"]
+def test_references_are_the_corpus_own_or_say_where_a_passage_stands():
+    own = next(f for f in MADE.fixed if f.kind == "reference")
+    rest = [f for f in MADE.fixed if f is not own]
+    assert codes(with_fixed(MADE, rest)) == ["citation"]
+    for changes in ({"text": own.text + " Now."}, {"source": "10.1/x"}, {"findings": ("F99",)}):
+        wrong = own.model_copy(update=changes)
+        assert codes(with_fixed(MADE, [*rest, wrong])) == ["citation"], changes
+    passage = Fixed(kind="reference", id="lab-1", text="sop.md, 3-9", source="sop.md")
+    assert codes(with_fixed(MADE, [*MADE.fixed, passage])) == []
+    assert codes(with_fixed(MADE, [*MADE.fixed, passage, passage])) == ["citation"]
+    for changes in ({"source": ""}, {"text": "Gleason."}, {"source": "other.md"}):
+        wrong = passage.model_copy(update=changes)
+        assert codes(with_fixed(MADE, [*MADE.fixed, wrong])) == ["citation"], changes
+
+
+def test_a_draft_that_was_touched_does_not_bear_its_digest():
+    assert codes(MADE) == []
+    for changes in ({"engine_flags": ("llm_slow",)}, {"digest": "0" * 64}, {"digest": ""}):
+        assert codes(MADE.model_copy(update=changes)) == ["origin"]
+    counts = MADE.verification.model_copy(update={"fallback": 3})
+    assert codes(resealed(MADE, verification=counts)) == ["origin"]
 
 
 # --- stored statements -------------------------------------------------------------------------
@@ -187,7 +213,7 @@ def changed(made, key, case=CASE, **changes):
             for s in section.statements
         ]
         sections.append(section.model_copy(update={"statements": tuple(said)}))
-    return made.model_copy(update={"sections": tuple(sections)})
+    return resealed(made, sections=tuple(sections))
 
 
 def test_a_persons_sentence_stands_with_its_flag_and_not_without():
@@ -209,7 +235,7 @@ def test_a_persons_sentence_stands_with_its_flag_and_not_without():
 
 
 def test_a_draft_of_another_revision_is_found():
-    assert "origin" in codes(MADE.model_copy(update={"revision": 1}))
+    assert "origin" in codes(resealed(MADE, revision=1))
     later = CASE.model_copy(update={"revision": 1, "parent": CASE.digest, "digest": ""}).sealed()
     assert "origin" in codes(MADE, later)
 
@@ -236,10 +262,10 @@ def test_values_that_changed_places_are_found():
 )
 def test_a_changed_section_is_found(change):
     section = MADE.sections[0].model_copy(update=change)
-    wrong = MADE.model_copy(update={"sections": (section, *MADE.sections[1:])})
+    wrong = resealed(MADE, sections=(section, *MADE.sections[1:]))
     assert codes(wrong)
 
 
 def test_a_required_finding_is_not_left_out():
     layout = MADE.layout.model_copy(update={"requires": ("mmr.status",)})
-    assert "required" in codes(MADE.model_copy(update={"layout": layout}))
+    assert "required" in codes(resealed(MADE, layout=layout))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layout_cases import cases
 
+from pathai import rules
 from pathai.case import PredictionInput
 from pathai.chain import draft_step, findings_step
 from pathai.config import ReportConfig
@@ -115,6 +116,7 @@ def test_each_missing_values_reason_is_printed(case, way):
     layout, language = way
     words, once = catalog(language), registry().once_per_slide
     of_slides = set()
+    case = rules.apply(case, layout.requires)
     for section in draft(case, section_of(layout.name, language)).sections:
         of_slides |= {(section.slide_id, note) for note in section.notes}
         for statement in section.statements:
@@ -135,6 +137,7 @@ def test_each_missing_values_reason_is_printed(case, way):
 @given(cases(), ways)
 def test_every_layout_and_language_passes_the_verifier_and_reruns_to_the_same_bytes(case, way):
     layout, language = way
+    case = rules.apply(case, layout.requires)
     made = draft(case, section_of(layout.name, language))
     assert made.verification.fallback == 0
     assert made.language == language
@@ -153,7 +156,8 @@ def test_no_template_sentence_holds_a_digit(case, way):
 
 
 def test_a_draft_says_its_own_order_so_that_it_is_checked_without_the_file(tmp_path):
-    case, path = full_case(), own(tmp_path)
+    path = own(tmp_path)
+    case = rules.apply(full_case(), load_layout(str(path)).requires)
     made = draft(case, ReportConfig(template=str(path)))
     path.unlink()
     assert made.template == "own_prostate"
@@ -168,9 +172,9 @@ def test_a_changed_brief_is_found():
     first = made.sections[at].briefs[0].model_copy(update={"text": "Everything is well."})
     for briefs in ((first, *made.sections[at].briefs[1:]), ()):
         section = made.sections[at].model_copy(update={"briefs": briefs})
-        bad = made.model_copy(
-            update={"sections": (*made.sections[:at], section, *made.sections[at + 1 :])}
-        )
+        parts = (*made.sections[:at], section, *made.sections[at + 1 :])
+        bad = made.model_copy(update={"sections": parts})
+        bad = bad.model_copy(update={"digest": check.digest_of(bad)})
         assert [p.code for p in check.check_draft(bad, case)] == ["required"]
 
 
@@ -212,7 +216,8 @@ def test_a_breast_case_of_two_specimens_reads_diagnosis_first_and_markers_togeth
 
 
 def test_a_note_of_a_slide_is_said_once():
-    made = draft(full_case(), ReportConfig(template="breast_core"))
+    case = rules.apply(full_case(), load_layout("breast_core").requires)
+    made = draft(case, ReportConfig(template="breast_core"))
     sentence = registry().notes["slide_failed"]
     said = [n for s in made.sections if s.slide_id == "S3" for n in s.notes]
     assert said.count(sentence) <= 1
@@ -222,7 +227,7 @@ def test_a_note_of_a_slide_is_said_once():
 
 
 def test_a_laboratorys_own_file_orders_and_words_the_draft(tmp_path):
-    case = full_case()
+    case = rules.apply(full_case(), load_layout(str(own(tmp_path))).requires)
     made = draft(case, ReportConfig(template=str(own(tmp_path))))
     said = [s.rendered for s in made.statements()]
     assert any(
@@ -237,7 +242,7 @@ def test_a_laboratorys_own_file_orders_and_words_the_draft(tmp_path):
 ])  # fmt: skip
 def test_an_own_wording_that_does_not_stand_is_replaced_and_flagged(tmp_path, bad):
     text = OWN.replace("Here the {{ term }} amounts to {{ value }}.", bad)
-    case = full_case()
+    case = rules.apply(full_case(), load_layout(str(own(tmp_path, text))).requires)
     made = draft(case, ReportConfig(template=str(own(tmp_path, text))))
     assert made.verification.fallback == 2  # two slides have a count
     assert all(bad.split(" }}")[-1] not in s.rendered for s in made.statements() if s.flags)
@@ -341,7 +346,7 @@ def test_a_run_drafts_each_case_in_its_own_layout_and_again_when_the_file_change
 def test_the_documented_layout_orders_and_words_a_draft(tmp_path):
     text = Path(__file__).parents[2].joinpath("docs", "report.md").read_text("utf-8")
     block = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "sections:" in b)
-    case = graded()
+    case = rules.apply(graded(), load_layout(str(own(tmp_path, block))).requires)
     made = draft(case, ReportConfig(template=str(own(tmp_path, block)), language="fr"))
     assert made.sections[0].title == "Résumé"
     assert made.sections[0].statements[0].rendered == "Score de Gleason\u00a0: 3 + 4 = 7."

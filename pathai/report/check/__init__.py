@@ -7,7 +7,7 @@ refused, too: the template's sentence is then printed instead. A person may use 
 held to the same rules on numbers, ids, polarity, side and terms, and is never rewritten.
 """
 
-from pathai.report.check.draft import check_draft, require
+from pathai.report.check.draft import check_draft, digest_of, require
 from pathai.report.check.numbers import check_numbers, expected_numbers, read_numbers
 from pathai.report.check.statement import check_statement, check_text
 
@@ -16,6 +16,7 @@ __all__ = [
     "check_numbers",
     "check_statement",
     "check_text",
+    "digest_of",
     "expected_numbers",
     "read_numbers",
     "require",

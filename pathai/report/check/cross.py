@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from pathai.drafters.base import CITE
+from pathai.drafters.base import CITE, Line
 from pathai.finding import CaseFindings, Category, Context, Finding, Quantity, Sum
+from pathai.knowledge import corpus, references
 from pathai.report.check.lexicon import lexicon
 from pathai.report.check.numbers import read_numbers
 from pathai.report.check.printed import rule_source, rule_words
@@ -33,10 +34,10 @@ update. Arch Pathol Lab Med 2020;144:545-563.
 """
 
 
-def check_case(draft: Draft, case: CaseFindings) -> list[Problem]:
+def check_case(draft: Draft, case: CaseFindings, lines: Sequence[Line]) -> list[Problem]:
     """Fixed sentences, what some findings need beside them, and contradictions."""
     problems = [*_check_tables(draft, case), *_check_context(draft, case)]
-    problems += _check_references(draft)
+    problems += _check_references(draft, lines)
     problems += _check_needs(draft, case)
     problems += _check_contradictions(case)
     return problems
@@ -84,17 +85,36 @@ def _verbatim(sentence: Fixed, item: Context, language: str) -> bool:
     return not read_numbers(name, language) and not said & bad
 
 
-def _check_references(draft: Draft) -> Iterator[Problem]:
-    """Each cited entry of the corpus is printed once with its source, and no other."""
-    cited = {name for s in draft.statements() for name in CITE.findall(s.text)}
+def _check_references(draft: Draft, lines: Sequence[Line]) -> Iterator[Problem]:
+    """Each entry of the corpus that a value stands on, or that is cited, once, in its own words."""
     printed = [f for f in draft.fixed if f.kind == "reference"]
-    if cited - {f.id for f in printed}:
-        yield Problem(code="citation", message="a cited source is not printed")
     if len({f.id for f in printed}) != len(printed):
         yield Problem(code="citation", message="a source is printed twice")
+    known = corpus()
+    given = {f.id: f.findings for f in printed if f.id in known}
+    if given != _wanted(draft, lines):
+        yield Problem(code="citation", message="a source is missing, or stands on nothing here")
     for sentence in printed:
-        if not sentence.source:
-            yield Problem(code="citation", message=f"{sentence.id} names no source")
+        if sentence.id in known:
+            own = references([sentence.id], draft.language)[0]
+            sound = (sentence.text, sentence.source) == (own.text, own.source)
+        else:  # a passage of the lab's own documents: where it stands, never its words
+            passage = re.fullmatch(r"(.+), [0-9]+-[0-9]+", sentence.text)
+            sound = bool(sentence.source) and bool(passage and passage[1] == sentence.source)
+        if not sound:
+            yield Problem(code="citation", message=f"{sentence.id} is not in its own words")
+
+
+def _wanted(draft: Draft, lines: Sequence[Line]) -> dict[str, tuple[str, ...]]:
+    """Entries of the corpus by id, with the findings that stand on them in the order of lines."""
+    said = {s.id: s.text for s in draft.statements()}
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        own = line.cites if line.status in VALUED else CITE.findall(said.get(line.statement, ""))
+        for name in dict.fromkeys(own):
+            if name in corpus():
+                found.setdefault(name, []).append(line.finding)
+    return {name: tuple(findings) for name, findings in found.items()}
 
 
 # --- what must stand beside a finding --------------------------------------------------------

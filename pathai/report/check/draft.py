@@ -1,10 +1,11 @@
 """A whole draft, as stored: every sentence, completeness, and its origin."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 from pathai.drafters.base import CITE, Line
 from pathai.errors import PathaiError
-from pathai.finding import CaseFindings
+from pathai.finding import CaseFindings, canonical
 from pathai.layouts import load_layout
 from pathai.report.check.cross import check_case
 from pathai.report.check.numbers import check_numbers
@@ -35,7 +36,8 @@ def check_draft(draft: Draft, case: CaseFindings) -> list[Problem]:
         if section.title != title_text(wanted, draft.language):
             problems.append(Problem(code="heading", message=f"{section.id}: another heading"))
         problems += _check_section(wanted.lines, section, case, draft.language)
-    return problems + check_case(draft, case)
+    lines = [line for section in planned for line in section.lines]
+    return problems + check_case(draft, case, lines)
 
 
 def _check_origin(draft: Draft, case: CaseFindings) -> list[Problem]:
@@ -44,9 +46,18 @@ def _check_origin(draft: Draft, case: CaseFindings) -> list[Problem]:
         problems.append(Problem(code="origin", message="the draft is of other findings"))
     if draft.revision != case.revision or draft.verification.statements != len(draft.statements()):
         problems.append(Problem(code="origin", message="the draft is of another revision"))
+    if draft.verification.fallback != sum(s.verdict == "fallback" for s in draft.statements()):
+        problems.append(Problem(code="origin", message="the counts of the draft are not its own"))
+    if draft.digest != digest_of(draft):
+        problems.append(Problem(code="origin", message="the digest is not that of the draft"))
     if draft.watermark != watermark(draft.language) or draft.status != "draft":
         problems.append(Problem(code="origin", message="the watermark is not in place"))
     return problems
+
+
+def digest_of(draft: Draft) -> str:
+    """SHA-256 of everything in a draft but its digest."""
+    return sha256(canonical(draft, exclude={"digest"}).encode()).hexdigest()
 
 
 def _check_section(
