@@ -187,9 +187,10 @@ def _line(finding: Finding, number: int, language: str) -> Line:
 
 
 def _notes(found: Sequence[Finding], place: _Place, said: set[tuple[str, str]]) -> tuple[str, ...]:
-    """Codes of sentences that hold for a slide and that no section has said of it yet.
+    """Codes of sentences that hold for a slide and that no section of it has said yet.
 
-    Below a heading that names no slide, why a value is missing stands with the value alone.
+    Below a heading that names no slide, why a value is missing stands with the value alone; what
+    is said there is said again below the slide's own heading, where a reader looks for it.
     """
     new: set[str] = set()
     for finding in found:
@@ -198,8 +199,8 @@ def _notes(found: Sequence[Finding], place: _Place, said: set[tuple[str, str]]) 
             here = {(code, slide) for slide in _slides(finding)}
             if not here <= said:
                 new.add(code)
-    for finding in found:
-        said |= {(code, slide) for code in new for slide in _slides(finding)}
+    if place.slide_id:
+        said |= {(code, place.slide_id) for code in new}
     return tuple(code for code in registry().once_per_slide if code in new)
 
 

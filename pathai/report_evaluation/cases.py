@@ -110,7 +110,7 @@ SIDES: tuple[Any, ...] = ("left", "right")
 def _context(rng: Random, organ: str) -> tuple[Context, ...]:
     items = [("age_band", "60-69", "years"), ("prior_diagnosis", "none known", "")]
     if organ == "prostate":
-        items.append(("psa", f"{rng.randint(1, 400) / 10}", "ng/mL"))
+        items.append(("psa_ng_ml", f"{rng.randint(1, 400) / 10}", "ng/mL"))
     chosen = rng.sample(items, rng.randint(0, len(items)))
     return tuple(
         Context(id=f"C{k}", key=key, value=value, unit=unit)

@@ -46,7 +46,8 @@ def _check_origin(draft: Draft, case: CaseFindings) -> list[Problem]:
         problems.append(Problem(code="origin", message="the draft is of other findings"))
     if draft.revision != case.revision or draft.verification.statements != len(draft.statements()):
         problems.append(Problem(code="origin", message="the draft is of another revision"))
-    if draft.verification.fallback != sum(s.verdict == "fallback" for s in draft.statements()):
+    fell, counts = sum(s.verdict == "fallback" for s in draft.statements()), draft.verification
+    if (counts.fallback, counts.accepted) != (fell, counts.statements - fell):
         problems.append(Problem(code="origin", message="the counts of the draft are not its own"))
     if draft.digest != digest_of(draft):
         problems.append(Problem(code="origin", message="the digest is not that of the draft"))
