@@ -223,7 +223,7 @@ def judge_draft(draft: Data, case: Data) -> list[tuple[str, str]]:
         kinds = judge_sentence(statement["rendered"], finding, case, words)
         kinds += _judge_text(statement["text"], finding)
         kinds += _judge_place(section, finding)
-        kinds += _judge_notes(section, statement, finding, words)
+        kinds += _judge_notes(_said_above(draft, section, finding), statement, finding, words)
         wrong += [(kind, statement["id"]) for kind in kinds]
     for section in draft["sections"]:
         wrong += [(kind, section["id"]) for kind in _judge_title(section, case, language)]
@@ -268,13 +268,25 @@ def _judge_place(section: Data, finding: Data) -> list[str]:
     return ["place"] if section["slide_id"] and slides != {section["slide_id"]} else []
 
 
-def _judge_notes(section: Data, statement: Data, finding: Data, words: Book) -> list[str]:
+def _said_above(draft: Data, section: Data, finding: Data) -> set[str]:
+    """Notes below the headings of a finding's own slide so far, and beside its gathered line."""
+    said = set(section["notes"])
+    for other in draft["sections"]:
+        if other is section:
+            break
+        if section["slide_id"] and other["slide_id"] == section["slide_id"]:
+            said |= set(other["notes"])
+    for brief in section["briefs"]:
+        if finding["id"] in brief["findings"]:
+            said |= set(brief["notes"])
+    return said
+
+
+def _judge_notes(said: set[str], statement: Data, finding: Data, words: Book) -> list[str]:
     codes = [c for c in (finding["note"], *finding["flags"]) if c]
     own = [words.notes[c] for c in codes if c not in words.once]
     above = {words.notes[c] for c in codes if c in words.once}
-    if list(statement["notes"]) != own or not above <= set(section["notes"]):
-        return ["notes"]
-    return []
+    return [] if list(statement["notes"]) == own and above <= said else ["notes"]
 
 
 def _judge_title(section: Data, case: Data, language: str) -> list[str]:
