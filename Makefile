@@ -16,7 +16,7 @@ help:
 
 ## make demo       synthetic slides through the whole chain to an HTML page
 demo: venv
-	$(BIN)/pathai demo --out $(DEMO) --cores $(CORES)
+	$(BIN)/pathai demo --out $(DEMO) --cores $(CORES) --phrase
 
 ## make test       the default tests (under 8 minutes on 2 cores)
 test: venv

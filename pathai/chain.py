@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathai import detectors
-from pathai.config import Config, TrainConfig
+from pathai.config import Config, ReportConfig, TrainConfig
 from pathai.encoders import check_name, check_ready, weights_file
 from pathai.encoders.cards import CARDS, require_licence
 from pathai.encoders.setup import Setup
@@ -386,8 +386,13 @@ def findings_step(plan: Plan, folder: CaseFolder) -> Step:
 
 def draft_step(plan: Plan, folder: CaseFolder) -> Step:
     """The draft report, in the layout that the configuration or the sheet gives the case."""
+    return phrased_step(plan, folder, plan.config.report, folder.path)
+
+
+def phrased_step(plan: Plan, folder: CaseFolder, report: ReportConfig, out: Path) -> Step:
+    """The draft report by other settings than the configuration's, into a folder of its own."""
     rows = plan.sheet.cases()[folder.case_id]
-    section = chosen(plan.config.report, rows, plan.root)
+    section = chosen(report, rows, plan.root)
     layout = load_layout(section.template)
 
     def work(out: Commit) -> None:
@@ -402,7 +407,7 @@ def draft_step(plan: Plan, folder: CaseFolder) -> Step:
     asked = section.model_copy(update={"template": layout.name})
     key = _key("draft", outputs, asked, layout.digest, pixels)
     parents = {"findings": folder.base("findings")}
-    return Step(folder.base("draft"), folder.case_id, key, parents, work)
+    return Step(out / "draft", folder.case_id, key, parents, work)
 
 
 def _local(plan: Plan, rows: Iterable[SheetRow]) -> dict[str, Path]:

@@ -58,11 +58,14 @@ def demo(
     cores: Annotated[int, typer.Option(min=1, help="processor cores")] = 2,
     slides: Annotated[int, typer.Option(min=8, help="synthetic slides to draw")] = 12,
     seed: Annotated[int, typer.Option(help="of the synthetic cohort")] = 7,
+    phrase: Annotated[
+        bool, typer.Option("--phrase", help="a tiny language model phrases a draft, too")
+    ] = False,
 ) -> None:
     """Draw synthetic slides and run the whole chain on them: no download, no GPU."""
     from pathai.demo import demo as make
 
-    raise typer.Exit(make(out, cores=cores, slides=slides, seed=seed))
+    raise typer.Exit(make(out, cores=cores, slides=slides, seed=seed, phrased=phrase))
 
 
 @app.command()

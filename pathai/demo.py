@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pathai.batch import say
+from pathai.config import LlmConfig
 from pathai.errors import PathaiError
 from pathai.plan import Plan
 from pathai.run import run, shipped
@@ -42,8 +43,41 @@ def draw(out: Path, *, cores: int, slides: int, seed: int) -> None:
     part.rename(out.absolute())
 
 
-def demo(out: Path, *, cores: int, slides: int, seed: int) -> int:
+def phrase(plan: Plan, folder: Path) -> Path:
+    """Let a tiny language model, built and served here, phrase the first case's draft.
+
+    It goes the way of any model: over HTTP, by the schema, through the verifier. Its words stand in
+    a folder beside the results, which keep the template's draft.
+
+    Raises
+    ------
+    PathaiError
+        E202 when the model's server does not start.
+    """
+    from pathai import chain
+    from pathai.testing import tiny_llm
+
+    case = plan.results.case(next(iter(plan.sheet.cases())))
+    say("Building a tiny language model, some minutes the first time ...")
+    with tiny_llm.serving(tiny_llm.cached(plan.root / ".pathai" / "tiny-llm")) as url:
+        llm = LlmConfig(base_url=url, model=tiny_llm.NAME, seconds=300)
+        asked = {"drafter": "openai-compatible", "llm": llm}
+        section = plan.config.report.model_copy(update=asked)
+        chain.phrased_step(plan, case, section, folder / case.case_id).run()
+    return folder / case.case_id
+
+
+def demo(out: Path, *, cores: int, slides: int, seed: int, phrased: bool = False) -> int:
     """Draw the cohort unless it is there, run or resume the chain, say where the page is.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the demo.
+    cores, slides, seed : int
+        Processor cores; how many slides are drawn, and from which seed.
+    phrased : bool
+        Also let a tiny language model phrase a draft; see `phrase`.
 
     Raises
     ------
@@ -57,5 +91,10 @@ def demo(out: Path, *, cores: int, slides: int, seed: int) -> int:
         draw(out, cores=cores, slides=slides, seed=seed)
     plan = Plan(config)
     code = show(plan, run(plan, cores=cores))
+    case = plan.results.case(next(iter(plan.sheet.cases())))
+    say(f"A case:      {case.draft('html')} (and .pdf, .docx, {case.fhir.name})")
+    if phrased:
+        made = phrase(plan, out / "phrased")
+        say(f"Phrased:     {made / 'draft.html'} (by a tiny language model, verified)")
     say(f"Review it:   pathai review {out}")
     return code

@@ -340,7 +340,7 @@ def test_a_full_disk_leaves_the_log_as_it_was(opened, monkeypatch):
             file.write(data[:10])
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(review_log, "_append", full)
+    monkeypatch.setattr(review_log, "append_synced", full)
     with refused("E161"):
         opened.reject("S1")
     assert path.read_bytes() == before
