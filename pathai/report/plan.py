@@ -194,7 +194,8 @@ def _notes(found: Sequence[Finding], place: _Place, said: set[tuple[str, str]]) 
     """
     new: set[str] = set()
     for finding in found:
-        codes = {*finding.flags, finding.note} if place.slide_id else set(finding.flags)
+        alone = finding.status in VALUELESS and not place.slide_id
+        codes = set(finding.flags) if alone else {*finding.flags, finding.note}
         for code in codes:
             here = {(code, slide) for slide in _slides(finding)}
             if not here <= said:

@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from hashlib import sha256
 from typing import Any
 
-from pathai.report_evaluation.oracle_tables import judge_tables
+from pathai.report_evaluation.oracle_tables import corpus, judge_tables
 from pathai.report_evaluation.reading import WORDS, Book, Claim, book, read_sentence
 
 __all__ = ["expected", "judge_draft", "judge_raw", "judge_sentence", "sealed"]
@@ -123,8 +123,11 @@ def judge_sentence(text: str, finding: Data, case: Data, words: Book) -> list[st
     keys = {f["key"] for f in case["findings"]}
     units = {f["value"]["unit"] for f in case["findings"] if f["value"] and f["value"].get("unit")}
     wanted = expected(finding, words)
-    said = read_sentence(text, words, keys, units)
-    wrong = ["characters"] if said.odd else []
+    # A citation is judged with the tables: it stands in brackets, and must be an entry's id.
+    cited = re.findall(r" \[([a-z0-9_-]+)\]", text)
+    said = read_sentence(re.sub(r" \[[a-z0-9_-]+\]", "", text), words, keys, units)
+    wrong = ["citation"] if not set(cited) <= corpus().keys() else []
+    wrong += ["characters"] if said.odd else []
     if finding["key"] not in said.keys:
         wrong.append("subject")
     wrong += _compare(said, wanted)
@@ -138,14 +141,17 @@ def _compare(said: Claim, wanted: Claim) -> list[str]:
         "interval": ("no_interval", "coverage"),
         "unit": ("unit",),
         "category": ("label", "members", "category"),
-        "status": ("status", "code", "entered"),
+        "status": ("status", "code"),
         "hedge": ("predicted",),
     }
-    return [
+    wrong = [
         group
         for group, fields in groups.items()
         if any(getattr(said, f) != getattr(wanted, f) for f in fields)
     ]
+    # That a person entered a value may stay unsaid in a sentence; it may not be claimed of others.
+    claimed = said.entered and not wanted.entered and "status" not in wrong
+    return [*wrong, "status"] if claimed else wrong
 
 
 def _leftovers(left: Iterable[str], finding: Data, case: Data, language: str) -> list[str]:

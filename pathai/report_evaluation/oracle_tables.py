@@ -40,7 +40,7 @@ def _judge_references(draft: Data, case: Data) -> list[tuple[str, str]]:
     wrong = [("citation", i) for i in cited - {x["id"] for x in rows}]
     known = {f["id"] for f in case["findings"]}
     for row in rows:
-        entry = _corpus().get(row["id"])
+        entry = corpus().get(row["id"])
         own = entry is not None and _quotes(row, entry, draft["language"])
         if not own or not set(row["findings"]) <= known:
             wrong.append(("citation", row["id"]))
@@ -52,7 +52,7 @@ def _quotes(row: Data, entry: Data, language: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _corpus() -> dict[str, Data]:
+def corpus() -> dict[str, Data]:
     """Entries of the shipped corpus by id, with the DOI of their source."""
     package = Path(str(files("pathai")))
     inside = package / "_shipped" / "configs" / "knowledge"

@@ -43,6 +43,10 @@ def _of_score(board: Board, score: Finding) -> None:
     if not isinstance(score.value, Sum):
         return
     first, second = score.value.parts
+    given = [board.at(score, key) for key in ("gleason.primary", "gleason.secondary")]
+    for part, number in zip(given, (first, second), strict=True):
+        if part is not None and None in given and _pattern(part) != number:
+            board.contradict("gleason_score", part, score)
     code = grade_group(first, second)
     if code:
         board.derive("gleason_grade_group", "gleason.grade_group", Category(code=code), (score,))

@@ -35,6 +35,7 @@ def apply(board: Board) -> None:
             board.derive("nottingham_score", "nottingham.score", Sum(parts=numbers), found)
     for score in board.with_values("nottingham.score"):
         if isinstance(score.value, Sum):
+            _parts(board, score, score.value.parts)
             grade = Category(code=nottingham_grade(score.value.total))
             board.derive("nottingham_grade", "nottingham.grade", grade, (score,))
     for count in board.with_values("mitoses.count"):
@@ -43,6 +44,15 @@ def apply(board: Board) -> None:
             board.suggest("mitoses_area_missing", count)
         else:
             _density(board, count, area)
+
+
+def _parts(board: Board, score: Finding, numbers: tuple[int, ...]) -> None:
+    """Some parts beside a score that was entered; all three together are compared as a sum."""
+    given = [board.at(score, key) for key in PARTS]
+    for part, number in zip(given, numbers, strict=True):
+        known = part is not None and isinstance(part.value, Category) and None in given
+        if part is not None and known and int(part.value.code[1:]) != number:
+            board.contradict("nottingham_score", part, score)
 
 
 def _density(board: Board, count: Finding, area: Finding) -> None:

@@ -152,9 +152,7 @@ def test_an_item_of_the_context_stands_as_it_was_given():
     case = CASE.model_copy(update={"context": (PSA,), "digest": ""}).sealed()
     made = draft(case, ReportConfig())
     rest = [f for f in made.fixed if f.kind != "context"]
-    assert [f.text for f in made.fixed if f.kind == "context"] == [
-        "PSA beforehand: 6.4 ng/mL"
-    ]
+    assert [f.text for f in made.fixed if f.kind == "context"] == ["PSA beforehand: 6.4 ng/mL"]
 
     def said(text, name="C1"):
         return codes(with_fixed(made, [*rest, Fixed(kind="context", id=name, text=text)]), case)

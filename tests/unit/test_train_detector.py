@@ -189,6 +189,7 @@ def test_training_writes_a_detector_that_loads(trained):
     assert detector.digest != replace(detector, dab_cutoff_od=0.3).digest
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(trained, data):
     wanted, _ = trained
     again = replace(wanted, out=wanted.out.with_name("b"), judging=0)
@@ -223,6 +224,7 @@ def test_a_trained_detector_is_named_by_its_folder(trained, monkeypatch):
     assert made.classes == ("negative", "positive")
 
 
+@pytest.mark.slow
 def test_one_folder_is_judged_by_halves(data, tmp_path):
     card = train_detector(Wanted((data / "one",), tmp_path / "x", fields=5, steps=4, judging=0.5))
     assert set(card["judged"]) == {"one, part 1", "one, part 2"}

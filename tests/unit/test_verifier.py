@@ -11,6 +11,7 @@ from paraphrase_cases import entered, filled_in, line_for, paraphrases, patterns
 from pathai.finding import Category
 from pathai.report import check
 from pathai.report.check.lexicon import LANGUAGES, lexicon
+from pathai.report.check.place import sides_of
 
 PARTS = ("seen", "later", "fresh", "unseen")
 HONEST = [p for part in PARTS for p in paraphrases(part)]
@@ -171,6 +172,13 @@ def test_a_status_that_is_not_the_findings_is_caught():
 def test_the_findings_own_side_and_site_may_be_said():
     assert said("The T of the left prostate is F.", "prostate.cribriform") == []
     assert said("The T of the right breast is F.", "tissue.area_mm2") == []
+
+
+def test_a_case_has_no_side_even_if_its_only_specimen_has():
+    finding = next(f for f in CASE.findings if f.key == "tissue.area_mm2")
+    count = finding.model_copy(update={"key": "case.slide_count"})
+    assert sides_of(finding, CASE) == {"right"}
+    assert sides_of(count, CASE) == set()
 
 
 @pytest.mark.parametrize(

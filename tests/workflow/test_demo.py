@@ -161,3 +161,23 @@ def test_no_result_holds_a_path_or_a_clock(finished_demo):
     for path in (finished_demo / "results").rglob("*"):
         if path.is_file() and path.name not in ("run.json",):
             assert str(finished_demo).encode() not in path.read_bytes(), path
+
+
+@pytest.mark.slow
+def test_a_tiny_language_model_phrases_a_case_and_changes_no_value(demo):
+    done = pathai("demo", "--out", demo, "--cores", 2, "--phrase")
+    assert done.returncode == 0, done.stderr
+    plan = Plan(demo / "config.yaml")
+    own = next(iter(plan.sheet.cases()))
+    told = json.loads((demo / "phrased" / own / "draft.json").read_text())
+    plain = json.loads(plan.results.case(own).draft("json").read_text())
+    assert told["engine"]["name"] == "openai-compatible"
+    assert len(told["engine"]["digest"]) >= 64
+    assert told["findings_digest"] == plain["findings_digest"]
+    said = [s for section in told["sections"] for s in section["statements"]]
+    assert any(s["source"] == "llm" for s in said)
+    assert {s["finding"] for s in said} == {
+        s["finding"] for section in plain["sections"] for s in section["statements"]
+    }
+    for kind in ("draft.html", "draft.pdf", "draft.docx", "fhir.json"):
+        assert (demo / "phrased" / own / kind).stat().st_size > 1000

@@ -91,6 +91,7 @@ def start(place, *arguments, cwd=None):
     )
 
 
+@pytest.mark.slow
 def test_every_command_works(place):
     run = [command for command in commands() if not skipped(command)]
     assert len(run) > 20

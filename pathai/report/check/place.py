@@ -18,7 +18,9 @@ def specimens_of(finding: Finding, case: CaseFindings) -> tuple[Specimen, ...]:
 
 
 def sides_of(finding: Finding, case: CaseFindings) -> set[str]:
-    """The one side of a finding; empty when it has none, or its specimens differ."""
+    """The one side of a finding; empty when it has none, or is of the case as a whole."""
+    if finding.key.startswith("case."):
+        return set()
     sides: set[str] = {finding.laterality}
     sides |= {s.laterality for s in specimens_of(finding, case)}
     return sides - {""} if len(sides - {""}) == 1 else set()
