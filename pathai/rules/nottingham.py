@@ -50,8 +50,9 @@ def _parts(board: Board, score: Finding, numbers: tuple[int, ...]) -> None:
     """Some parts beside a score that was entered; all three together are compared as a sum."""
     given = [board.at(score, key) for key in PARTS]
     for part, number in zip(given, numbers, strict=True):
-        known = part is not None and isinstance(part.value, Category) and None in given
-        if part is not None and known and int(part.value.code[1:]) != number:
+        if part is None or None not in given or not isinstance(part.value, Category):
+            continue
+        if int(part.value.code[1:]) != number:
             board.contradict("nottingham_score", part, score)
 
 
