@@ -14,6 +14,7 @@ PAGES = (
     "docs/nuclei-small.md",
     "docs/cells.md",
     "docs/train.md",
+    "docs/report-evaluation.md",
 )
 
 
