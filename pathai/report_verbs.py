@@ -253,7 +253,7 @@ def audit(config: Path | None, cases: Sequence[str], *, as_json: bool) -> int:
             sys.stdout.write(f"{fault}\n")
     events, files = sum(a.events for a in found), sum(a.files for a in found)
     faults = sum(len(a.faults) for a in found)
-    say(f"{len(found)} reports, {events} events and {files} files checked, {faults} faults")
+    say(f"{len(found)} report(s), {events} events and {files} files checked, {faults} faults")
     return int(bool(faults))
 
 

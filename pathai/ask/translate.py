@@ -6,6 +6,7 @@ query by schema; a query that names an unknown key, value, unit or place is refu
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any as Anything
 
 from pydantic import ValidationError
@@ -116,15 +117,24 @@ def server(llm: LlmConfig) -> Ask:
     Raises
     ------
     PathaiError
-        E194 without the openai client, E201 for an address that is not allowed.
+        E194 without the openai client, E201 for an address that is not allowed, or a model that is
+        relayed to another machine.
     """
     try:
+        import httpx
         import openai
 
         from pathai import loopback
+        from pathai.drafters.model_identity import identity, is_cloud
     except ImportError:
         remedy = "pip install 'pathai[llm]'"
         raise PathaiError("E194", "the openai client is missing", remedy) from None
+    relayed = PathaiError(
+        "E201", f"report.llm.model {llm.model!r} is relayed to a cloud service",
+        "choose a model that runs on this machine",
+    )  # fmt: skip
+    if is_cloud(llm.model):
+        raise relayed
     address = loopback.check_address(llm.base_url, llm.networks)
 
     def ask(messages: list[dict[str, str]], form: dict[str, Anything]) -> str | None:
@@ -132,6 +142,9 @@ def server(llm: LlmConfig) -> Ask:
         asked = {"name": "query", "strict": True, "schema": form}
         with loopback.client(transport) as guarded:
             http: Anything = guarded
+            with suppress(httpx.HTTPError):  # a server that is down is told of below
+                if identity(http, llm.base_url, llm.model).relayed:
+                    raise relayed
             client = openai.OpenAI(
                 base_url=llm.base_url,
                 api_key="local",

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from pathai.ask import answer, parse, vocabulary
 from pathai.ask.query import All, Any, Between, Compare, From, Not, Query, Says, Stands
-from pathai.ask.translate import listing, translate
+from pathai.ask.translate import listing, server, translate
+from pathai.config import LlmConfig
 from pathai.errors import PathaiError
 from pathai.finding import ModelAnswer, registry
+from pathai.testing import llm_servers
 
 COHORT = [
     case("C1", "breast", [(42, 2.25, "MSI-H")]),
@@ -367,3 +369,14 @@ def test_a_model_sees_names_and_no_finding():
     assert "msi.probability" in seen[0]
     assert "42" not in seen[0]
     assert "C1" not in listing(KNOWN)
+
+
+def test_a_question_never_goes_to_a_model_that_is_relayed():
+    with pytest.raises(PathaiError, match=r"E201.*relayed"):
+        server(LlmConfig(base_url="http://127.0.0.1:9/v1", model="big-cloud"))
+    far = llm_servers.ollama("tiny", "ab" * 32, remote_host="https://elsewhere.example")
+    with llm_servers.server(llm_servers.honest, far) as (url, seen):
+        ask = server(LlmConfig(base_url=url, model="tiny", seconds=20))
+        with pytest.raises(PathaiError, match=r"E201.*relayed"):
+            ask([{"role": "user", "content": "canary"}], {})
+        assert not any(b"canary" in one.body for one in seen)
