@@ -185,7 +185,10 @@ def test_transformers_serve_gives_a_verified_draft(tiny_model):
     """A runtime that is not ours and does not constrain: what it says is verified the same way."""
     with transformers_serve() as url:
         assert url, "transformers serve did not start"
-        made = draft(CASE, section(url, seconds=240, model=str(tiny_model)))
-    judged(made)
+        for _ in range(3):  # it may drop a connection while it still loads the model
+            made = draft(CASE, section(url, seconds=80, model=str(tiny_model)))
+            judged(made)
+            if "llm_unreachable" not in made.engine_flags:
+                break
     assert not {"llm_unreachable", "llm_status"} & set(made.engine_flags)
     assert made.raw_sha256

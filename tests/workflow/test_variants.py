@@ -85,7 +85,7 @@ def test_reports_phrased_by_a_server_and_the_same_numbers(demo):
         done = pathai("run", "--config", config, "--cores", 2)
     assert done.returncode == 0, done.stderr
     assert len(seen) >= len(before)
-    asked = b"".join(body for _, _, body in seen)
+    asked = b"".join(one.body for one in seen)
     for row in plan.sheet.rows:
         assert row.case_id.encode() not in asked
         assert row.patient_id.encode() not in asked
