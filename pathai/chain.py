@@ -25,7 +25,14 @@ from pathai.source import Place, Remote, identity
 from pathai.step import Step as Step
 from pathai.step import digest_of
 from pathai.store.commit import Commit, Key, manifest_path
-from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder, cells_files, slug
+from pathai.store.folders import (
+    DRAFT_FILES,
+    CaseFolder,
+    ResultsFolder,
+    SlideFolder,
+    cells_files,
+    slug,
+)
 from pathai.store.manifest import READABLE, read_manifest
 from pathai.task import Task
 
@@ -400,12 +407,10 @@ def phrased_step(plan: Plan, folder: CaseFolder, report: ReportConfig, out: Path
 
         run(folder, section, out, _local(plan, rows))
 
-    outputs = ("draft.json", "draft.md", "draft.html", "draft.docx", "draft.pdf", "fhir.json",
-               "sr.dcm")  # fmt: skip
     pixels = [_made(plan.results.slide(row.slide_id).base("tile")) for row in rows]
     # By the layout's content: the path of a laboratory's own file says nothing of it.
     asked = section.model_copy(update={"template": layout.name})
-    key = _key("draft", outputs, asked, layout.digest, pixels)
+    key = _key("draft", DRAFT_FILES, asked, layout.digest, pixels)
     parents = {"findings": folder.base("findings")}
     return Step(out / "draft", folder.case_id, key, parents, work)
 

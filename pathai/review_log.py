@@ -8,11 +8,11 @@ line that a crash left half written is set aside when the case is opened for wri
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,7 +26,28 @@ ADJUDICATION = "adjudication"
 _ANSWER = "answer:"
 
 
-class Event(BaseModel):
+class Link(BaseModel):
+    """A line of a file that is chained by hash; ``previous`` is the SHA-256 of the line before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    number: int
+    previous: str
+    sha256: str = ""
+
+    def sealed(self) -> Self:
+        """A copy that carries its own digest."""
+        body = self.model_dump(mode="json", exclude={"sha256"})
+        return self.model_copy(update={"sha256": sha256(compact(body)).hexdigest()})
+
+    def line(self) -> bytes:
+        """The event as it stands in the file."""
+        return compact(self.sealed().model_dump(mode="json")) + b"\n"
+
+
+Linked = TypeVar("Linked", bound=Link)
+
+
+class Event(Link):
     """One action of a reader.
 
     ``what`` is a statement's id, ``case``, the question of an answer (`question`), or the number
@@ -35,8 +56,6 @@ class Event(BaseModel):
     of what the reader saw; ``previous`` and ``sha256`` chain the lines.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    number: int
     time: str
     kind: Kind
     what: str
@@ -44,17 +63,6 @@ class Event(BaseModel):
     after: Value
     findings: str
     draft: str
-    previous: str
-    sha256: str = ""
-
-    def sealed(self) -> "Event":
-        """A copy that carries its own digest."""
-        body = self.model_dump(mode="json", exclude={"sha256"})
-        return self.model_copy(update={"sha256": sha256(compact(body)).hexdigest()})
-
-    def line(self) -> bytes:
-        """The event as it stands in the file."""
-        return compact(self.sealed().model_dump(mode="json")) + b"\n"
 
 
 def compact(value: Any) -> bytes:
@@ -89,25 +97,44 @@ def parse(data: bytes, case_id: str, reader: str) -> tuple[list[Event], bytes]:
     PathaiError
         E210 naming the line that does not fit.
     """
+    return read_chain(data, Event, genesis(case_id, reader), lambda n: _broken(case_id, reader, n))
+
+
+def read_chain(
+    data: bytes, kind: type[Linked], first: str, wrong: Callable[[int], PathaiError]
+) -> tuple[list[Linked], bytes]:
+    """Events of a file whose lines are chained by hash, and a half-written last line.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file.
+    kind : type
+        Of its events.
+    first : str
+        What the first line names as its previous one.
+    wrong : callable
+        The error to raise for the number of the line that does not fit.
+    """
     whole, newline, tail = data.rpartition(b"\n")
     lines = [line + b"\n" for line in whole.split(b"\n")] if newline else []
-    events: list[Event] = []
-    previous = genesis(case_id, reader)
+    events: list[Linked] = []
+    previous = first
     for number, line in enumerate(lines, start=1):
-        event = _event(line)
+        event = _event(line, kind)
         if event is None or (event.number, event.previous) != (number, previous):
-            raise _broken(case_id, reader, number)
+            raise wrong(number)
         events.append(event)
         previous = sha256(line).hexdigest()
     if tail and not unfinished(tail):
-        raise _broken(case_id, reader, len(lines) + 1)
+        raise wrong(len(lines) + 1)
     return events, tail
 
 
-def _event(line: bytes) -> Event | None:
+def _event(line: bytes, kind: type[Linked]) -> Linked | None:
     """The event of a line, or None unless it is byte for byte what was written."""
     try:
-        event = Event.model_validate_json(line)
+        event = kind.model_validate_json(line)
     except ValidationError:
         return None
     return event if event.line() == line else None

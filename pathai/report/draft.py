@@ -12,12 +12,19 @@ from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, load_findings
 from pathai.knowledge import Reference, references
 from pathai.knowledge.documents import Shelf
-from pathai.language import catalog
+from pathai.language import Language, catalog
 from pathai.layouts import load_layout
 from pathai.report import check, render
 from pathai.report.fixed import fixed_of
 from pathai.report.plan import plan
-from pathai.report.records import Draft, Fixed, Section, Statement, Verification
+from pathai.report.records import (
+    Draft,
+    Fixed,
+    PlannedSection,
+    Section,
+    Statement,
+    Verification,
+)
 from pathai.store.commit import Commit
 from pathai.store.folders import CaseFolder
 from pathai.store.manifest import canonical as canonical_file
@@ -56,17 +63,7 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
         line.statement: _statement(line, text, str(default), source, case, counts)
         for line, text, default in zip(lines, _padded(phrasing, lines), fallback, strict=True)
     }
-    sections = tuple(
-        Section(
-            id=part.id,
-            title=render.title_text(part, language),
-            slide_id=part.slide_id,
-            notes=render.slide_note_texts(part, case, language),
-            statements=tuple(said[line.statement] for line in part.lines),
-            briefs=render.briefs(part, case, language),
-        )
-        for part in planned
-    )
+    sections = tuple(_section(part, said, case, language) for part in planned)
     fell = sum(s.verdict == "fallback" for s in said.values())
     result = Draft(
         case_id=case.case_id,
@@ -92,6 +89,19 @@ def draft(case: CaseFindings, section: ReportConfig, drafter: Drafter | None = N
     sealed = result.model_copy(update={"digest": check.digest_of(result)})
     check.require(sealed, case)
     return sealed
+
+
+def _section(
+    part: PlannedSection, said: Mapping[str, Statement], case: CaseFindings, language: Language
+) -> Section:
+    return Section(
+        id=part.id,
+        title=render.title_text(part, language),
+        slide_id=part.slide_id,
+        notes=render.slide_note_texts(part, case, language),
+        statements=tuple(said[line.statement] for line in part.lines),
+        briefs=render.briefs(part, case, language),
+    )
 
 
 def _references(
@@ -145,13 +155,6 @@ def _statement(
         flags=tuple(problems),
         refused=refused,
     )
-
-
-OUTPUTS = (
-    *("draft.json", "draft.md", "draft.html", "draft.docx", "draft.pdf"),
-    *("fhir.json", "sr.dcm"),
-)
-"""Files of a case's draft; ``sr.dcm`` only where a slide of the case is DICOM."""
 
 
 def run(

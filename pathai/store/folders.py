@@ -183,6 +183,13 @@ def read_slide_info(path: Path) -> SlideInfo:
         raise PathaiError("E164", f"slide.json of {path.parent.name}: {error}") from None
 
 
+DRAFT_FILES = (
+    *("draft.json", "draft.md", "draft.html", "draft.docx", "draft.pdf"),
+    *("fhir.json", "sr.dcm"),
+)
+"""Files of a case's draft; ``sr.dcm`` only where a slide of the case is DICOM."""
+
+
 class CaseFolder:
     """``results/cases/<case_id>/``: findings and draft."""
 

@@ -14,10 +14,10 @@ from pathai.export import export_annotations, export_measurements
 from pathai.finding import Category, canonical
 from pathai.findings import findings_of_case
 from pathai.readers.slide_files import quick_identity
-from pathai.report.draft import OUTPUTS, run
+from pathai.report.draft import run
 from pathai.report.render import value_text
 from pathai.store.commit import Commit, Key, run_stage
-from pathai.store.folders import ResultsFolder, cells_files, write_slide_info
+from pathai.store.folders import DRAFT_FILES, ResultsFolder, cells_files, write_slide_info
 from pathai.store.groups import write_cells
 from pathai.store.records import Cells, SlideInfo
 from pathai.units import Box
@@ -210,11 +210,11 @@ def test_the_draft_of_a_dicom_slide_has_a_structured_report(tmp_path, file, info
     folder.findings.write_text(canonical(_case()), "utf-8")
     folder.slide("D1").path.mkdir(parents=True)
     write_slide_info(folder.slide("D1").slide_json, info)
-    out = Commit(folder.base("draft"), OUTPUTS)
+    out = Commit(folder.base("draft"), DRAFT_FILES)
     run(folder, ReportConfig(), out, {"D1": file})
     assert dcmread(folder.path / "sr.dcm.part").PatientID == "CASE-7"
     write_slide_info(folder.slide("D1").slide_json, info.model_copy(update={"quick_id": "1" * 64}))
-    other = Commit(folder.base("draft"), OUTPUTS)
+    other = Commit(folder.base("draft"), DRAFT_FILES)
     run(folder, ReportConfig(), other, {"D1": file})
     assert [code for code, _, _ in other.problems] == ["E163"]  # said, and the draft goes on
 

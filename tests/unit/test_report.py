@@ -17,10 +17,10 @@ from pathai.errors import PathaiError
 from pathai.finding import canonical
 from pathai.findings import findings_of_case
 from pathai.report import check, documents
-from pathai.report.draft import OUTPUTS, draft, run
+from pathai.report.draft import draft, run
 from pathai.report.plan import plan
 from pathai.store.commit import Commit
-from pathai.store.folders import CaseFolder
+from pathai.store.folders import DRAFT_FILES, CaseFolder
 
 CASE = full_case()
 TEMPLATE = ReportConfig()
@@ -382,7 +382,7 @@ def test_run_writes_every_document_and_again_the_same(tmp_path):
     folder = CaseFolder(tmp_path / "cases" / "C1")
     folder.path.mkdir(parents=True)
     folder.findings.write_text(canonical(CASE), "utf-8")
-    out = Commit(folder.base("draft"), OUTPUTS)
+    out = Commit(folder.base("draft"), DRAFT_FILES)
     run(folder, TEMPLATE, out)
     out.finish()
     stored = json.loads(folder.draft("json").read_text("utf-8"))
@@ -390,7 +390,7 @@ def test_run_writes_every_document_and_again_the_same(tmp_path):
     assert stored["status"] == "draft"
     assert folder.draft("html").read_text("utf-8").startswith("<!doctype html>")
     files = {path.name: path.read_bytes() for path in folder.path.iterdir()}
-    assert set(files) - {"findings.json"} == set(OUTPUTS) - {"sr.dcm"}  # no slide is DICOM
+    assert set(files) - {"findings.json"} == set(DRAFT_FILES) - {"sr.dcm"}  # no slide is DICOM
     run(folder, TEMPLATE, out)
     out.finish()
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == files

@@ -1,12 +1,12 @@
 """One step in the life of a report, as a line of ``audit.jsonl``."""
 
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
 from pathai.errors import PathaiError
-from pathai.review_log import compact, unfinished
+from pathai.review_log import Link, read_chain
 
 Kind = Literal[
     "created",
@@ -27,7 +27,7 @@ Kind = Literal[
 Facts = dict[str, JsonValue]
 
 
-class Event(BaseModel):
+class Event(Link):
     """Who did what, when, and to which findings and draft.
 
     Parameters
@@ -56,8 +56,6 @@ class Event(BaseModel):
         The chain.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    number: int = Field(ge=1)
     time: str
     kind: Kind
     reader: str
@@ -70,17 +68,6 @@ class Event(BaseModel):
     draft: str = ""
     facts: Facts = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
-    previous: str
-    sha256: str = ""
-
-    def sealed(self) -> "Event":
-        """A copy that carries its own digest."""
-        body: Any = self.model_dump(mode="json", exclude={"sha256"})
-        return self.model_copy(update={"sha256": sha256(compact(body)).hexdigest()})
-
-    def line(self) -> bytes:
-        """The event as it stands in the file."""
-        return compact(self.sealed().model_dump(mode="json")) + b"\n"
 
 
 def genesis(case_id: str) -> str:
@@ -110,33 +97,16 @@ def parse(data: bytes, case_id: str) -> tuple[list[Event], bytes]:
     PathaiError
         E207 naming the line that does not fit.
     """
-    whole, newline, tail = data.rpartition(b"\n")
-    lines = [line + b"\n" for line in whole.split(b"\n")] if newline else []
-    events: list[Event] = []
-    previous = genesis(case_id)
-    for number, line in enumerate(lines, start=1):
-        event = _event(line)
-        if event is None or (event.number, event.previous) != (number, previous):
-            raise broken(case_id, f"line {number} does not fit the lines before it")
-        events.append(event)
-        previous = sha256(line).hexdigest()
-    if tail and not unfinished(tail):
-        raise broken(case_id, f"line {len(lines) + 1} does not fit the lines before it")
-    return events, tail
+
+    def wrong(number: int) -> PathaiError:
+        return broken(case_id, f"line {number} does not fit the lines before it")
+
+    return read_chain(data, Event, genesis(case_id), wrong)
 
 
 def head_of(events: list[Event], case_id: str) -> str:
     """SHA-256 of the last line; what the next event names as its previous one."""
     return sha256(events[-1].line()).hexdigest() if events else genesis(case_id)
-
-
-def _event(line: bytes) -> Event | None:
-    """The event of a line, or None unless it is byte for byte what was written."""
-    try:
-        event = Event.model_validate_json(line)
-    except ValidationError:
-        return None
-    return event if event.line() == line else None
 
 
 def broken(case_id: str, what: str) -> PathaiError:
