@@ -16,12 +16,13 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSplitter,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
 from pathai.errors import PathaiError
-from pathai.viewer import commands, keys, palette
+from pathai.viewer import commands, keys, palette, panels
 from pathai.viewer.cards import Card, OverlayRow, Worklist, label, style
 from pathai.viewer.presenter import Review
 from pathai.viewer.runs import CaseView, Run
@@ -48,6 +49,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         self.review: Review | None = None
         self._open = ExitStack()
         self._cards: list[Card] = []
+        self._panels: list[Any] = []
         self._shown = ""
         self.setObjectName("pathai")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
@@ -84,7 +86,11 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         for part in (self.banner, self.title, self.facts, self.slides, self.open_button):
             layout.addWidget(part)
         layout.addWidget(self.overlays)
-        layout.addWidget(self._splitter(), stretch=1)
+        self.tabs = QTabWidget()
+        self.tabs.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.tabs.tabBar().setVisible(bool(panels.TABS))
+        self.tabs.addTab(self._splitter(), "Review")
+        layout.addWidget(self.tabs, stretch=1)
         layout.addWidget(self.message)
         layout.addLayout(self._buttons())
         shown = (keys.KEYS[name] for name in HINTS)
@@ -135,6 +141,9 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         review = Review(self.viewer, run, reader)
         self.stop()
         self.review = review
+        self._panels = [panels.load(tab.widget)(review) for tab in panels.TABS]
+        for tab, panel in zip(panels.TABS, self._panels, strict=True):
+            self.tabs.setTabToolTip(self.tabs.addTab(panel, tab.title), tab.tip)
         self._open.callback(review.close)
         self._open.enter_context(keys.bound(self.viewer, review))
         self._open.enter_context(commands.acting_on(review))
@@ -151,6 +160,10 @@ class ReviewDock(QWidget):  # type: ignore[misc]
             self.review.changed.disconnect(self._refresh)
             self.review.told.disconnect(self._tell)
             self.review = None
+        for panel in self._panels:
+            self.tabs.removeTab(self.tabs.indexOf(panel))
+            panel.deleteLater()
+        self._panels = []
         self._open.close()
 
     def closeEvent(self, event: QCloseEvent) -> None:
@@ -183,7 +196,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         review, case = self.review, self.review.case if self.review else None
         self.open_button.setVisible(review is None)
         self._header(case)
-        parts = (self.splitter, self.overlays, self.hint, self.done, self.undo, self.next)
+        parts = (self.tabs, self.overlays, self.hint, self.done, self.undo, self.next)
         for part in (*parts, *self.decisions):
             part.setVisible(review is not None)
         if review is None:
@@ -191,6 +204,8 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         self.worklist.show_rows(review.session.worklist(), case.case_id if case else "")
         self.overlays.show_state(review)
         self._sentences(case)
+        for panel in self._panels:
+            panel.refresh()
         left = len(review.session.undecided())
         for part in self.decisions:
             part.setEnabled(bool(review.selected))

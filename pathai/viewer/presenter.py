@@ -4,6 +4,7 @@ The dock shows this state and calls these methods; keys and commands call the sa
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
@@ -13,7 +14,7 @@ from psygnal import Signal
 from pathai.errors import PathaiError
 from pathai.review import Decision, ReviewSession
 from pathai.units import Box
-from pathai.viewer import layers
+from pathai.viewer import layers, panels
 from pathai.viewer.runs import CaseView, Run, Sentence
 from pathai.viewer.slide import Slide, open_slide
 
@@ -65,6 +66,7 @@ class Review:
         self.hidden = False
         self._close = False
         self.overlays: dict[str, bool] = {}
+        self._parts: dict[str, Any] = {}
         viewer.scene.camera.events.zoom.connect(self._on_zoom)
 
     # --- where we are ---------------------------------------------------------------------
@@ -87,6 +89,12 @@ class Review:
     def layer(self, kind: str) -> Layer | None:
         """Our layer of this name, if it is shown."""
         return next((one for one in self.viewer.layers if one.name == kind), None)
+
+    def part(self, name: str) -> Any:
+        """A part by its name in `pathai.viewer.panels.PARTS`, made when first asked for."""
+        if name not in self._parts:
+            self._parts[name] = panels.part(self, name)
+        return self._parts[name]
 
     # --- cases and slides -----------------------------------------------------------------
 

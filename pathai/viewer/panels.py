@@ -1,0 +1,38 @@
+"""What the review window is made of beside the report: tabs of the dock and parts of the presenter.
+
+A tab is a widget ``Panel(review)`` with a method ``refresh()``; a part is what its keys and
+buttons call, ``Part(review)``, and knows no Qt. Both are loaded when they are needed.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathai.viewer.presenter import Review
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One tab of the dock: its title, its tooltip and ``module:Widget``."""
+
+    title: str
+    tip: str
+    widget: str
+
+
+TABS: tuple[Tab, ...] = ()
+"""From left to right, after the review itself."""
+PARTS: dict[str, str] = {}
+"""Parts of the presenter by name, ``module:Class``."""
+
+
+def load(target: str) -> Any:
+    """The class behind ``module:Class``."""
+    module, name = target.split(":")
+    return getattr(import_module(module), name)
+
+
+def part(review: "Review", name: str) -> Any:
+    """A new part for this review."""
+    return load(PARTS[name])(review)
