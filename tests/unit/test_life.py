@@ -22,6 +22,7 @@ from pathai.report.life.changes import word_distance
 from pathai.report.life.drafting import Again
 from pathai.report.life.events import parse
 from pathai.report.life.items import open_items
+from pathai.report.life.ledger import lost, signatures
 from pathai.report.life.overlay import bound, printed
 from pathai.report.life.trail import check_head, writing
 
@@ -548,6 +549,30 @@ def test_cut_swapped_doubled_and_missing_lines_are_found(small):
         path.write_bytes(data[:-cut])
         assert small.audit().faults
     path.write_bytes(data)
+
+
+def test_a_signed_case_that_was_removed_whole_is_missed(life):
+    sign_off(life)
+    life.amend(READER, "more to say")
+    sign_off(life)
+    reviews = life.folder.parent.parent
+    assert [(s.case_id, s.version) for s in signatures(reviews)] == [("C1", 1), ("C1", 2)]
+    assert lost(reviews) == []
+    kept = life.folder.rename(reviews / "elsewhere")
+    assert [f.split(":")[0] for f in lost(reviews)] == ["C1", "C1"]
+    kept.rename(life.folder)
+    first, second = (reviews / "signatures.jsonl").read_bytes().splitlines(keepends=True)
+    for altered in (second, second + first, first + second.replace(b"C1", b"C2")):
+        (reviews / "signatures.jsonl").write_bytes(altered)
+        assert "does not fit" in lost(reviews)[0]
+
+
+def test_a_file_in_a_folder_that_nobody_named_is_found(life):
+    life.enter(READER, [Entered("cells.count", 4000, "S1")])
+    (life.folder / "sub").mkdir()
+    (life.folder / "sub" / "x.pdf").write_bytes(b"x")
+    (fault,) = life.audit().faults
+    assert "x.pdf is named by no event" in fault
 
 
 def test_missing_and_swapped_files_are_found(small):

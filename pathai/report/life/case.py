@@ -13,14 +13,14 @@ from pathai.config import ID_PATTERN, ReportConfig
 from pathai.drafters.base import Drafter
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings
-from pathai.report.life import drafting, signing
+from pathai.report.life import drafting, ledger, signing
 from pathai.report.life.events import Facts, Kind
 from pathai.report.life.neighbors import check_words
 from pathai.report.life.overlay import OUTLIVED, bound, line_of, printed, value_digest
 from pathai.report.life.record import SignedReport
 from pathai.report.life.standing import Revision, Standing
 from pathai.report.life.state import Edit, State, replay
-from pathai.report.life.trail import Trail, report_folder, writing
+from pathai.report.life.trail import Trail, digest, report_folder, writing
 from pathai.report.records import Draft, Problem, Statement
 
 
@@ -239,7 +239,11 @@ class Life(Standing):
             self._signable(state, now)
             snomed = self.section.codes.snomed
             by = (reader, role.strip())
-            return signing.sign(trail, state, now.draft, now.case, self.results, *by, snomed=snomed)
+            made = signing.sign(trail, state, now.draft, now.case, self.results, *by, snomed=snomed)
+            ledger.enlist(
+                self.folder.parent.parent, self.case_id, made.version, digest(made.data())
+            )
+            return made
 
     def _signable(self, state: State, now: Revision) -> None:
         reasons = []
