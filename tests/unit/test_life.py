@@ -226,6 +226,11 @@ def test_deleting_needs_a_reason_and_keeps_the_finding(life):
     now = life.revision()
     assert said.finding not in [s.finding for s in now.draft.statements()]
     assert now.case.finding(said.finding) is not None
+    told = [b.text for section in now.draft.sections for b in section.briefs]
+    assert (
+        f"Left out by {READER}: number of nuclei in the analyzed tissue (reason: not asked for)."
+        in told
+    )
     signed = sign_off(life)
     assert [(d.finding, d.text, d.reason) for d in signed.deleted] == [
         (said.finding, said.rendered, "not asked for")
