@@ -16,7 +16,7 @@ from pathai.errors import PathaiError
 from pathai.finding import Contradiction
 from pathai.findings import findings_of_case
 from pathai.report.draft import draft
-from pathai.report.life import open_case
+from pathai.report.life import neighbors, open_case
 from pathai.report.life.case import Entered
 from pathai.report.life.changes import word_distance
 from pathai.report.life.drafting import Again
@@ -25,6 +25,9 @@ from pathai.report.life.items import open_items
 from pathai.report.life.ledger import lost, signatures
 from pathai.report.life.overlay import bound, printed
 from pathai.report.life.trail import check_head, writing
+
+NEEDED = neighbors.needed
+"""Before a stand-in takes its place."""
 
 
 @pytest.fixture(autouse=True)
@@ -217,6 +220,13 @@ def test_a_required_sentence_is_not_deleted_in_silence(life):
     (item,) = [i for i in items if i.id.startswith("deleted")]
     assert item.acknowledgeable
     assert f"(cells.count, {said.finding}) is required" in item.message
+
+
+def test_a_report_without_a_diagnosis_is_not_signed_in_silence(life, monkeypatch):
+    monkeypatch.setattr(neighbors, "needed", NEEDED)
+    (item,) = life.items()
+    assert item.message.startswith("diagnosis.category is required")
+    assert item.acknowledgeable
 
 
 def test_deleting_needs_a_reason_and_keeps_the_finding(life):

@@ -44,11 +44,19 @@ def requires(section: ReportConfig) -> Sequence[str]:
     return load_layout(section.template).requires
 
 
+def needed(section: ReportConfig) -> Sequence[str]:
+    """Keys that a report must tell before it is signed: what is required, and its diagnosis."""
+    layout = load_layout(section.template)
+    asked = tuple(key for key in layout.asks if key == DIAGNOSIS)
+    return tuple(dict.fromkeys((*layout.requires, *asked)))
+
+
 def check_words(text: str, line: Line, case: CaseFindings) -> list[Problem]:
     """What the verifier says to a person's sentence: flags, never a rewrite."""
     return check.check_statement(text, line, case, human=True)
 
 
+DIAGNOSIS = "diagnosis.category"
 KINDS = ("md", "html", "docx", "pdf", "fhir.json")
 """Endings of a report's documents."""
 _NAMES = {"md": "markdown", "html": "html", "docx": "docx", "pdf": "pdf"}

@@ -121,7 +121,7 @@ class Standing:
         return self._items(self.revision())
 
     def _items(self, now: Revision) -> list[Item]:
-        return open_items(now.draft, now.case, now.state, neighbors.requires(self.section))
+        return open_items(now.draft, now.case, now.state, neighbors.needed(self.section))
 
     def audit(self) -> Audit:
         """Whether every byte of the trail and of the files that it names is as it was written."""
