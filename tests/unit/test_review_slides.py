@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pathai.edits import MAX_NAME, rows_of, run_classes, spans
@@ -176,6 +177,19 @@ def test_appending_never_reads_the_log_again(opened, monkeypatch):
     opened.redo()
     monkeypatch.undo()
     assert len(events(opened)) == 54
+
+
+def test_arrays_are_taken_as_they_are(opened):
+    rows, places = np.array([5, 2]), np.array([[5.06, 1], [2, 1]], np.float32)
+    opened.correct_cells(CellEdit("A1", "d", STORE, tuple(rows), tuple(map(tuple, places)), " a "))
+    assert opened.state.cells["A1"] == {2: "a", 5: "a"}
+    square = np.array(SQUARE, np.float32)
+    opened.change_cell("A1", opened.add_cell("A1", "d", square, "a"), outline_px0=square[:3])
+    assert opened.set_region("A1", "", "tumor", square[None]) == "r1"
+    found = events(opened)
+    assert [e.line() for e in found] == opened.log_path("C01").read_bytes().splitlines(True)
+    assert opened.state == replay(found, CASE)
+    assert opened.state.added_cells["A1"]["n1"].outline_px0 == SQUARE[:3]
 
 
 def test_an_added_nucleus_keeps_its_id(opened):
