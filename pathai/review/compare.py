@@ -239,14 +239,14 @@ def _added(states: Mapping[str, State], judge: State) -> Iterable[Disagreement]:
 
 
 def _regions(states: Mapping[str, State], judge: State) -> Iterable[Disagreement]:
-    """All regions of one name on a slide together, by intersection over union."""
+    """All regions of one name on a slide together, by intersection over union; any case."""
     drawn = {
-        (slide_id, one.name)
+        (slide_id, one.name.casefold()): one.name
         for state in states.values()
         for slide_id, found in state.regions.items()
         for one in found.values()
     }
-    for slide_id, name in sorted(drawn):
+    for (slide_id, _), name in sorted(drawn.items()):
         areas = {
             reader: union_of(state.regions.get(slide_id, {}).values(), name)
             for reader, state in states.items()

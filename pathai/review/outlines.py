@@ -77,7 +77,9 @@ def groups_of_cells(
 def union_of(regions: Iterable[Drawn], name: str) -> Any:
     """Area of all regions of one name, as a shapely geometry; an outline that crosses is mended."""
     shapes = [
-        shapely.Polygon(one.rings_px0[0], one.rings_px0[1:]) for one in regions if one.name == name
+        shapely.Polygon(one.rings_px0[0], one.rings_px0[1:])
+        for one in regions
+        if one.name.casefold() == name.casefold()
     ]
     return shapely.union_all([shapely.make_valid(shape) for shape in shapes])
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pathai.config import ID_PATTERN
 from pathai.edits import Json
 from pathai.errors import PathaiError
-from pathai.review.records import CASE, Case, Status
+from pathai.review.records import CASE, Case, Decision, Statement, Status
 from pathai.review.state import State, follow, replay
 from pathai.review.worklist import Row, next_row, row_of
 from pathai.review_log import Event, Kind, Log, Value, read_log
@@ -129,9 +129,10 @@ class Recorder:
     def renew(self, case: Case) -> None:
         """Go on with another draft of a case, which the reader's own change of the report made.
 
-        Decisions on sentences whose words are the same in both are carried over: each is an
-        event that names the draft on which it was made. All others wait for a new decision, and
-        the case is no longer marked reviewed.
+        Decisions on sentences whose words are the same in both are carried over, whatever
+        their ids, which are places in the draft: each is an event that names the draft on which
+        it was made. All others wait for a new decision, and the case is no longer marked
+        reviewed.
 
         Raises
         ------
@@ -148,8 +149,8 @@ class Recorder:
         self.case, self.state = case, replay(self._log.events, case)
         kinds: dict[str, Kind] = {"accepted": "accept", "rejected": "reject", "edited": "edit"}
         for statement in case.statements:
-            made = old.get(statement.id)
-            if statement.id in self.state.decisions or made is None or made.text != statement.text:
+            made = _same_words(statement, case, old)
+            if statement.id in self.state.decisions or made is None:
                 continue
             value: Json = {"verdict": made.verdict, "text": made.text}
             carried = made.carried or before.draft
@@ -174,3 +175,16 @@ class Recorder:
         ).sealed()
         self._log.append(event)
         follow(self.state, event, self._log.events, self.case)
+
+
+def _same_words(statement: Statement, case: Case, old: Mapping[str, Decision]) -> Decision | None:
+    """The decision on a sentence of the draft before that had the same words.
+
+    Where words stand several times, only the one in the same place is sure to be the same.
+    """
+    here = old.get(statement.id)
+    if here is not None and here.text == statement.text:
+        return here
+    made = [one for one in old.values() if one.text == statement.text]
+    again = [one for one in case.statements if one.text == statement.text]
+    return made[0] if len(made) == len(again) == 1 else None

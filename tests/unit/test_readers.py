@@ -147,7 +147,7 @@ def test_regions_of_one_name_are_compared_together(two, judge, tmp_path):
     a, b = two
     a.set_region("A1", "", "tumor", [square(0, 0, 100)])
     b.set_region("A1", "", "tumor", [((0, 0), (50, 0), (50, 100), (0, 100))])
-    b.set_region("A1", "", "tumor", [((50, 0), (90, 0), (90, 100), (50, 100))])
+    b.set_region("A1", "", "Tumor", [((50, 0), (90, 0), (90, 100), (50, 100))])
     a.set_region("A1", "", "necrosis", [square(0, 0, 10)])
     assert told(tmp_path) == []  # 0.9 of one another; necrosis: the other may not be there yet
     for statement in IDS:
@@ -318,6 +318,18 @@ def test_a_broken_chain_makes_the_command_fail_and_is_named(run, tmp_path):
     assert audited.exit_code == 1
     assert "C01/dr-b.jsonl: line 2 is altered" in audited.stderr
     assert [c.line for c in audit(reviews)] == [0, 2]
+
+
+def test_reviews_go_to_a_chosen_folder(run, tmp_path):
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    elsewhere = ["--reviews", str(tmp_path / "mine")]
+    words = ["answer", str(run), "--case", "C02", "--task", "tumor", "--reader", "dr-a"]
+    done = CliRunner().invoke(app, [*words, "--answer", "no", *elsewhere])
+    assert done.exit_code == 0, done.exception
+    assert (tmp_path / "mine" / "C02" / "dr-a.jsonl").is_file()
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+    told = CliRunner().invoke(app, ["readers", str(run), "--case", "C02", *elsewhere])
+    assert "dr-a: in review, 2 events, not read blind" in told.stderr
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ from pathai.units import Box
 
 TEXTS = ("Nuclei were counted.", "The area is “small”.", "Tumor: predicted.")
 FIRST = Case("C01", "f" * 64, "d" * 64, tuple(Statement(f"S{i}", t) for i, t in enumerate(TEXTS)))
+INSERTED = ("Entered by a person.", *TEXTS[:2])
 SECOND = Case(
-    "C01", "f" * 64, "e" * 64, (*FIRST.statements[:2], Statement("S2", "Tumor: not predicted."))
+    "C01", "f" * 64, "e" * 64, tuple(Statement(f"S{i}", t) for i, t in enumerate(INSERTED))
 )
 IDS = ("S0", "S1", "S2")
 SLIDES = ("A1", "A2")
@@ -294,14 +295,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def other_draft(self):
-        """The reader's own change of the report makes another draft; S2 has other words on it."""
+        """The reader's own change of the report makes another draft, with a sentence above."""
         old = self.model.of("decision", self.draft)
         before, self.case = self.case, SECOND if self.case is FIRST else FIRST
         self.session.renew(self.case)
         own = self.model.of("decision", self.draft)
         for statement in self.case.statements:
-            made = old.get(statement.id)
-            if made and statement.id not in own and made[1] == statement.text:
+            made = next((value for value in old.values() if value[1] == statement.text), None)
+            if made and statement.id not in own:
                 value = (made[0], made[1], made[2] or before.draft)
                 key = ("decision", self.draft, statement.id)
                 self.did("decision", {key: value}, changes=False)

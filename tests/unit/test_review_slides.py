@@ -1,5 +1,6 @@
 """What a reader does before and beside the sentences: first impression, nuclei, regions, fields."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -331,6 +332,43 @@ def test_a_readers_own_change_of_the_draft_carries_decisions_whose_words_are_the
     assert opened.undo() is None  # what was carried over is no action of the reader
     with refused():
         opened.renew(Case("C99"))
+
+
+def test_words_that_stand_twice_are_carried_over_only_where_they_stand(opened):
+    twice = (Statement("S0", "Not assessed."), Statement("S1", "Not assessed."))
+    opened.renew(Case("C01", "f", "1", twice))
+    opened.accept("S0")
+    opened.reject("S1")
+    opened.renew(Case("C01", "f", "2", (Statement("S0", "New."), *twice[1:])))
+    assert {k: d.verdict for k, d in opened.state.decisions.items()} == {"S1": "rejected"}
+    opened.renew(Case("C01", "f", "3", (Statement("S0", "New."), Statement("S2", "Not assessed."))))
+    assert {k: d.verdict for k, d in opened.state.decisions.items()} == {"S2": "rejected"}
+    assert opened.state.decisions["S2"].carried == "1"
+
+
+def test_the_work_of_a_replay_grows_with_the_number_of_events(opened):
+    def calls(events: list[Event]) -> int:
+        count = 0
+
+        def note(_frame, kind, _argument):
+            nonlocal count
+            count += kind in ("call", "c_call")
+
+        sys.setprofile(note)
+        try:
+            replay(events, CASE)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    for row in range(200):
+        opened.correct_cells(edit(row))
+        if row % 3 == 2:
+            opened.undo()
+            opened.undo()
+            opened.redo()
+    half = len(events(opened)) // 2
+    assert calls(events(opened)) < 2.2 * calls(events(opened)[:half])
 
 
 # --- logs of before --------------------------------------------------------------------------
