@@ -65,7 +65,7 @@ def _blind(one: Reading) -> bool:
 
 
 def _tell(case: Case, found: list[Reading], differ: list[Disagreement]) -> None:
-    say(f"{case.case_id}: {len(found)} readers, {len(differ)} disagreements")
+    say(f"{case.case_id}: readers {len(found)}, disagreements {len(differ)}")
     for one in found:
         facts = [f"{one.events} events", "read blind" if _blind(one) else "not read blind"]
         facts += ["decisions on another draft left out"] if one.state.outdated else []

@@ -15,7 +15,7 @@ from pathai.errors import PathaiError
 from pathai.review.outlines import AGREE, Looked, groups_of_cells, overlap, union_of
 from pathai.review.records import Case, Decision, Status
 from pathai.review.state import State, Store, replay
-from pathai.review_log import ADJUDICATION, is_question, question, read_log, task_of
+from pathai.review_log import ADJUDICATION, question, read_log, task_of
 
 LEFT = "left as detected"
 NONE = "no nucleus"
@@ -50,6 +50,8 @@ class Disagreement:
         ``sentence``, ``answer``, ``cells`` or ``region``.
     what : str
         Id of the sentence, the question, the detector, or the name of the region.
+    words : str
+        Of the sentence, as it stands in the draft.
     said : tuple of (str, str)
         Reader and what the reader says.
     slide_id : str
@@ -73,6 +75,7 @@ class Disagreement:
     rows: tuple[int, ...] = ()
     xy_px0: tuple[Position, ...] = ()
     iou: float | None = None
+    words: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain values; rows as in the log."""
@@ -80,13 +83,14 @@ class Disagreement:
 
     def told(self) -> str:
         """A line for a person."""
-        what = f"{task_of(self.what)}" if is_question(self.what) else self.what
+        what = task_of(self.what) or self.what
         count = f"{len(self.xy_px0)} nuclei of " if self.kind == "cells" else ""
         where = f" on {self.slide_id}" if self.slide_id else ""
+        words = f" ({self.words})" if self.words else ""
         said = ", ".join(f"{reader}: {words}" for reader, words in self.said)
-        overlap_ = f" (overlap {self.iou:.2f})" if self.iou is not None else ""
+        overlap_ = f", overlap {self.iou:.2f}" if self.iou is not None else ""
         end = f"; settled: {self.settled}" if self.settled else ""
-        return f"{self.kind} {count}{what}{where}: {said}{overlap_}{end}"
+        return f"{self.kind} {count}{what}{where}{words} - {said}{overlap_}{end}"
 
 
 def readings(reviews: Path, case: Case) -> list[Reading]:
@@ -158,7 +162,7 @@ def _sentences(states: Mapping[str, State], judge: State, case: Case) -> Iterabl
         said = _differ(states, lambda state, key=key: words(state.decisions.get(key)))  # type: ignore[misc]
         if said:
             settled = words(judge.decisions.get(key)) or ""
-            yield Disagreement("sentence", key, said, settled=settled)
+            yield Disagreement("sentence", key, said, settled=settled, words=statement.text)
 
 
 def _answers(states: Mapping[str, State], judge: State) -> Iterable[Disagreement]:

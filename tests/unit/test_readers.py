@@ -291,7 +291,7 @@ def test_the_command_tells_readers_and_disagreements(run):
     assert [d["kind"] for d in found["C01"]["disagreements"]] == ["sentence"]
     assert found["C02"]["readers"] == []
     text = CliRunner().invoke(app, ["readers", str(run), "--case", "C01"])
-    assert "C01: 2 readers, 1 disagreements" in text.stderr
+    assert "C01: readers 2, disagreements 1" in text.stderr
     assert "dr-a: accepted, dr-b: rejected" in text.stderr
 
 

@@ -22,7 +22,7 @@ IDS = [s.id for s in CASE.statements]
 
 
 def session(folder: Path, *cases: Case, reader: str = "anna") -> ReviewSession:
-    """A session with the output in view; tests/unit/test_review_blind.py hides it."""
+    """A session with the output in view; test_review_slides.py hides it."""
     return ReviewSession(folder, reader, cases or (CASE, OTHER), now=lambda: NOW, blind=False)
 
 
