@@ -55,7 +55,8 @@ class Link(BaseModel):
 
     def line(self) -> bytes:
         """The event as it stands in the file."""
-        return compact(self.sealed().model_dump(mode="json")) + b"\n"
+        body = self.model_dump(mode="json", exclude={"sha256"})
+        return compact({**body, "sha256": sha256(compact(body)).hexdigest()}) + b"\n"
 
 
 Linked = TypeVar("Linked", bound=Link)
