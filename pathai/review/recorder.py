@@ -126,13 +126,21 @@ class Recorder:
             self._log.close()
         self.case, self._log, self.state = None, None, State()
 
-    def renew(self, case: Case) -> None:
+    def renew(self, case: Case, same: Mapping[str, str] | None = None) -> None:
         """Go on with another draft of a case, which the reader's own change of the report made.
 
         Decisions on sentences whose words are the same in both are carried over, whatever
         their ids, which are places in the draft: each is an event that names the draft on which
         it was made. All others wait for a new decision, and the case is no longer marked
         reviewed.
+
+        Parameters
+        ----------
+        case : Case
+            The new draft.
+        same : mapping of str to str, optional
+            Statement of the new draft to the one of the old draft that stands on the same
+            finding; by default sentences are known by their words.
 
         Raises
         ------
@@ -149,7 +157,7 @@ class Recorder:
         self.case, self.state = case, replay(self._log.events, case)
         kinds: dict[str, Kind] = {"accepted": "accept", "rejected": "reject", "edited": "edit"}
         for statement in case.statements:
-            made = _same_words(statement, case, old)
+            made = _same_words(statement, case, old, same)
             if statement.id in self.state.decisions or made is None:
                 continue
             value: Json = {"verdict": made.verdict, "text": made.text}
@@ -177,14 +185,19 @@ class Recorder:
         follow(self.state, event, self._log.events, self.case)
 
 
-def _same_words(statement: Statement, case: Case, old: Mapping[str, Decision]) -> Decision | None:
+def _same_words(
+    statement: Statement, case: Case, old: Mapping[str, Decision], same: Mapping[str, str] | None
+) -> Decision | None:
     """The decision on a sentence of the draft before that had the same words.
 
-    Where words stand several times, only the one in the same place is sure to be the same.
+    Without ``same``, where words stand several times, only the one in the same place is sure to
+    be the same.
     """
-    here = old.get(statement.id)
+    here = old.get(statement.id if same is None else same.get(statement.id, ""))
     if here is not None and here.text == statement.text:
         return here
+    if same is not None:
+        return None
     made = [one for one in old.values() if one.text == statement.text]
     again = [one for one in case.statements if one.text == statement.text]
     return made[0] if len(made) == len(again) == 1 else None

@@ -346,6 +346,14 @@ def test_words_that_stand_twice_are_carried_over_only_where_they_stand(opened):
     assert opened.state.decisions["S2"].carried == "1"
 
 
+def test_sentences_on_one_finding_are_told_by_whoever_knows_it(opened):
+    opened.accept("S0")
+    opened.reject("S1")
+    moved = (Statement("S5", TEXTS[0]), Statement("S1", TEXTS[1]), Statement("S0", "New."))
+    opened.renew(Case("C01", "f", "1", moved), {"S5": "S0", "S0": "S1"})
+    assert {k: d.verdict for k, d in opened.state.decisions.items()} == {"S5": "accepted"}
+
+
 def test_the_work_of_a_replay_grows_with_the_number_of_events(opened):
     def calls(events: list[Event]) -> int:
         count = 0
