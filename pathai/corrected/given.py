@@ -41,11 +41,33 @@ class CellEdit:
 
 @dataclass(frozen=True)
 class AddedNucleus:
-    """A nucleus that the detector missed; its outline in level-0 px."""
+    """A nucleus that the detector missed.
+
+    Attributes
+    ----------
+    detector : str
+        Which one.
+    outline_px0 : tuple of (float, float)
+        Level-0 px.
+    class_name : str
+        Empty where a person gave none.
+    store : str
+        Digest of the contents that it was missing in; empty: of those that are there.
+    """
 
     detector: str
     outline_px0: tuple[XY, ...]
     class_name: str
+    store: str = ""
+
+    @property
+    def shape(self) -> shapely.Geometry:
+        """The outline as a shape with an inside; too few points become a small disc."""
+        if len(self.outline_px0) >= 3:
+            shape = shapely.make_valid(shapely.Polygon(self.outline_px0))
+            if shape.area > 0:
+                return shape
+        return shapely.MultiPoint(self.outline_px0).centroid.buffer(1.0)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ MATCH_UM = 2.0
 """A nucleus of other contents is the stored one whose center lies within this."""
 F32 = NDArray[np.float32]
 GONE = ""
+ADDED, ANY = "added", "*"
+"""Contents, and class, that stand for a nucleus which was added without a word for it."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,22 @@ def corrected_nuclei(
         Column ``stain_vectors`` of the sheet.
     """
     stored, info = read_all(folder, detector), folder.read_slide()
-    scale = np.array([info.mpp_x, info.mpp_y])
+    scale, store = np.array([info.mpp_x, info.mpp_y]), folder.cells_digest(detector)
     own = [e for e in given.edits if e.detector == detector]
-    named, lost = resolved(own, stored.xy_px0, scale, folder.cells_digest(detector))
+    fresh = [a for a in given.added if a.detector == detector]
+    found_since = _found_since(fresh, store)
+    named, lost = resolved([*own, *found_since], stored.xy_px0, scale, store)
+    missing = {e.row for e in lost if e.store == ADDED}
+    twice = len(found_since) - len(missing)
+    fresh = [a for i, a in enumerate(fresh) if a.store in ("", store) or i in missing]
+    lost = [e for e in lost if e.store != ADDED]
+    named = {row: word for row, word in named.items() if word != ANY}
     keep, class_, changed, unknown = _applied(stored, named)
     tissue = folder.read_tissue()
     excluded = given.excluded
     if not excluded.is_empty:
         shapely.prepare(excluded)
         keep &= ~shapely.contains_xy(excluded, *stored.xy_px0.astype(np.float64).T)
-    fresh = [a for a in given.added if a.detector == detector]
     found = _added(folder, fresh, stored.classes, section or CellsConfig(), vectors)
     counted = [one for one in found if _counts(one, tissue, excluded)]
     rows = np.flatnonzero(keep)
@@ -97,16 +105,28 @@ def corrected_nuclei(
                         np.array([one.dab_od for one in counted], np.float32)]),
         stored.classes,
     )  # fmt: skip
-    others = len(given.edits) - len(own) + len(given.added) - len(fresh)
+    others = len(given.edits) - len(own) + sum(a.detector != detector for a in given.added)
+    off = sum(one.class_ is not None for one in found) - len(counted)
+    notes = _notes(lost, unknown, [o for o in found if o.class_ is None], stored.classes)
+    notes += _counted_notes(off, others, twice)
     return Corrected(
         nuclei,
         np.concatenate([rows, np.full(len(counted), -1)]).astype(np.int64),
         tuple(one.shape for one in counted),
         named,
         changed + len(counted),
-        _notes(lost, unknown, [o for o in found if o.class_ is None], others,
-               sum(o.class_ is not None for o in found) - len(counted), stored.classes),
-    )  # fmt: skip
+        tuple(notes),
+    )
+
+
+def _found_since(added: Sequence[AddedNucleus], store: str) -> list[CellEdit]:
+    """Nuclei that were added to other contents, as edits of what the detector may find by now."""
+    places = ((i, one, one.shape.centroid) for i, one in enumerate(added))
+    return [
+        CellEdit(one.detector, ADDED, i, (at.x, at.y), one.class_name or ANY)
+        for i, one, at in places
+        if one.store not in ("", store)
+    ]
 
 
 def resolved(
@@ -190,7 +210,7 @@ def _added(
     vectors: str,
 ) -> list[_Added]:
     """Added nuclei by y, then x; DAB is measured where the classes are by stain."""
-    shapes = [shape_of(one) for one in given]
+    shapes = [one.shape for one in given]
     dab = np.zeros(len(given), np.float32)
     if given and "positive" in classes:
         dab = nuclear_dab(folder, shapes, background_of(folder, section, vectors))
@@ -205,15 +225,6 @@ def _added(
     return sorted(made, key=lambda a: (float(a.xy[0, 1]), float(a.xy[0, 0]), a.word))
 
 
-def shape_of(one: AddedNucleus) -> shapely.Geometry:
-    """The outline as a shape with an inside; fewer than three points become a small disc."""
-    if len(one.outline_px0) >= 3:
-        shape = shapely.make_valid(shapely.Polygon(one.outline_px0))
-        if shape.area > 0:
-            return shape
-    return shapely.MultiPoint(one.outline_px0).centroid.buffer(1.0)
-
-
 def _counts(one: _Added, tissue: TissueMap, excluded: shapely.Geometry) -> bool:
     """Whether an added nucleus has a class and lies on tissue that was analyzed."""
     on = tissue.classes[map_pixel(tissue, one.xy)][0] == TISSUE
@@ -225,27 +236,30 @@ def _notes(
     lost: Sequence[CellEdit],
     unknown: dict[str, int],
     classless: Sequence[_Added],
-    others: int,
-    off: int,
     classes: tuple[str, ...],
-) -> tuple[str, ...]:
-    notes = []
+) -> list[str]:
+    """What of the corrections changes no count, and why."""
+    notes, have = [], ", ".join(classes)
     if lost:
         notes.append(
             f"{len(lost)} corrected nuclei are no more: the nuclei were found anew, and none lies "
             f"within {MATCH_UM:g} µm"
         )
-    have = ", ".join(classes)
     for word, count in sorted(unknown.items()):
         notes.append(f"{count} nuclei called {word} keep their class: the slide has {have}")
     if classless:
-        words = ", ".join(sorted({one.word for one in classless}))
+        words = ", ".join(sorted({one.word or "nucleus" for one in classless}))
         notes.append(f"{len(classless)} added nuclei do not count as {words}: the slide has {have}")
-    if off:
-        notes.append(f"{off} added nuclei do not count: they lie off the analyzed tissue")
-    if others:
-        notes.append(f"{others} corrections belong to the nuclei of another detector")
-    return tuple(notes)
+    return notes
+
+
+def _counted_notes(off: int, others: int, twice: int) -> list[str]:
+    told = {
+        f"{off} added nuclei do not count: they lie off the analyzed tissue": off,
+        f"{others} corrections belong to the nuclei of another detector": others,
+        f"{twice} added nuclei were found by the detector since, and count once": twice,
+    }
+    return [note for note, count in told.items() if count]
 
 
 def corrected_cells(
