@@ -157,6 +157,11 @@ class Corrections:
     def __bool__(self) -> bool:
         return any(self.slides.values())
 
+    @property
+    def anything(self) -> bool:
+        """Whether there is anything at all, be it a region that was only looked through."""
+        return any(one or one.regions for one in self.slides.values())
+
     def of(self, slide_id: str) -> SlideCorrections:
         """Those of a slide; empty where there are none."""
         return self.slides.get(slide_id, SlideCorrections())

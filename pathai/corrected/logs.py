@@ -51,12 +51,12 @@ def read_corrections(reviews: Path, case_id: str, reader: str = "") -> Correctio
     if reader and reader not in (*there, ADJUDICATION):
         raise PathaiError("E193", f"{case_id}: no log of reader {reader}", "see pathai readers")
     read = {name: _read(reviews, case_id, name) for name in ([reader] if reader else there)}
-    read = {name: found for name, found in read.items() if found} if not reader else read
-    if len(read) > 1:
-        names = ", ".join(sorted(read))
-        message = f"{case_id}: corrected by {names}"
+    standing = [name for name, found in read.items() if found.anything]
+    if len(standing) > 1:
+        message = f"{case_id}: corrected by {', '.join(standing)}"
         raise PathaiError("E193", message, "say whose corrections count: --reader")
-    first = next(iter(read.values()), Corrections(reader))
+    once = [name for name, found in read.items() if found.events]  # and took all of it back
+    first = read[name] if (name := next(iter([*standing, *once]), reader)) else Corrections("")
     if reader == ADJUDICATION or ADJUDICATION not in readers_of(reviews, case_id):
         return first
     return _settled(first, _read(reviews, case_id, ADJUDICATION))
@@ -106,13 +106,13 @@ def _of_slide(state: State, slide_id: str) -> SlideCorrections:
 
 def _settled(first: Corrections, last: Corrections) -> Corrections:
     """The reader's corrections with the adjudication's on top."""
-    if not last:
+    if not last.anything:
         return first
     slides = {
         slide_id: _over(first.of(slide_id), last.of(slide_id))
         for slide_id in sorted({*first.slides, *last.slides})
     }
-    reader = f"{first.reader}, {last.reader}" if first else last.reader
+    reader = f"{first.reader}, {last.reader}" if first.anything else last.reader
     return Corrections(reader, slides, (*first.events, *last.events), last.time)
 
 
