@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pathai.batch import print_json, say
-from pathai.corrected import Made, made_case
-from pathai.corrected.given import Corrections
+from pathai.corrected import Made
+from pathai.corrected.applied import apply, report_of
 from pathai.corrected.logs import read_corrections
 from pathai.errors import PathaiError
 from pathai.plan import Plan
-from pathai.report.life import Life
-from pathai.report_verbs import life_of
 from pathai.verbs import plan_of, wrong
 from pathai.viewer.runs import find_config
 
@@ -25,7 +23,7 @@ def correct(config: Path | None, case: str, reader: str, *, withdraw: bool, as_j
         reader corrected nothing.
     """
     plan = plan_of(config)
-    life = life_of(Path(plan.config_path.name), case)
+    life = report_of(plan, case)
     if withdraw:
         life.correct(reader, life.pipeline())
         say(f"{case}: corrections taken back; the findings of the pipeline stand")
@@ -34,27 +32,13 @@ def correct(config: Path | None, case: str, reader: str, *, withdraw: bool, as_j
     if not given.events:
         message = f"{case}: {reader} corrected no nuclei and no regions"
         raise PathaiError("E193", message, "correct some in the review, or give another --reader")
-    made = applied(plan, life, reader, given)
+    made = apply(plan, life, reader, given)
     for line in lines(case, made):
         say(line)
     if as_json:
         print_json(
             {"case": case, "by_hand": made.by_hand, "changed": made.changed, "notes": made.notes}
         )
-
-
-def applied(plan: Plan, life: Life, reader: str, given: Corrections) -> Made:
-    """Count a case again and let its report stand on that.
-
-    Raises
-    ------
-    PathaiError
-        As `pathai.corrected.made_case` and `pathai.report.life.Life.correct`.
-    """
-    made = made_case(plan, life.case_id, given)
-    facts = {"by_hand": made.by_hand, "notes": list(made.notes), "corrected_by": given.reader}
-    life.correct(reader, made.case, given.events, facts)
-    return made
 
 
 def lines(case: str, made: Made) -> Sequence[str]:

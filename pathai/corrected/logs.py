@@ -62,6 +62,13 @@ def read_corrections(reviews: Path, case_id: str, reader: str = "") -> Correctio
     return _settled(first, _read(reviews, case_id, ADJUDICATION))
 
 
+def regions_drawn(reviews: Path, cases: Iterable[str]) -> int:
+    """Regions that stand in the logs of these cases (E210 if one is broken)."""
+    logs = [(case, reader) for case in sorted(cases) for reader in readers_of(reviews, case)]
+    given = (_read(reviews, case, reader) for case, reader in logs)
+    return sum(len(slide.regions) for one in given for slide in one.slides.values())
+
+
 def _read(reviews: Path, case_id: str, reader: str) -> Corrections:
     events = list(read_log(reviews / case_id / f"{reader}.jsonl"))
     state = replay(events, Case(case_id))

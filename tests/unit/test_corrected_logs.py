@@ -110,3 +110,17 @@ def test_the_adjudication_has_the_last_word(plan, session, tmp_path):
 
 def test_a_case_that_nobody_opened_has_no_corrections(tmp_path):
     assert not read_corrections(tmp_path / "reviews", CASE)
+
+
+def test_training_says_that_regions_are_no_labels(plan, session, tmp_path, capsys):
+    from pathai.model_verbs import _corrected
+    from pathai.task import Task
+
+    square = [((0, 0), (64, 0), (64, 64), (0, 64))]
+    session("dr-a").set_region("S1", "", "tumor", square)
+    session("dr-b").set_region("S1", "", "tumor", square)
+    task = Task(name="msi", question="MSI?", kind="binary", label="msi", classes=("no", "yes"))
+    rows = [row.model_copy(update={"labels": {"msi": "no"}}) for row in plan.sheet.rows]
+    sheet = type(plan.sheet)(rows, plan.sheet.folder, plan.sheet.name)
+    _corrected(sheet, task, tmp_path / "reviews")
+    assert "2 drawn regions are no labels: msi asks of a" in capsys.readouterr().err
