@@ -136,12 +136,11 @@ def slide_input(
     answers = tuple(
         _answer(folder, name, tuple(asked), section.top_tiles) for name, asked in models.items()
     )
+    attrs = folder.read_cells_attrs(detector) if cells.usable else None
+    summary = folder.read_cells_summary(detector) if cells.usable else None
+    drawn = drawn_of(regions) if summary is not None and usable else ()
     if basis is not None:
         attrs, summary, drawn = basis.attrs, basis.summary, basis.drawn
-    else:
-        attrs = folder.read_cells_attrs(detector) if cells.usable else None
-        summary = folder.read_cells_summary(detector) if cells.usable else None
-        drawn = drawn_of(regions) if summary is not None and usable else ()
     joined: dict[str, Any] = {}
     if summary is not None and usable:
         joined = _joined(folder, detector, summary, section, answers, drawn, basis)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from pathai.corrected.case import Made, made_case
 from pathai.corrected.given import Corrections
 from pathai.errors import PathaiError
@@ -39,7 +41,11 @@ def apply(plan: Plan, life: Life, reader: str, given: Corrections) -> Made:
         As `pathai.corrected.made_case` and `pathai.report.life.Life.correct`.
     """
     made = made_case(plan, life.case_id, given)
-    facts = {"by_hand": made.by_hand, "notes": list(made.notes), "corrected_by": given.reader}
+    facts: dict[str, JsonValue] = {
+        "by_hand": made.by_hand,
+        "notes": list(made.notes),
+        "corrected_by": given.reader,
+    }
     life.correct(reader, made.case, given.events, facts)
     return made
 

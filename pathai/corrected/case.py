@@ -17,7 +17,7 @@ from pathai.sheet import SheetRow
 from pathai.store.commit import manifest_path
 from pathai.store.manifest import READABLE, read_manifest
 
-FLAG = "reader_corrected"
+FLAG, HAND = "reader_corrected", "cells.corrected_by_hand"
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _marked(before: CaseFindings, after: CaseFindings, given: Corrections) -> Ca
             time=given.time,
             before=printed(old) if old else "",
         )
-        flags = tuple(sorted({*finding.flags, FLAG}))
+        flags = finding.flags if finding.key == HAND else tuple(sorted({*finding.flags, FLAG}))
         found.append(finding.model_copy(update={"flags": flags, "entry": entry}))
     fields = {
         "findings": tuple(found),

@@ -64,13 +64,17 @@ def basis_of(
     inside = _excluded(tissue, given)
     ground = _ground(folder, tissue)
     attrs, summary = folder.read_cells_attrs(detector), folder.read_cells_summary(detector)
-    before = _figures(slide, stored, ground, attrs, summary)
-    after = _figures(slide, found.nuclei, excluding(ground, inside), attrs, summary)
+    new_attrs, new_summary = attrs, summary
+    if found.by_hand or inside.any() or len(found.nuclei.xy_px0) < len(stored.xy_px0):
+        before = _figures(slide, stored, ground, attrs, summary)
+        after = _figures(slide, found.nuclei, excluding(ground, inside), attrs, summary)
+        new_attrs = merged(attrs, before[0], after[0])
+        new_summary = merged(summary, before[1], after[1]) if summary else None
     basis = Basis(
         tissue=excluding(tissue, inside),
         nuclei=found.nuclei,
-        attrs=merged(attrs, before[0], after[0]),
-        summary=merged(summary, before[1], after[1]) if summary else None,
+        attrs=new_attrs,
+        summary=new_summary,
         drawn=given.drawn(drawn),
         by_hand=found.by_hand,
     )

@@ -112,7 +112,7 @@ def test_what_changed_says_so_and_by_whom_and_the_rest_is_untouched(plan):
     assert made.case.events == given.events
     for finding in made.case.findings:
         if finding.id in made.changed:
-            assert "reader_corrected" in finding.flags
+            assert ("reader_corrected" in finding.flags) == (finding.key != HAND)
             by = finding.entry and (finding.entry.reader, finding.entry.event)
             assert by == (None if finding.method.kind == "rule" else ("dr-a", "a" * 64))
         else:
@@ -165,6 +165,27 @@ def test_of_two_words_for_one_nucleus_the_later_stands(plan):
     there_and_back = (edit(plan, "S2", row, "positive"), edit(plan, "S2", row, "negative"))
     made = corrected_case(plan, CASE, corrections("S2", edits=there_and_back))
     assert made.digest == pipeline(plan).digest
+
+
+def test_one_kind_of_cell_moves_its_counts_and_no_total(tmp_path):
+    plan = make_run(tmp_path / "run", ", classifier: shipped")
+    found = nuclei(plan, "S1")
+    assert found.kinds
+    number = np.bincount(found.class_, minlength=len(found.classes))
+    first, second = np.argsort(-number)[:2]
+    row = int(np.flatnonzero(found.class_ == first)[0])
+    word = found.classes[second]
+    given = corrections("S1", edits=(edit(plan, "S1", row, word),))
+    before, after = pipeline(plan), corrected_case(plan, CASE, given)
+    old, new = numbers(before, "S1"), numbers(after, "S1")
+    changed = {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
+    names = {f"cells.count.{found.classes[first]}", f"cells.count.{word}"}
+    assert names | {HAND} <= changed
+    spots = {k for k in changed if k.startswith("hotspot_")}
+    band = {k for k in changed if k.startswith("cells.count.")}  # one confusion bands them all
+    assert changed == band | spots | {HAND}
+    assert not any(k.endswith(".nuclei") for k in spots)
+    assert new[f"cells.count.{word}"][2].value == old[f"cells.count.{word}"][2].value + 1
 
 
 # --- regions ---------------------------------------------------------------------------------

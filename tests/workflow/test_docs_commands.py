@@ -20,6 +20,7 @@ from pathai.testing.synthetic import Recipe, write_slide
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("demo")]
 
 CLASSES_TEST = "run by tests/unit/test_train_classes.py, with a person's work in between"
+CORRECTED = "run by tests/workflow/test_corrections_train.py, on what a person corrected"
 NOT_RUN = {
     "review": "opens a window and waits for a person",
     "demo --out larger": "draws 60 slides, which takes minutes",
@@ -30,6 +31,10 @@ NOT_RUN = {
     "export results/slides/S01 --format csv -o checked/": CLASSES_TEST,
     "export results/slides/S02 --format csv -o checked/": CLASSES_TEST,
     "train-detector --classes --corrections checked": CLASSES_TEST,
+    "report correct C01 --reader dr-a": CORRECTED,
+    "corrections demo -o corrected": CORRECTED,
+    "train-detector --corrections corrected": CORRECTED,
+    "train-detector --classes --corrections corrected": CORRECTED,
     "train-detector --data": "learns for an hour; test_train_detector.py trains small ones",
     "cells results/slides/S01 --classifier": CLASSES_TEST,
 }

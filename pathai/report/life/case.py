@@ -163,7 +163,7 @@ class Life(Standing):
         with self._step(reader, stale=True) as (trail, state):
             self._open(state)
             now, made_from = self._revision(state), self.pipeline()
-            more = {"events": list(events), **(facts or {})}
+            more: Facts = {"events": list(events), **(facts or {})}
             if correcting.record(trail, state, now, made_from, case, reader, self.section, more):
                 self._draft(trail, self.section, reader)
         return self.revision().case
