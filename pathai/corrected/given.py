@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 
 import shapely
 
-from pathai.quantities.regions import Drawn
+from pathai.quantities.regions import REVIEWED, Drawn
 from pathai.quantities.tumor import is_tumor
 
 XY = tuple[float, float]
 EXCLUDE = ("exclude", "excluded", "artefact", "artifact")
 """Names of regions whose tissue and nuclei do not count, in any capitals."""
-REVIEWED = ("reviewed", "screened", "checked")
-"""Names of regions in which a person looked at every nucleus, in any capitals."""
 
 
 @dataclass(frozen=True)

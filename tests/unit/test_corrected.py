@@ -335,6 +335,48 @@ def test_matching_is_one_to_one_near_and_blind_to_order(plan, data):
     assert {e.row for e in missed} == {e.row for e in lost}
 
 
+def test_an_added_nucleus_that_the_detector_found_since_counts_once(plan):
+    folder = plan.results.slide("S2")
+    xy = nuclei(plan, "S2").xy_px0
+    row = a_row(plan, "negative")
+    x, y = (float(v) for v in xy[row])
+    old = added(x + 1, y + 1, "positive")
+    before = type(old)(DETECTOR, old.outline_px0, "positive", "0" * 64)
+    missed = type(old)(DETECTOR, added(1.0, 1.0).outline_px0, "positive", "0" * 64)
+    found = corrected_nuclei(folder, DETECTOR, SlideCorrections(added=(before, missed)))
+    assert found.named == {row: "positive"}
+    assert len(found.nuclei.xy_px0) == len(xy) + 1
+    assert found.by_hand == 2
+    assert found.notes == ("1 added nuclei were found by the detector since, and count once",)
+    silent = type(old)(DETECTOR, old.outline_px0, "", "0" * 64)
+    found = corrected_nuclei(folder, DETECTOR, SlideCorrections(added=(silent,)))
+    assert (found.named, found.by_hand, len(found.nuclei.xy_px0)) == ({}, 0, len(xy))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data())
+def test_counts_are_what_was_kept_plus_what_was_added(plan, data):
+    folder, stored = plan.results.slide("S2"), nuclei(plan, "S2")
+    words = st.sampled_from(["", "positive", "negative", "tumor"])
+    said = data.draw(st.dictionaries(st.integers(0, len(stored.xy_px0) - 1), words, max_size=12))
+    places = st.tuples(st.integers(20, 600), st.integers(20, 600))
+    new = data.draw(st.lists(st.tuples(places, words), max_size=5))
+    edits = tuple(edit(plan, "S2", row, word) for row, word in said.items())
+    more = tuple(added(x, y, word) for (x, y), word in new)
+    found = corrected_nuclei(folder, DETECTOR, SlideCorrections(edits, more))
+    dropped = [row for row, word in said.items() if word == ""]
+    counted = [word for _, word in new if word != "tumor"]
+    assert len(found.nuclei.xy_px0) == len(stored.xy_px0) - len(dropped) + len(counted)
+    assert len(found.rows) == len(found.nuclei.class_) == len(found.nuclei.dab_od)
+    for row, word in said.items():
+        at = np.flatnonzero(found.rows == row)
+        assert len(at) == (word != "")
+        if word in stored.classes:
+            assert stored.classes[found.nuclei.class_[at[0]]] == word
+    told = sum(word == "tumor" for word in said.values())
+    assert any(f"{told} nuclei called tumor" in n for n in found.notes) == bool(told)
+
+
 # --- added nuclei ----------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import pytest
 from corrected_cases import CASE, DETECTOR, edit, make_run, nuclei
 
 from pathai.corrected import made_case
+from pathai.corrected.applied import apply, report_of
 from pathai.corrected.logs import corrections_of, read_corrections
 from pathai.edits import CellEdit
 from pathai.errors import PathaiError
@@ -124,3 +125,36 @@ def test_training_says_that_regions_are_no_labels(plan, session, tmp_path, capsy
     sheet = type(plan.sheet)(rows, plan.sheet.folder, plan.sheet.name)
     _corrected(sheet, task, tmp_path / "reviews")
     assert "2 drawn regions are no labels: msi asks of a" in capsys.readouterr().err
+
+
+def open_items(plan, tmp_path):
+    life = report_of(plan, CASE, tmp_path / "reviews")
+    return life, [item for item in life.items() if item.id.startswith("uncounted:")]
+
+
+def test_nobody_signs_without_knowing_of_corrections_that_do_not_count(plan, session, tmp_path):
+    one = session("dr-a")
+    assert open_items(plan, tmp_path)[1] == []
+    one.set_region("S1", "", "reviewed", [((0, 0), (64, 0), (64, 64), (0, 64))])
+    assert open_items(plan, tmp_path)[1] == []  # it changes no count
+    one.correct_cells(an_edit(plan, (3, 4), ""))
+    life, (item,) = open_items(plan, tmp_path)
+    assert "dr-a corrected" in item.message
+    apply(plan, life, "dr-a", read_corrections(tmp_path / "reviews", CASE))
+    assert open_items(plan, tmp_path)[1] == []
+    one.correct_cells(an_edit(plan, (7,), ""))
+    life, (later,) = open_items(plan, tmp_path)
+    assert later.id != item.id
+    life.acknowledge("dr-a", later.id, "not of this report")
+    assert open_items(plan, tmp_path)[1] == []
+    other = session("dr-b")
+    other.correct_cells(an_edit(plan, (9,), ""))
+    assert len(open_items(plan, tmp_path)[1]) == 1
+    other.undo()
+    assert open_items(plan, tmp_path)[1] == []
+    one.undo()  # the later one, which never counted
+    assert open_items(plan, tmp_path)[1] != []  # whoever looks at the log sees something new
+    one.undo()  # the one that the report stands on
+    life, (_,) = open_items(plan, tmp_path)
+    apply(plan, life, "dr-a", read_corrections(tmp_path / "reviews", CASE))
+    assert life.findings() == life.pipeline()

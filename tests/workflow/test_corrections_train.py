@@ -11,11 +11,11 @@ from skimage.io import imread
 from typer.testing import CliRunner
 
 from pathai.cli import app
-from pathai.corrected.given import REVIEWED
 from pathai.corrected.logs import read_corrections
 from pathai.corrected.training import NO_NUCLEUS, export_training
 from pathai.edits import CellEdit
 from pathai.errors import PathaiError
+from pathai.quantities.regions import REVIEWED
 from pathai.report.life import open_case
 from pathai.review import Case, ReviewSession
 from pathai.train_classes.tables import read
