@@ -24,7 +24,7 @@ WINDOW_PX = (1500, 940)
 _QUIET = ("offscreen", "minimal", "vnc", "webgl")
 
 
-def review(results_or_run: Path, reader: str = "") -> None:
+def review(results_or_run: Path, reader: str = "", reviews: Path | None = None) -> None:
     """Open the review window and stay until it is closed.
 
     Parameters
@@ -33,6 +33,8 @@ def review(results_or_run: Path, reader: str = "") -> None:
         A run folder, its ``config.yaml`` or its results.
     reader : str
         Id under which decisions are logged; by default the name of the account.
+    reviews : Path, optional
+        Where the logs lie, instead of the run's own folder for them.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def review(results_or_run: Path, reader: str = "") -> None:
     require_display()
     import napari
 
-    window = open_window(results_or_run, reader or default_reader())
+    window = open_window(results_or_run, reader or default_reader(), reviews)
     napari.run()
     del window  # kept alive until here
 

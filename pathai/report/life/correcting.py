@@ -50,12 +50,16 @@ def record(
     made = state.corrected
     _check(trail.case_id, case, pipeline, back=back)
     standing = made.stored.digest if made else pipeline.digest
+    given = str(made.event.facts["made"]) if made else pipeline.digest
     current = made is None or made.pipeline == pipeline.digest
-    if standing == case.digest and current and state.pipeline == pipeline.digest:
+    if given == case.digest and current and state.pipeline == pipeline.digest:
         return False
     entries = sorted(state.entries.values(), key=lambda event: event.number)
     if entries:
         neighbors.revise(case, entries, neighbors.requires(section))
+    made_as = case.digest
+    if not back:
+        case = drafting.numbered(case, trail, state)
     name = "" if back else drafting.next_name(trail, "findings", {})
     trail.append(
         "corrected",
@@ -66,7 +70,7 @@ def record(
         after=None if back else {"findings": case.digest},
         findings=case.digest,
         draft=now.draft.digest,
-        facts={"findings_file": name, "pipeline": pipeline.digest, **facts},
+        facts={"findings_file": name, "made": made_as, "pipeline": pipeline.digest, **facts},
     )
     return True
 
