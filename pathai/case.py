@@ -1,6 +1,7 @@
 """What the stages left of a case's slides, gathered from the store for its findings."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pathai.config import FindingsConfig
 from pathai.finding import Frozen
 from pathai.geojson import regions as outlines_of
-from pathai.quantities.regions import drawn_parts, outline, read_drawn, shapes_by_name
+from pathai.quantities.regions import Drawn, drawn_parts, outline, read_drawn, shapes_by_name
 from pathai.quantities.squares import tissue_pixel
 from pathai.quantities.summary import Nuclei, known_of, region
 from pathai.quantities.tumor import in_tumor, is_tumor, tumor_mask
@@ -75,6 +76,35 @@ class SlideInput(Frozen):
     tumor: Tumor | None = None
     tumor_note: str = "no_tumor_region"
     predictions: tuple[PredictionInput, ...] = ()
+    by_hand: int = 0
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a slide's figures stand on, where it is not what the stages left.
+
+    Attributes
+    ----------
+    tissue : TissueMap
+        What was analyzed.
+    nuclei : Nuclei
+        All that count.
+    attrs : CellsAttrs
+        Counts and areas of them.
+    summary : CellsSummary or None
+        Every figure of them; None where the stage wrote none.
+    drawn : tuple of Drawn
+        Regions that a person drew.
+    by_hand : int
+        Nuclei that a person changed, dropped or added.
+    """
+
+    tissue: TissueMap
+    nuclei: Nuclei
+    attrs: CellsAttrs
+    summary: CellsSummary | None
+    drawn: tuple[Drawn, ...]
+    by_hand: int = 0
 
 
 def slide_input(
@@ -84,8 +114,12 @@ def slide_input(
     detector: str,
     models: Mapping[str, Sequence[Target]],
     regions: Path | None = None,
+    basis: Basis | None = None,
 ) -> SlideInput:
     """What the store holds of a slide, and what follows from it and the drawn ``regions``.
+
+    With a ``basis`` its tissue, nuclei and regions stand in place of the stored ones; all else
+    is the same.
 
     Raises
     ------
@@ -94,14 +128,22 @@ def slide_input(
         regions cannot be read.
     """
     tissue, cells = _state(folder, "tile"), _state(folder, "cells", detector)
-    area, box = _tissue_of(folder) if tissue.usable else (None, None)
+    usable = cells.usable and tissue.usable
+    basis = basis if usable else None
+    area, box = None, None
+    if tissue.usable:
+        area, box = _tissue_of(basis.tissue if basis else folder.read_tissue())
     answers = tuple(
         _answer(folder, name, tuple(asked), section.top_tiles) for name, asked in models.items()
     )
+    attrs = folder.read_cells_attrs(detector) if cells.usable else None
     summary = folder.read_cells_summary(detector) if cells.usable else None
+    drawn = drawn_of(regions) if summary is not None and usable else ()
+    if basis is not None:
+        attrs, summary, drawn = basis.attrs, basis.summary, basis.drawn
     joined: dict[str, Any] = {}
-    if summary is not None and tissue.usable:
-        joined = _joined(folder, detector, summary, section, answers, regions)
+    if summary is not None and usable:
+        joined = _joined(folder, detector, summary, section, answers, drawn, basis)
     return SlideInput(
         slide_id=row.slide_id,
         specimen_id=row.specimen_id,
@@ -113,11 +155,17 @@ def slide_input(
         tissue_box=box,
         detector=detector,
         cells_stage=cells,
-        cells=folder.read_cells_attrs(detector) if cells.usable else None,
+        cells=attrs,
         summary=summary,
         predictions=answers,
+        by_hand=basis.by_hand if basis else 0,
         **joined,
     )
+
+
+def drawn_of(regions: Path | None) -> tuple[Drawn, ...]:
+    """Regions of a file, if there is one (E155 if it cannot be read)."""
+    return read_drawn(regions) if regions is not None and regions.is_file() else ()
 
 
 def _joined(
@@ -126,16 +174,18 @@ def _joined(
     summary: CellsSummary,
     section: FindingsConfig,
     answers: Sequence[PredictionInput],
-    regions: Path | None,
+    drawn: tuple[Drawn, ...],
+    basis: Basis | None,
 ) -> dict[str, Any]:
     """Nuclei in drawn regions, and in tumor: drawn, else where a model maps it."""
-    drawn = read_drawn(regions) if regions is not None and regions.is_file() else ()
     mapped = [a for a in answers if a.model == section.tumor_model and a.answer is not None]
     note = _why_unmapped(mapped[0].answer if mapped else None)
     if not drawn and note:
         return {"tumor_note": note}
-    tissue = folder.read_tissue()
-    nuclei = Nuclei(*read_nuclei(folder.cells(detector)), folder.read_cells_attrs(detector).classes)
+    if basis is not None:
+        tissue, nuclei = basis.tissue, basis.nuclei
+    else:
+        tissue, nuclei = folder.read_tissue(), read_all(folder, detector)
     known, place = known_of(summary), tissue_pixel(tissue, nuclei.xy_px0)
     parts = drawn_parts(tissue, drawn)
     step = tissue.downsample / 2
@@ -189,8 +239,13 @@ def _state(folder: SlideFolder, stage: str, name: str = "") -> StageState:
     return StageState(state=manifest.status, code=code, version=str(manifest.stage_version))
 
 
-def _tissue_of(folder: SlideFolder) -> tuple[float, Box | None]:
-    tissue = folder.read_tissue()
+def read_all(folder: SlideFolder, detector: str) -> Nuclei:
+    """All nuclei of a slide as they are stored."""
+    classes = folder.read_cells_attrs(detector).classes
+    return Nuclei(*read_nuclei(folder.cells(detector)), classes)
+
+
+def _tissue_of(tissue: TissueMap) -> tuple[float, Box | None]:
     return tissue.area_mm2(TISSUE), tissue.box(TISSUE)
 
 

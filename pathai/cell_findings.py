@@ -97,6 +97,9 @@ def cell_drafts(slide: SlideInput) -> list[Draft]:
     )
     drafts = list(_stained(one)) if dab else []
     drafts += [*_counted(one, dab=dab), *_areas(one)]
+    if slide.by_hand:
+        hand = Method(name="reader", version="1", kind="manual")
+        drafts.append(one.plain("cells.corrected_by_hand", slide.by_hand, "{nuclei}", hand))
     if slide.summary is not None:
         drafts += [*_crowded(one, slide.summary), *_drawn(one)]
         drafts += [_at(line, slide.tumor_polygons) for line in _tumor(one)]

@@ -400,7 +400,7 @@ def train_detector(
         bool, typer.Option("--classes", help="instead: a model of cell classes")
     ] = False,
     corrections: Annotated[
-        Path | None, typer.Option(help="classes: folder of classified cells, one file per slide")
+        Path | None, typer.Option(help="folder of pathai corrections; classes: or classified cells")
     ] = None,
     results: Annotated[Path | None, typer.Option(help="classes: results with the cells")] = None,
     sheet: Annotated[Path | None, typer.Option(help="classes: sheet, for the patients")] = None,
@@ -419,7 +419,8 @@ def train_detector(
         cells = detector_verbs.Cells(corrections, results, out, base, detector, sheet)
         detector_verbs.train_classes(cells, as_json=json)
     else:
-        kept = tuple(data or ()), out, tuple(by_size or ()), slides, barren
+        pictures = (*(data or ()), *((corrections,) if corrections else ()))
+        kept = pictures, out, tuple(by_size or ()), slides, barren
         detector_verbs.train(*kept, fields=fields, steps=steps, judging=judging, seed=seed)
 
 
@@ -477,6 +478,20 @@ def labels(
     from pathai import label_verbs
 
     label_verbs.labels(results, sheet, task, out, as_json=json)
+
+
+@app.command()
+def corrections(
+    results: Annotated[Path, typer.Argument(help="run folder or its results")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="new folder")],
+    reader: Annotated[str, typer.Option(help="whose; needed where several corrected")] = "",
+    case: Annotated[list[str] | None, typer.Option(help="only this case; may be repeated")] = None,
+    json: Json = False,
+) -> None:
+    """Write corrected nuclei as pictures, label maps and classes to train on."""
+    from pathai import corrected_verbs
+
+    corrected_verbs.export(results, out, reader, case or (), as_json=json)
 
 
 @app.command()

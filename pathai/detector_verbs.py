@@ -25,7 +25,7 @@ def train(
     from pathai.train_detector import Wanted, train_detector
 
     if not data:
-        raise verbs.wrong("train-detector needs --data FOLDER, or --classes")
+        raise verbs.wrong("train-detector needs --data FOLDER, --corrections FOLDER, or --classes")
     wanted = Wanted(
         data, out, by_size, slides, barren, fields=fields, steps=steps, judging=judging, seed=seed
     )
@@ -61,9 +61,9 @@ def train_classes(cells: Cells, *, as_json: bool) -> None:
     if cells.sheet is not None:
         patients = {row.slide_id: row.patient_id for row in load_sheet(cells.sheet).rows}
     detector = cells.detector or CellsConfig().detector
-    wanted = Wanted(
-        cells.corrections, cells.results.absolute(), cells.out, cells.base, detector, patients
-    )
+    exported = cells.corrections / "cells"  # as pathai corrections writes it
+    folder = exported if exported.is_dir() else cells.corrections
+    wanted = Wanted(folder, cells.results.absolute(), cells.out, cells.base, detector, patients)
     report = train_classes(wanted, say)
     for line in report.lines():
         say(line)

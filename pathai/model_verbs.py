@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pathai import chain, verbs
 from pathai.batch import exit_code, folder_config, print_json, run_batch, say
 from pathai.config import Config, PredictConfig, load_config
+from pathai.corrected.logs import regions_drawn
 from pathai.corrections import Asked, corrected
 from pathai.errors import PathaiError
 from pathai.plan import Plan, check_columns, given_model
@@ -75,6 +76,13 @@ def _corrected(sheet: Sheet, task: Task, reviews: Path) -> Sheet:
         rows, report = corrected(rows, Asked(one.name, one.label, one.classes, task.unit), reviews)
         for line in report.lines():
             say(line)
+    drawn = regions_drawn(reviews, {row.case_id for row in rows})
+    if drawn:
+        asked = "patient" if task.unit == "patient" else "slide"
+        say(
+            f"{drawn} drawn regions are no labels: {task.name} asks of a {asked}, not of a place; "
+            "pathai corrections makes training data for nuclei of them"
+        )
     return Sheet(list(rows), sheet.folder, sheet.name)
 
 

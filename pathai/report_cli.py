@@ -69,6 +69,20 @@ def withdraw(
 
 
 @report_app.command()
+def correct(
+    case: Case,
+    reader: Reader,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="take corrections back")] = False,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Count again on the nuclei and regions that you corrected; findings and draft follow."""
+    from pathai import corrected_verbs
+
+    corrected_verbs.correct(config, case, reader, withdraw=withdraw, as_json=json)
+
+
+@report_app.command()
 def edit(
     case: Case,
     statement: Annotated[str, typer.Argument(metavar="STATEMENT", help="S3; --add: a finding, F7")],

@@ -22,6 +22,8 @@ PIECE_MM2 = 0.1
 MOST_PIECES = 50
 MOST_POINTS = 120
 """Points of the outline that a finding keeps of a region."""
+REVIEWED = ("reviewed", "screened", "checked")
+"""Names of regions in which a person looked at every nucleus, in any capitals."""
 REMEDY = "export the regions from QuPath as GeoJSON, in pixels of the full image"
 
 

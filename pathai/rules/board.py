@@ -19,7 +19,10 @@ from pathai.units import Box
 Place = tuple[str, ...]
 PLACEHOLDERS = ("person_only", "needs_entries")
 """Notes of lines that only say that something is still missing."""
-INHERITED = ("all_nuclei", "few_nuclei", "degraded", "drawn_region", "model_region")
+INHERITED = (
+    *("all_nuclei", "few_nuclei", "degraded", "drawn_region", "model_region"),
+    "reader_corrected",
+)
 """Flags that hold for what is derived as much as for what it is derived from."""
 MOST_BOXES = 8
 

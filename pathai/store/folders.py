@@ -148,6 +148,21 @@ class SlideFolder:
 
         return read_cells_attrs(self.cells(detector))
 
+    def cells_digest(self, detector: str) -> str:
+        """Digest of the contents of one detector's nuclei: rows mean the same while it is so.
+
+        By their manifest (E164 if it is damaged), or by every file where there is none.
+        """
+        from pathai.store.commit import manifest_path
+        from pathai.store.manifest import list_files, read_manifest
+
+        path = manifest_path(self.base("cells", detector))
+        if path.exists():
+            return read_manifest(path).digest
+        found = list_files(self.path, [self.cells(detector)])
+        records = {name: record.model_dump() for name, record in found.items()}
+        return sha256(canonical(records)).hexdigest()
+
     def read_prediction(self, task: str) -> "Prediction":
         """Answer to one task."""
         from pathai.store.groups import read_prediction

@@ -74,8 +74,8 @@ def train_detector(wanted: Wanted, told: Told = lambda line: None) -> dict[str, 
     Raises
     ------
     PathaiError
-        E191 if a folder of pictures is not as it should be or holds fewer than two, E193 if
-        ``out`` is there: choose another name.
+        E191 if a folder of pictures is not as it should be or holds too few, E193 if ``out`` is
+        there: choose another name.
     """
     from pathai.train_detector.fit import Settings
     from pathai.train_detector.slides import grounds, windows
@@ -88,7 +88,8 @@ def train_detector(wanted: Wanted, told: Told = lambda line: None) -> dict[str, 
         raise PathaiError(
             "E191", f"{', '.join(sorted(unknown))} is no folder of data", "see --data"
         )
-    sets = {f.name: _fields(f, f.name in wanted.by_size) for f in wanted.data}
+    least = 2 if wanted.judging > 0 and len(wanted.data) == 1 else 1
+    sets = {f.name: _fields(f, f.name in wanted.by_size, least) for f in wanted.data}
     drawn = list(synthetic(wanted.fields, wanted.seed))
     seen = list(windows(wanted.slides, wanted.barren)) if wanted.slides else []
     ground = grounds(seen)
@@ -108,10 +109,11 @@ def train_detector(wanted: Wanted, told: Told = lambda line: None) -> dict[str, 
     return card
 
 
-def _fields(folder: Path, by_size: bool) -> list[Field]:
+def _fields(folder: Path, by_size: bool, least: int) -> list[Field]:
     found = list(labeled(folder, scale_by_size=by_size))
-    if len(found) < 2:
-        raise PathaiError("E191", f"{folder.name} holds {len(found)} pictures", "two are needed")
+    if len(found) < least:
+        remedy = "two are needed to hold one back; give more, or --judging 0"
+        raise PathaiError("E191", f"{folder.name} holds {len(found)} pictures", remedy)
     return found
 
 

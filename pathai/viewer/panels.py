@@ -23,7 +23,7 @@ class Tab:
 
 TABS: tuple[Tab, ...] = ()
 """From left to right, after the review itself."""
-PARTS: dict[str, str] = {}
+PARTS: dict[str, str] = {"corrected": "pathai.viewer.corrected:Corrected"}
 """Parts of the presenter by name, ``module:Class``."""
 
 

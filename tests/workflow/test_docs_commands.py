@@ -20,6 +20,7 @@ from pathai.testing.synthetic import Recipe, write_slide
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("demo")]
 
 CLASSES_TEST = "run by tests/unit/test_train_classes.py, with a person's work in between"
+CORRECTED = "run by tests/workflow/test_corrections_train.py, on what a person corrected"
 NOT_RUN = {
     "review": "opens a window and waits for a person",
     "demo --out larger": "draws 60 slides, which takes minutes",
@@ -30,6 +31,10 @@ NOT_RUN = {
     "export results/slides/S01 --format csv -o checked/": CLASSES_TEST,
     "export results/slides/S02 --format csv -o checked/": CLASSES_TEST,
     "train-detector --classes --corrections checked": CLASSES_TEST,
+    "report correct C01 --reader dr-a": CORRECTED,
+    "corrections demo -o corrected": CORRECTED,
+    "train-detector --corrections corrected": CORRECTED,
+    "train-detector --classes --corrections corrected": CORRECTED,
     "train-detector --data": "learns for an hour; test_train_detector.py trains small ones",
     "cells results/slides/S01 --classifier": CLASSES_TEST,
 }
@@ -105,7 +110,8 @@ def test_every_command_works(place):
 @pytest.mark.parametrize("command", [c for c in commands() if skipped(c)])
 def test_commands_that_are_not_run_exist_with_their_options(command):
     words = shlex.split(command)
-    done = subprocess.run([str(PATHAI), words[0], "--help"], capture_output=True, text=True)
+    verb = words[:2] if words[0] == "report" else words[:1]
+    done = subprocess.run([str(PATHAI), *verb, "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert [w for w in words if w.startswith("-") and w not in done.stdout] == []
 

@@ -1,7 +1,7 @@
 """One case's report in a person's hands: enter, edit, submit, sign, amend."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ from pathai.config import ID_PATTERN, ReportConfig
 from pathai.drafters.base import Drafter
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings
-from pathai.report.life import drafting, ledger, signing
+from pathai.report.life import correcting, drafting, ledger, signing
+from pathai.report.life.asserted import check_reader, check_reason
 from pathai.report.life.events import Facts, Kind
 from pathai.report.life.neighbors import check_words
 from pathai.report.life.overlay import OUTLIVED, bound, line_of, printed, value_digest
@@ -130,6 +131,43 @@ class Life(Standing):
             self._draft(trail, self.section, reader)
         return self.revision().case
 
+    def correct(
+        self,
+        reader: str,
+        case: CaseFindings,
+        events: Sequence[str] = (),
+        facts: Facts | None = None,
+    ) -> CaseFindings:
+        """Let findings on corrected nuclei and regions stand in place of the stages' own.
+
+        Entries are applied again on top, and the draft is made anew; the stages' own findings
+        take a correction back.
+
+        Parameters
+        ----------
+        reader : str
+            Who corrected.
+        case : CaseFindings
+            As `pathai.corrected.corrected_case` makes them now.
+        events : sequence of str
+            Logged ones that it stands on.
+        facts : dict, optional
+            What else the trail shall keep.
+
+        Raises
+        ------
+        PathaiError
+            E166 if it was made from other findings than the stages' last ones, E204 if an entry
+            does not fit any more, E206 if the report is signed.
+        """
+        with self._step(reader, stale=True) as (trail, state):
+            self._open(state)
+            now, made_from = self._revision(state), self.pipeline()
+            more: Facts = {"events": list(events), **(facts or {})}
+            if correcting.record(trail, state, now, made_from, case, reader, self.section, more):
+                self._draft(trail, self.section, reader)
+        return self.revision().case
+
     def edit(self, reader: str, statement: str, text: str) -> list[Problem]:
         """Replace the words of a statement; what the verifier says is a flag, never a rewrite.
 
@@ -168,7 +206,7 @@ class Life(Standing):
 
     def delete(self, reader: str, statement: str, reason: str) -> None:
         """Take a statement out of the report; its finding stays among the findings."""
-        _reason(reason)
+        check_reason(reason)
         with self._step(reader) as (trail, state):
             self._open(state)
             now = self._revision(state)
@@ -197,7 +235,7 @@ class Life(Standing):
 
     def acknowledge(self, reader: str, item: str, reason: str) -> None:
         """Take responsibility for an open item (E193 if it is none, E206 if it must be mended)."""
-        _reason(reason)
+        check_reason(reason)
         with self._step(reader) as (trail, state):
             self._open(state)
             now = self._revision(state)
@@ -267,7 +305,7 @@ class Life(Standing):
         int
             Number of the new version.
         """
-        _reason(reason)
+        check_reason(reason)
         with self._step(reader, stale=True) as (trail, state):
             if state.phase != "signed":
                 raise PathaiError("E206", f"case {self.case_id}: only a signed report is amended")
@@ -342,18 +380,6 @@ def _on(edit: Edit) -> Facts:
 
 def _digests(now: Revision) -> dict[str, Any]:
     return {"findings": now.case.digest, "draft": now.draft.digest}
-
-
-def _reason(reason: str) -> None:
-    if not reason.strip():
-        raise PathaiError("E193", "a reason is needed", "say in a few words why")
-
-
-def check_reader(reader: str) -> None:
-    """Refuse a name that cannot stand in a trail (E193)."""
-    if not re.fullmatch(ID_PATTERN, reader) or ".." in reader:
-        remedy = "give --reader with letters, digits, dot, dash or underscore"
-        raise PathaiError("E193", f"reader {reader!r} cannot stand in the trail", remedy)
 
 
 def open_case(

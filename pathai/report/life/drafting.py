@@ -63,14 +63,11 @@ def redraft(
     """Make findings and draft anew from the stages' findings and every entry that counts."""
     state = replay(trail.events, trail.case_id)
     files: dict[str, bytes] = {}
-    base = state.base
-    if base is None or base.digest != pipeline.digest:
-        base = Stored(_next(trail, "findings", files), pipeline.digest)
-        files[base.file] = findings_bytes(pipeline)
+    base, source = _base(trail, state, pipeline, files)
     wanted = neighbors.requires(section)
-    case, stored = _revised(trail, state, base, pipeline, wanted, files)
+    case, stored = _revised(trail, state, base, source, wanted, files)
     draft = _drafted(trail, state, folder, case, section, drafter)
-    name = _next(trail, "draft", files)
+    name = next_name(trail, "draft", files)
     files[name] = draft_bytes(draft)
     trail.append(
         "drafted",
@@ -83,6 +80,7 @@ def redraft(
             "findings_file": stored,
             "draft_file": name,
             "base_file": base.file,
+            "base": base.digest,
             "pipeline": pipeline.digest,
             "revision": case.revision,
             **provenance(draft),
@@ -90,11 +88,25 @@ def redraft(
     )
 
 
+def _base(
+    trail: Trail, state: State, pipeline: CaseFindings, files: dict[str, bytes]
+) -> tuple[Stored, CaseFindings]:
+    """What entries are set down upon: the stages' findings, or a person's correction of these."""
+    made = state.corrected
+    if made is not None and made.pipeline == pipeline.digest:
+        return made.stored, read_findings(trail.folder, made.stored, trail.case_id)
+    base = state.base
+    if base is None or base.digest != pipeline.digest:
+        base = Stored(next_name(trail, "findings", files), pipeline.digest)
+        files[base.file] = findings_bytes(pipeline)
+    return base, pipeline
+
+
 def _revised(
     trail: Trail,
     state: State,
     base: Stored,
-    pipeline: CaseFindings,
+    source: CaseFindings,
     requires: Sequence[str],
     files: dict[str, bytes],
 ) -> tuple[CaseFindings, str]:
@@ -105,15 +117,15 @@ def _revised(
         case = read_findings(trail.folder, state.findings, trail.case_id)
         stored, events = state.findings.file, [e for e in events if e.number > state.drafted]
     else:
-        case, stored = pipeline, base.file
+        case, stored = source, base.file
     if events:
-        case, stored = neighbors.revise(case, events, requires), _next(trail, "findings", files)
-        case = _numbered(case, trail, state)
+        case, stored = neighbors.revise(case, events, requires), next_name(trail, "findings", files)
+        case = numbered(case, trail, state)
         files[stored] = findings_bytes(case)
     return case, stored
 
 
-def _numbered(case: CaseFindings, trail: Trail, state: State) -> CaseFindings:
+def numbered(case: CaseFindings, trail: Trail, state: State) -> CaseFindings:
     """A revision with a number that none before it had: numbers tell records apart."""
     taken = [0 if case.revision else -1]
     taken += [int(str(e.facts.get("revision", 0))) for e in trail.events if e.kind == "drafted"]
@@ -200,7 +212,7 @@ def draft_bytes(draft: Draft) -> bytes:
     return canonical_file(draft.model_dump(mode="json"))
 
 
-def _next(trail: Trail, kind: str, files: dict[str, bytes]) -> str:
+def next_name(trail: Trail, kind: str, files: dict[str, bytes]) -> str:
     """Name of the next file of a kind, ``findings-3.json``."""
     names = {name for event in trail.events for name in event.files} | files.keys()
     return f"{kind}-{sum(name.startswith(f'{kind}-') for name in names) + 1}.json"

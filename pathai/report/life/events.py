@@ -12,6 +12,7 @@ Kind = Literal[
     "created",
     "entered",
     "withdrawn",
+    "corrected",
     "drafted",
     "edited",
     "deleted",

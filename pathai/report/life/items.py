@@ -40,8 +40,8 @@ def open_items(
         Keys or patterns that the layout requires; a finding that waits for a person's entry is
         required in any case.
     """
-    items = _contradictions(case) + _stale(case, state) + _flags(draft) + _missing(case, requires)
-    items += _deleted(case, state, requires)
+    items = _contradictions(case) + _stale(case, state) + _uncorrected(state)
+    items += _flags(draft) + _missing(case, requires) + _deleted(case, state, requires)
     return [item for item in items if item.id not in state.acknowledged]
 
 
@@ -68,6 +68,21 @@ def _stale(case: CaseFindings, state: State) -> list[Item]:
         )
         for name, edit in edits.items()
         if not fits(edit, case)
+    ]
+
+
+def _uncorrected(state: State) -> list[Item]:
+    """Corrections of nuclei and regions that were made on findings which were made anew."""
+    made = state.corrected
+    if made is None or made.pipeline == state.pipeline:
+        return []
+    return [
+        Item(
+            f"correction:{made.event.number}",
+            f"the corrections of {made.event.reader} are not in these findings, which were made "
+            "anew; correct again: pathai report correct",
+            acknowledgeable=True,
+        )
     ]
 
 

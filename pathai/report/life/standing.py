@@ -16,6 +16,7 @@ from pathai.report.life.overlay import bound, line_of, overlaid
 from pathai.report.life.record import SignedReport, load_signed
 from pathai.report.life.state import Name, State, Stored, replay
 from pathai.report.life.trail import read_trail
+from pathai.report.life.uncounted import uncounted
 from pathai.report.records import Draft, Problem, Statement
 from pathai.store.folders import CaseFolder, ResultsFolder
 
@@ -121,7 +122,9 @@ class Standing:
         return self._items(self.revision())
 
     def _items(self, now: Revision) -> list[Item]:
-        return open_items(now.draft, now.case, now.state, neighbors.needed(self.section))
+        items = open_items(now.draft, now.case, now.state, neighbors.needed(self.section))
+        items += uncounted(self.folder.parent, now.state)
+        return [item for item in items if item.id not in now.state.acknowledged]
 
     def audit(self) -> Audit:
         """Whether every byte of the trail and of the files that it names is as it was written."""

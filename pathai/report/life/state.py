@@ -35,6 +35,25 @@ class Stored:
     digest: str
 
 
+@dataclass(frozen=True)
+class Correction:
+    """Corrected findings of a trail.
+
+    Parameters
+    ----------
+    stored : Stored
+        The findings.
+    pipeline : str
+        Digest of the stages' findings that they were made from.
+    event : Event
+        Who corrected, when, and how much.
+    """
+
+    stored: Stored
+    pipeline: str
+    event: Event
+
+
 @dataclass
 class State:
     """Where a report stands.
@@ -53,6 +72,8 @@ class State:
         What this version began with; edits are measured from there.
     entries : dict
         Entered events that count, by key and place.
+    corrected : Correction or None
+        Findings on nuclei and regions that a person corrected.
     edits, added : dict
         A person's words by finding, and added statements by id.
     acknowledged : dict
@@ -64,6 +85,7 @@ class State:
     signed: list[Event] = field(default_factory=list)
     pipeline: str = ""
     base: Stored | None = None
+    corrected: Correction | None = None
     findings: Stored | None = None
     draft: Stored | None = None
     first_findings: Stored | None = None
@@ -75,7 +97,7 @@ class State:
     drafted: int = 0
     """Number of the event that drafted what stands; later entries are not in it yet."""
     last: int = 0
-    """Number of the last event that entered or withdrew a value."""
+    """Number of the last event that entered, withdrew or corrected a value."""
 
     @property
     def name(self) -> Name:
@@ -112,6 +134,8 @@ def _apply(state: State, event: Event) -> None:
         state.version = 1
     elif event.kind in ("entered", "withdrawn"):
         _enter(state, event)
+    elif event.kind == "corrected":
+        _correct(state, event)
     elif event.kind == "drafted":
         _draft(state, event)
     elif event.kind in ("edited", "deleted", "added", "restored"):
@@ -150,12 +174,22 @@ def _enter(state: State, event: Event) -> None:
         del state.entries[key]
 
 
+def _correct(state: State, event: Event) -> None:
+    state.last = event.number
+    if event.after is None:
+        state.corrected = None
+        return
+    stored = Stored(str(event.facts["findings_file"]), event.findings)
+    state.corrected = Correction(stored, str(event.facts["pipeline"]), event)
+
+
 def _draft(state: State, event: Event) -> None:
     files = {kind: str(event.facts[f"{kind}_file"]) for kind in ("findings", "draft")}
     state.findings = Stored(files["findings"], event.findings)
     state.draft = Stored(files["draft"], event.draft)
     state.pipeline = str(event.facts["pipeline"])
-    state.base = Stored(str(event.facts["base_file"]), state.pipeline)
+    base = str(event.facts.get("base", state.pipeline))
+    state.base = Stored(str(event.facts["base_file"]), base)
     state.first_findings = state.first_findings or state.findings
     state.first_draft = state.first_draft or state.draft
     state.drafted = event.number
