@@ -170,7 +170,8 @@ def test_keys_decide_undo_and_move(window, run_folder):
     press(dock, "K")  # the first press selects: nobody decides on what is not marked
     first = review.case.sentences[0].id
     assert review.selected == first
-    assert log(run_folder, "C01") == [("open", "case")]
+    begun = [("open", "case"), ("reveal", "reveal")]  # not read blind: that is logged, too
+    assert log(run_folder, "C01") == begun
     press(dock, "K")
     second = review.case.sentences[1].id
     assert review.selected == second
@@ -182,7 +183,7 @@ def test_keys_decide_undo_and_move(window, run_folder):
     press(dock, "U")
     assert review.selected == second
     assert set(review.session.state.decisions) == {first}
-    assert log(run_folder, "C01")[1:] == [("accept", first), ("reject", second), ("undo", "3")]
+    assert log(run_folder, "C01")[2:] == [("accept", first), ("reject", second), ("undo", "4")]
     press(dock, "N")
     assert review.case.case_id == "C02"
     press(dock, "N", shift=True)
