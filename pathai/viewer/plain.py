@@ -7,6 +7,7 @@ coarser ones are made from it, so that the whole slide can be shown.
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +23,33 @@ COARSE = 2048
 PIXELS = ("pixel", "pixel")
 
 
+class Source:
+    """An open slide and the lock for reading it: not every library reads in several threads.
+
+    The file is given back when the last level is forgotten.
+    """
+
+    def __init__(self, slide: Slide) -> None:
+        self.slide, self.lock = slide, Lock()
+        finalize(self, slide.close)
+
+
 class LevelOf:
     """One level of a slide as dask wants it: read where it is asked for.
 
     Parameters
     ----------
-    slide : Slide
-        Opened by a reader.
+    source : Source
+        The slide.
     level : int
         Which level.
-    lock : Lock
-        One for the slide: not every library reads in several threads.
     """
 
     ndim, dtype = 3, np.dtype(np.uint8)
 
-    def __init__(self, slide: Slide, level: int, lock: Lock) -> None:
-        self.slide, self.level, self._lock = slide, level, lock
+    def __init__(self, source: Source, level: int) -> None:
+        self.source, self.level = source, level
+        slide = source.slide
         self.size: Size = slide.facts.level_dimensions[level]
         whole = slide.facts.size
         self._ratio = whole.width / self.size.width, whole.height / self.size.height
@@ -50,8 +61,8 @@ class LevelOf:
         x0, x1, _ = where[1].indices(self.shape[1])
         rx, ry = self._ratio
         box = Box(x0 * rx, y0 * ry, (x1 - x0) * rx, (y1 - y0) * ry)
-        with self._lock:
-            pixels, _ = self.slide.read_level(box, self.level)
+        with self.source.lock:
+            pixels, _ = self.source.slide.read_level(box, self.level)
         return pixels
 
 
@@ -59,10 +70,10 @@ def levels_of(slide: Slide) -> list[Any]:
     """Levels as dask arrays ``uint8[y, x, c=3]``, finest first."""
     import dask.array as da
 
-    lock, found = Lock(), []
+    source, found = Source(slide), []
     shapes: set[tuple[int, ...]] = set()
     for number in range(len(slide.facts.level_dimensions)):
-        pixels = LevelOf(slide, number, lock)
+        pixels = LevelOf(source, number)
         if pixels.shape in shapes or min(pixels.shape) < 1:
             continue
         shapes.add(pixels.shape)

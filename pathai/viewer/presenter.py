@@ -203,7 +203,7 @@ class Review(Looking):
         self.changed.emit()
 
     def _add(self, data: object, options: dict[str, object], kind: str) -> None:
-        layer = self.viewer.add_layer(Layer.create(data, options, kind))
+        layer = Layer.create(data, options, kind)  # complete before it is shown: drawn once
         layer.metadata["pathai"] = True
         layer.editable = False
         if layer.name == "tissue":
@@ -211,6 +211,7 @@ class Review(Looking):
         if layer.name != "slide":
             layer.opacity *= self.preferences.opacity
         layer.visible = self._wanted(layer)
+        self.viewer.add_layer(layer)
 
     def _clear(self) -> None:
         """Remove our layers; what else the reader opened stays."""

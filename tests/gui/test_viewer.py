@@ -379,7 +379,7 @@ def test_the_plugin_without_a_run_offers_to_open_one(run_folder, qtbot, monkeypa
     dock.show()
     assert dock.open_button.isVisible()
     assert not dock.done.isVisible()
-    chosen = [str(run_folder / "results" / "slides"), str(run_folder)]
+    chosen = [str(run_folder / "results" / "cases"), str(run_folder)]
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: chosen.pop(0))
     dock.open_button.click()
     assert "E212" in dock.message.text()
