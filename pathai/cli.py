@@ -32,6 +32,9 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="publish
 WeightsFolder = Annotated[
     Path | None, typer.Option("--folder", help="folder of weights; default: the configuration's")
 ]
+Reviews = Annotated[
+    Path | None, typer.Option(help="folder of the logs; default: the configuration's")
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON to stdout")]
 
 
@@ -368,9 +371,7 @@ def review(
         Path, typer.Argument(help="run folder, its results, a slide's folder, or a slide file")
     ] = Path(),
     reader: Annotated[str, typer.Option(help="your id, as it shall stand in the log")] = "",
-    reviews: Annotated[
-        Path | None, typer.Option(help="folder for the logs, where the run's own cannot be written")
-    ] = None,
+    reviews: Reviews = None,
     blind: Annotated[
         bool | None,
         typer.Option("--blind/--no-blind", help="first impression before the AI's results"),
@@ -437,11 +438,37 @@ def answer(
     answer: Annotated[str, typer.Option(help="a class of the task, or a number")] = "",
     slide: Annotated[str, typer.Option(help="only this slide of the case")] = "",
     withdraw: Annotated[bool, typer.Option("--withdraw", help="take it back")] = False,
+    reviews: Reviews = None,
 ) -> None:
     """Record a reader's own answer to a task's question; it can become a label."""
     from pathai import label_verbs
 
-    label_verbs.answer(results, case, task, answer, reader, slide, withdraw=withdraw)
+    label_verbs.answer(
+        results, case, task, answer, reader, slide, withdraw=withdraw, reviews=reviews
+    )
+
+
+@app.command()
+def readers(
+    results: Annotated[Path, typer.Argument(help="run folder or its results")],
+    case: Annotated[str, typer.Option(help="only this case")] = "",
+    audit: Annotated[bool, typer.Option("--audit", help="check every line of every log")] = False,
+    kept: Annotated[
+        Path | None, typer.Option(help="audit: what --audit --json printed before; finds cut logs")
+    ] = None,
+    reviews: Reviews = None,
+    json: Json = False,
+) -> None:
+    """Tell who read which case, and where readers differ; exit 1 if a log is broken."""
+    from pathai import reader_verbs, verbs
+
+    if audit:
+        if case:
+            raise verbs.wrong("--audit checks every case")
+        raise typer.Exit(reader_verbs.check(results, reviews, kept, as_json=json))
+    if kept:
+        raise verbs.wrong("--kept belongs to --audit")
+    raise typer.Exit(reader_verbs.readers(results, case, reviews, as_json=json))
 
 
 @app.command()

@@ -67,7 +67,7 @@ class CellEdit:
         if not self.detector or not self.store:
             raise PathaiError("E193", "a correction of nuclei names no detector or no cells")
         if self.after:
-            check_name(self.after)
+            object.__setattr__(self, "after", check_name(self.after))
 
 
 @dataclass(frozen=True)

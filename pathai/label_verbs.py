@@ -13,7 +13,15 @@ from pathai.viewer.runs import Run, find_config
 
 
 def answer(
-    results: Path, case: str, task: str, value: str, reader: str, slide: str, *, withdraw: bool
+    results: Path,
+    case: str,
+    task: str,
+    value: str,
+    reader: str,
+    slide: str,
+    *,
+    withdraw: bool,
+    reviews: Path | None = None,
 ) -> None:
     """Record a reader's own answer to a task's question, or take it back.
 
@@ -23,7 +31,7 @@ def answer(
         E191 for an unknown case, slide or task, E193 for an answer that the task does not allow,
         E175 if the case is open elsewhere, E210 if the log is broken.
     """
-    run = Run(results)
+    run = Run(results, reviews)
     if case not in run.cases:
         raise PathaiError("E191", f"no case {case!r} in {run.plan.config.sheet}", "see its case_id")
     slides = [row.slide_id for row in run.cases[case].rows]

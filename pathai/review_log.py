@@ -126,7 +126,7 @@ def parse(data: bytes, case_id: str, reader: str) -> tuple[list[Event], bytes]:
     PathaiError
         E210 naming the line that does not fit.
     """
-    return read_chain(data, Event, genesis(case_id, reader), lambda n: _broken(case_id, reader, n))
+    return read_chain(data, Event, genesis(case_id, reader), lambda n: broken(case_id, reader, n))
 
 
 def read_chain(
@@ -182,7 +182,8 @@ def unfinished(tail: bytes) -> bool:
     return end == len(tail)
 
 
-def _broken(case_id: str, reader: str, line: int) -> PathaiError:
+def broken(case_id: str, reader: str, line: int) -> PathaiError:
+    """E210 naming the line that does not fit."""
     message = f"{case_id}/{reader}.jsonl: line {line} does not fit the lines before it"
     return PathaiError("E210", message)
 
@@ -351,13 +352,17 @@ def read_log(path: Path) -> list[Event]:
     PathaiError
         E210 if it is broken, E162 if it cannot be read.
     """
+    return parse(read_bytes(path), path.parent.name, path.stem)[0]
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of a log; empty if there is none (E162 if it cannot be read)."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
-        return []
+        return b""
     except OSError as error:
         raise PathaiError("E162", f"{path.parent.name}/{path.name}: {error.strerror}") from None
-    return parse(data, path.parent.name, path.stem)[0]
 
 
 def append_synced(path: Path, data: bytes) -> None:
@@ -368,13 +373,16 @@ def append_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def lock_file(file: IO[bytes]) -> None:
-    """Lock a file until it is closed or the program ends; OSError if it is locked already."""
+def lock_file(file: IO[bytes], *, wait: bool = False) -> None:
+    """Lock a file until it is closed or the program ends; OSError if it is locked already.
+
+    With ``wait`` the call returns when whoever holds it lets go.
+    """
     if os.name == "nt":
         import msvcrt
 
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
         import fcntl
 
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pathai.config import ID_PATTERN
+from pathai.edits import Json
 from pathai.errors import PathaiError
 from pathai.review.records import CASE, Case, Status
 from pathai.review.state import State, follow, replay
@@ -150,7 +151,7 @@ class Recorder:
             made = old.get(statement.id)
             if statement.id in self.state.decisions or made is None or made.text != statement.text:
                 continue
-            value: Value = {"verdict": made.verdict, "text": made.text}
+            value: Json = {"verdict": made.verdict, "text": made.text}
             carried = made.carried or before.draft
             self._record(kinds[made.verdict], statement.id, {**value, "carried": carried})
 

@@ -27,8 +27,8 @@ class ReviewSession(SlideEdits):
         Whether the output stays hidden until an impression or a reveal is logged (`hidden`).
         Without it, opening a case logs a reveal.
     signed : collection of str, or callable
-        Cases whose report is signed, or what tells it of a case id: only the report's own trail
-        knows.
+        Cases whose report is signed, or what tells it of a case id, asked whenever the worklist
+        is: only the report's own trail knows.
     flags : mapping
         Short words for the worklist, by case.
 

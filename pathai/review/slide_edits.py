@@ -87,7 +87,10 @@ class SlideEdits(Recorder):
     ) -> None:
         """Give an added nucleus another class or outline; what is left out stays (E193 if none)."""
         was = self._added(slide_id, cell_id)
-        line, name = outline_px0 or was.outline_px0, class_name or was.class_name
+        line, name = (
+            outline_px0 if len(outline_px0) else was.outline_px0,
+            class_name or was.class_name,
+        )
         self._set_cell(slide_id, cell_id, line, name, was.detector, was.store)
 
     def remove_cell(self, slide_id: str, cell_id: str) -> None:
@@ -144,7 +147,7 @@ class SlideEdits(Recorder):
         self._check_open()
         if region_id:
             self._check_region(slide_id, region_id)
-        if not rings_px0:
+        if len(rings_px0) == 0:
             raise PathaiError("E193", f"region {name!r} has no outline", "draw three points")
         rings = tuple(ring(one, f"region {name!r}") for one in rings_px0)
         region_id = region_id or f"r{self.state.numbers.get(f'region:{slide_id}', 0) + 1}"

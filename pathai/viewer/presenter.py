@@ -140,6 +140,7 @@ class Review(Looking):
         """Open a case and show its first slide that has pixels."""
         if self._refused(lambda: self.session.open(case_id)):
             return
+        self._note_differences(case_id)
         self.selected = ""
         case = self.run.cases[case_id]
         shown = [row.slide_id for row in case.rows if self.run.has_pixels(row.slide_id)]
@@ -158,6 +159,15 @@ class Review(Looking):
                 self._go_to_slide(slide_id)
                 return
         self.told.emit(f"{slide_id} is in no case of the sheet")
+
+    def _note_differences(self, case_id: str) -> None:
+        """A flag for the worklist where readers differ, once this reader may know."""
+        flags = self.run.cases[case_id].flags
+        try:
+            open_ones = [one for one in self.session.disagreements() if not one.settled]
+        except PathaiError:
+            open_ones = []  # another reader's log is broken: `pathai readers` tells
+        self.session.flags[case_id] = (*flags, "readers differ") if open_ones else flags
 
     def next_case(self, step: int = 1) -> None:
         """Open the next (-1: previous) case that is not reviewed."""
@@ -415,17 +425,25 @@ class Review(Looking):
         if self.blind:
             self.refuse_blind()
         elif not self._refused(self.session.mark_reviewed):
+            self._note_differences(self.session.case.case_id if self.session.case else "")
             self.changed.emit()
 
     def undo(self) -> None:
         """Take the last decision on this case back and show where it was."""
+        self._take(self.session.undo, "Nothing to undo in this case.")
+
+    def redo(self) -> None:
+        """Do again what was taken back last."""
+        self._take(self.session.redo, "Nothing to do again in this case.")
+
+    def _take(self, act: Callable[[], str | None], nothing: str) -> None:
         found: list[str | None] = []
-        if self._refused(lambda: found.append(self.session.undo())):
+        if self._refused(lambda: found.append(act())):
             return
         if found[0] is None:
-            self.told.emit("Nothing to undo in this case.")
-        elif found[0] != "case":
-            self.select(found[0])
+            self.told.emit(nothing)
+        elif not self.blind:
+            self.select(found[0])  # where it was; nothing happens for what is no sentence
         self.changed.emit()
 
     def _refused(self, act: Callable[[], object]) -> bool:

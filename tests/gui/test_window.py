@@ -361,6 +361,22 @@ def test_sizes_and_opacity_are_preferences(run_folder, qtbot):
         kept.window.width_px, kept.window.height_px = 1500, 940
 
 
+@pytest.mark.gui
+def test_what_was_undone_is_done_again(window, run_folder):
+    _, dock = window
+    review = dock.review
+    first = review.case.sentences[0].id
+    press(dock, "K")
+    press(dock, "K")
+    press(dock, "U")
+    assert first not in review.session.state.decisions
+    press(dock, "U", "Shift")
+    assert review.session.state.decisions[first].verdict == "accepted"
+    assert kinds(run_folder, "C01")[-3:] == ["accept", "undo", "redo"]
+    press(dock, "U", "Shift")
+    assert "Nothing to do again" in dock.message.text()
+
+
 # --- the map ---------------------------------------------------------------------------------
 
 

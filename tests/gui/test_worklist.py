@@ -196,6 +196,24 @@ def test_signed_cases_say_so_and_are_passed_over(window, run_folder):
 
 
 @pytest.mark.gui
+def test_readers_who_differ_are_flagged_only_when_this_one_is_done(window, run_folder):
+    from pathai.review import ReviewSession
+
+    _, dock = window
+    cases = [case.record for case in dock.review.run.cases.values()]
+    other = ReviewSession(run_folder / "reviews", "dr-b", cases, blind=False)
+    other.open("C01")
+    for sentence in dock.review.case.sentences:
+        other.reject(sentence.id)
+    other.mark_reviewed()
+    other.close()
+    dock.review.changed.emit()
+    assert cells(dock, 4)[0] == ""
+    read(dock)
+    assert cells(dock, 4)[0] == "readers differ"
+
+
+@pytest.mark.gui
 def test_a_broken_log_is_shown_and_the_other_cases_can_be_read(run_folder, qtbot):
     from pathai.viewer.app import open_window
 
