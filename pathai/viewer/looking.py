@@ -25,11 +25,13 @@ class Looking:
     asked = Signal(str)
     """The reader asks for a part of the window: ``worklist``, ``help``."""
 
-    blind = False
-    """Whether AI results must stay out of sight."""
-
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
+
+    @property
+    def blind(self) -> bool:
+        """Whether AI results must stay out of sight; never, for whoever only looks."""
+        return False
 
     def layer(self, kind: str) -> Layer | None:
         """Our layer of this name, if it is shown."""

@@ -187,7 +187,7 @@ def _case(case_id: str, rows: tuple[SheetRow, ...], results: ResultsFolder) -> C
     """A case with its draft; a draft that cannot be shown is a problem, not the end."""
     empty, folder = review.Case(case_id), results.case(case_id)
     missing = [row for row in rows if not results.slide(row.slide_id).tiles.exists()]
-    flags = (f"{len(missing)} without pixels",) if missing else ()
+    flags: tuple[str, ...] = (f"{len(missing)} without pixels",) if missing else ()
     if not folder.draft("json").exists():
         problem = "no draft yet: run pathai run"
         return CaseView(empty, rows, problem=problem, flags=(*flags, "no draft"))

@@ -148,6 +148,7 @@ class WorklistPanel(QWidget):  # type: ignore[misc]
         self.review, self.thumbnails = review, Thumbnails(review.run)
         self.table = CaseTable(review.preferences.thumbnail_px)
         self._worker: Any = None
+        self.view = _View()
         self._build()
         self.refresh()
         self._start()
@@ -158,7 +159,7 @@ class WorklistPanel(QWidget):  # type: ignore[misc]
         self.filter.setClearButtonEnabled(True)
         self.filter.setToolTip("Words that a case must hold; N goes through what is listed")
         self.filter.textChanged.connect(self._filter)
-        self.filter.returnPressed.connect(lambda: self.view.setFocus())
+        self.filter.returnPressed.connect(self.take_focus)
         self.status = QComboBox()
         self.status.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         for name in ("", *STATUSES):
@@ -167,7 +168,6 @@ class WorklistPanel(QWidget):  # type: ignore[misc]
         above = QHBoxLayout()
         above.addWidget(self.filter, stretch=1)
         above.addWidget(self.status)
-        self.view = _View()
         self._shape_view()
         self.count = label("", "facts")
         column = QVBoxLayout(self)
