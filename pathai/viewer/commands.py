@@ -4,6 +4,7 @@ There is one for each key, by the name of its action (``20x`` is ``zoom_20x``); 
 written from the same list (``python docs/generate.py``).
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,7 +28,7 @@ def acting_on(review: Review) -> Iterator[None]:
 
 def named(action: str) -> str:
     """Name of an action's command in this file."""
-    word = action.replace("-", "_")
+    word = re.sub(r"\W+", "_", action)
     return f"zoom_{word}" if word[:1].isdigit() else word
 
 

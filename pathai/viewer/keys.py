@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from app_model import Application
 from napari.components import ViewerModel
 
 from pathai.viewer.keymap import keymap
@@ -125,12 +126,14 @@ def do(review: Review, name: str) -> None:
 
 
 def napari_keys() -> tuple[str, ...]:
-    """Keys that napari needs itself."""
+    """Keys that napari needs itself: its shortcuts, and those of its menus once it has any."""
     from napari.settings import get_settings
 
     given = get_settings().shortcuts.shortcuts
     found = {str(key) for keys in given.values() for key in keys}
     found |= {str(key) for key in ViewerModel.class_keymap}
+    app = Application.get_app("napari")
+    found |= {str(one.keybinding) for one in app.keybindings} if app is not None else set()
     return tuple(sorted(found))
 
 

@@ -3,6 +3,7 @@
 They are declared in the manifest (``configurations``); napari shows and keeps them.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +63,7 @@ def keep_sizes(dock_px: int, window_px: tuple[int, int]) -> None:
 
 def entry(action: str) -> str:
     """Name of a key's preference: ``20x`` is no name in Python, ``key_20x`` is."""
-    return f"key_{action.replace('-', '_')}"
+    return "key_" + re.sub(r"\W+", "_", action)
 
 
 def _key_names() -> tuple[str, ...]:

@@ -222,6 +222,8 @@ def test_keys_are_spelled_one_way_and_wishes_that_clash_are_told():
     assert [spelled(t) for t in ("n", "shift-N", "ALT+5", "f1", "Shift", "", "bogus", "+")] == [
         "N", "Shift+N", "Alt+5", "F1", "", "", "", "",
     ]  # fmt: skip
+    odd = ("Control-1", "Alt-,", ".", "Shift-Enter", "PageUp", "page up")
+    assert [spelled(t) for t in odd] == ["Ctrl+1", "Alt+,", ".", "Shift+Enter", "PageUp", ""]
     usual = {"next": "N", "accept": "K", "reject": "J"}
     assert keymap(usual, {"accept": "J", "reject": "K"}) == (
         {"next": "N", "accept": "J", "reject": "K"}, [],
@@ -269,6 +271,7 @@ def test_the_manifest_follows_from_the_list_of_keys():
     assert {f"pathai.{commands.named(name)}" for name in KEYS} <= ids
     kept = manifest.contributions.configurations
     assert len(kept["keys"].properties) == len(KEYS)
+    assert commands.named("class 1") == "class_1"  # a name in Python, whatever an action's is
     with pytest.raises(AttributeError):
         commands.no_such_thing  # noqa: B018
 
@@ -281,12 +284,15 @@ def test_keys_can_be_chosen_and_tooltips_help_and_hints_follow(run_folder, qtbot
 
     kept = get_plugin_settings("pathai").keys
     kept.key_accept, kept.key_reject, kept.key_next = "G", "Space", "Alt+N"
+    kept.key_hide = "Ctrl+O"
     try:
         viewer, dock = opened(run_folder)
     finally:
         kept.key_accept, kept.key_reject, kept.key_next = "K", "J", "N"
+        kept.key_hide = "H"
     try:
         assert "Space belongs to napari; reject stays on J." in dock.message.text()
+        assert "Ctrl+O belongs to napari; hide stays on H." in dock.message.text()  # a menu's
         assert "G" in dock.sentences.accept.text()
         assert "(G)" in dock.sentences.accept.toolTip()
         assert "Alt+N" in dock.next.text()
