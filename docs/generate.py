@@ -5,6 +5,7 @@ taken from the program, so that nothing is typed twice. A test fails while a par
 """
 
 import re
+import runpy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -523,3 +524,4 @@ if __name__ == "__main__":
         if new != old:
             page.write_text(new, "utf-8")
             print(f"wrote {page.name}")
+    runpy.run_path(str(DOCS / "manifest.py"), run_name="__main__")

@@ -367,14 +367,20 @@ def cohort(config: ConfigFile = None) -> None:
 
 @app.command()
 def review(
-    results: Annotated[Path, typer.Argument(help="run folder or its results")] = Path(),
+    results: Annotated[
+        Path, typer.Argument(help="run folder, its results, a slide's folder, or a slide file")
+    ] = Path(),
     reader: Annotated[str, typer.Option(help="your id, as it shall stand in the log")] = "",
     reviews: Reviews = None,
+    blind: Annotated[
+        bool | None,
+        typer.Option("--blind/--no-blind", help="first impression before the AI's results"),
+    ] = None,
 ) -> None:
     """Open napari on a run: worklist, slide, overlays, draft."""
     from pathai import verbs
 
-    verbs.review(results, reader, reviews)
+    verbs.review(results, reader, reviews, blind)
 
 
 @app.command("train-detector")

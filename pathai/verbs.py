@@ -185,11 +185,13 @@ def _weights(names: list[str], config: Path | None, folder: Path | None) -> tupl
     return names or (configured(settings.features.encoders) if config else []), setup
 
 
-def review(results: Path, reader: str, reviews: Path | None = None) -> None:
+def review(
+    results: Path, reader: str, reviews: Path | None = None, blind: bool | None = None
+) -> None:
     """Open the viewer."""
     from pathai.viewer.app import review as open_viewer
 
-    open_viewer(results, reader, reviews)
+    open_viewer(results, reader, reviews, blind=blind)
 
 
 def export(

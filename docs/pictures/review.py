@@ -15,7 +15,7 @@ from PIL import Image
 from pathai.viewer.app import open_window, require_display, require_napari
 
 MAX_BYTES = 600_000
-DOCK_PX = 430
+DOCK_PX = 460
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
 
 def shoot(run: Path, reviews: Path, case_id: str) -> Image.Image:
     """Review a little, go to the evidence of a model's answer, and take the window's picture."""
-    viewer, dock = open_window(run, "reader", reviews)
+    viewer, dock = open_window(run, "reader", reviews, blind=False)
     review = dock.review
     found = [
         (case.case_id, sentence.id, sentence.text)

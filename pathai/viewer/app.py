@@ -6,6 +6,7 @@ import re
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,83 +19,123 @@ if TYPE_CHECKING:
     import napari
 
     from pathai.viewer.dock import ReviewDock
+    from pathai.viewer.looking_window import LookingWindow
+    from pathai.viewer.preferences import Preferences
 
 TITLE = "pathai review"
-WINDOW_PX = (1500, 940)
 _QUIET = ("offscreen", "minimal", "vnc", "webgl")
 
 
-def review(results_or_run: Path, reader: str = "", reviews: Path | None = None) -> None:
+def review(
+    path: Path, reader: str = "", reviews: Path | None = None, *, blind: bool | None = None
+) -> None:
     """Open the review window and stay until it is closed.
 
     Parameters
     ----------
-    results_or_run : Path
-        A run folder, its ``config.yaml`` or its results.
+    path : Path
+        A run folder, its ``config.yaml``, its results, or a slide's folder or ``tiles.zarr`` in
+        them. A slide that belongs to no run, or a slide file, is only shown.
     reader : str
         Id under which decisions are logged; by default the name of the account.
     reviews : Path, optional
         Where the logs lie, instead of the run's own folder for them.
+    blind : bool, optional
+        Whether AI results wait for a first impression; by default as in the preferences.
 
     Raises
     ------
     PathaiError
         E212 without anything to review, E194 without napari, E211 without a display, E193 if
-        the reader's id cannot name a log.
+        the reader's id cannot name a log; for a slide file E10x to E14x.
     """
-    from pathai.viewer.runs import find_config
+    from pathai.viewer.runs import find_config, loose_slide
 
-    find_config(results_or_run)  # before the window: a wrong folder is told at once
+    loose = loose_slide(path)
+    if not loose:
+        find_config(path)  # before the window: a wrong folder is told at once
     require_napari()
     require_display()
     import napari
 
-    window = open_window(results_or_run, reader or default_reader(), reviews)
+    if loose:
+        window: object = open_slide_window(path)
+    else:
+        window = open_window(path, reader or default_reader(), reviews, blind=blind)
     napari.run()
     del window  # kept alive until here
 
 
 def open_window(
-    path: Path, reader: str, reviews: Path | None = None
+    path: Path, reader: str, reviews: Path | None = None, *, blind: bool | None = None
 ) -> "tuple[napari.Viewer, ReviewDock]":
     """A napari window with the review docked at its right side.
 
     Parameters
     ----------
-    path : Path
-        As in `review`.
-    reader : str
-        Id of the reader.
-    reviews : Path, optional
-        Where the logs lie, instead of the run's own folder for them.
+    path, reader, reviews, blind
+        As in `review`; a slide's folder opens its case.
     """
     import napari
 
+    from pathai.viewer import preferences
     from pathai.viewer.dock import ReviewDock
-    from pathai.viewer.runs import Run
+    from pathai.viewer.runs import Run, slide_folder
 
     run = Run(path, reviews)  # nothing to review: no window
+    wishes = preferences.read()
+    if blind is not None:
+        wishes = replace(wishes, blind=blind)
     viewer = napari.Viewer(title=TITLE)
     try:
         viewer.theme = "light"  # slides are white; a dark frame around them tires the eye
         dock = ReviewDock(viewer)
         viewer.window.add_dock_widget(dock, name=TITLE, area="right")
-        _calm(viewer, dock)
-        dock.start(run, reader)
+        _calm(viewer, dock, wishes)
+        review = dock.start(run, reader, wishes)
+        given = slide_folder(path)
+        if given is not None:
+            review.open_slide(given.slide_id)
     except PathaiError:
         viewer.close()
         raise
     return viewer, dock
 
 
-def _calm(viewer: "napari.Viewer", dock: "ReviewDock") -> None:
-    """Hide what a reader does not need; the Window menu brings it back."""
-    from qtpy.QtWidgets import QDockWidget
+def open_slide_window(path: Path) -> "tuple[napari.Viewer, LookingWindow]":
+    """A napari window on one slide that belongs to no run; nothing is logged.
 
-    viewer.window.resize(*WINDOW_PX)
-    for part in dock.window().findChildren(QDockWidget):
+    Parameters
+    ----------
+    path : Path
+        A slide's folder, its ``tiles.zarr``, or a slide file.
+    """
+    import napari
+    from napari.layers import Layer
+
+    from pathai.viewer.looking_window import LookingWindow
+    from pathai.viewer.reader import layers_of
+
+    data, notes = layers_of(path)
+    viewer = napari.Viewer(title=TITLE)
+    viewer.theme = "light"
+    for one in data:
+        viewer.add_layer(Layer.create(*one))
+    return viewer, LookingWindow(viewer, notes)
+
+
+def _calm(viewer: "napari.Viewer", dock: "ReviewDock", wishes: "Preferences") -> None:
+    """Hide what a reader does not need (the Window menu brings it back); sizes as they were."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QDockWidget, QMainWindow
+
+    viewer.window.resize(*wishes.window_px)
+    window = dock.window()
+    for part in window.findChildren(QDockWidget):
         if part.objectName() in ("layer list", "layer controls"):
             part.hide()
+        elif part.isAncestorOf(dock) and isinstance(window, QMainWindow):
+            window.resizeDocks([part], [wishes.dock_px], Qt.Orientation.Horizontal)
 
 
 def default_reader() -> str:

@@ -1,24 +1,12 @@
-"""Parts of the dock: worklist, cards of sentences, overlay switches, and how they look."""
+"""Parts of the dock: cards of sentences, overlay switches, and how they look."""
 
-from collections.abc import Sequence
 from html import escape
 
 from qtpy.QtCore import QEvent, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPen
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QCheckBox,
-    QFrame,
-    QHBoxLayout,
-    QHeaderView,
-    QLabel,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from pathai.review import Decision, Row
+from pathai.review import Decision
 from pathai.viewer import keys, palette
 from pathai.viewer.presenter import Review
 from pathai.viewer.runs import Sentence
@@ -45,9 +33,19 @@ _STYLE = f"""
 #pathai QPushButton:disabled {{ color: #a0a7af; background: {GROUND}; }}
 #pathai QPushButton#done:enabled {{ background: {palette.BLUE}; color: white;
     font-weight: 600; }}
-#pathai QTableWidget {{ background: white; border: 1px solid {LINE}; border-radius: 4px;
+#pathai QTableView {{ background: white; border: 1px solid {LINE}; border-radius: 4px;
     selection-background-color: #dcebf7; selection-color: {INK}; }}
-#pathai QTableWidget::item:selected {{ background: #dcebf7; color: {INK}; }}
+#pathai QTableView::item:selected {{ background: #dcebf7; color: {INK}; }}
+#pathai QHeaderView::section {{ background: {GROUND}; border: none; padding: 4px;
+    color: {PALE}; }}
+#pathai QTabWidget::pane {{ border: none; border-top: 1px solid {LINE}; }}
+#pathai QTabBar::tab {{ background: transparent; padding: 6px 12px; border: none;
+    border-bottom: 2px solid transparent; color: {PALE}; }}
+#pathai QTabBar::tab:selected {{ color: {INK}; font-weight: 600;
+    border-bottom: 2px solid {palette.BLUE}; }}
+#pathai QLineEdit, #pathai QPlainTextEdit {{ background: white; border: 1px solid {LINE};
+    border-radius: 4px; padding: 5px 7px; }}
+#pathai QLineEdit:focus, #pathai QPlainTextEdit:focus {{ border-color: {palette.BLUE}; }}
 #pathai QComboBox {{ background: white; border: 1px solid {LINE}; border-radius: 4px;
     padding: 4px 8px; }}
 #pathai [role="card"] {{ background: white; border: 1px solid {LINE}; border-radius: 5px; }}
@@ -72,45 +70,6 @@ def label(text: str, role: str) -> QLabel:
     made.setWordWrap(True)
     made.setVisible(bool(text) or role != "message")
     return made
-
-
-class Worklist(QTableWidget):  # type: ignore[misc]
-    """Cases of the run with their status; a click opens one."""
-
-    chosen = Signal(str)
-
-    def __init__(self) -> None:
-        super().__init__(0, 4)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.verticalHeader().hide()
-        self.horizontalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(26)
-        self.setShowGrid(False)
-        header = self.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
-        self.cellClicked.connect(lambda row, _: self.chosen.emit(self.item(row, 1).text()))
-        self.setToolTip(f"{keys.tip('next')}. {keys.tip('previous')}")
-
-    def show_rows(self, rows: Sequence[Row], current: str) -> None:
-        """Show the list as it is now."""
-        self.setRowCount(len(rows))
-        for number, row in enumerate(rows):
-            sign, color = palette.STATUS[row.status]
-            status = "log is broken" if row.problem else str(row.status)
-            status += " – draft has changed" if row.outdated and row.status != "reviewed" else ""
-            done = f"{row.decided} of {row.statements}" if row.statements else "no draft"
-            for column, text in enumerate((sign, row.case_id, status, done)):
-                item = QTableWidgetItem(text)
-                item.setToolTip(row.problem or "A click opens the case")
-                if column == 0:
-                    item.setForeground(QColor(color))
-                self.setItem(number, column, item)
-            if row.case_id == current:
-                self.selectRow(number)
 
 
 class Card(QFrame):  # type: ignore[misc]
@@ -214,7 +173,7 @@ _FAMILIES = (
 
 
 class OverlayRow(QWidget):  # type: ignore[misc]
-    """Switches of the overlays with their colors, and the magnification."""
+    """Switches of the overlays with their colors, and the classes of nuclei."""
 
     toggled = Signal(str, bool)
 
@@ -227,10 +186,8 @@ class OverlayRow(QWidget):  # type: ignore[misc]
         row = QHBoxLayout()
         row.setSpacing(6)
         column.addLayout(row)
-        below = QHBoxLayout()
-        column.addLayout(below)
         self.legend = label("", "facts")
-        below.addWidget(self.legend, stretch=1)
+        column.addWidget(self.legend)
         for family, color in _FAMILIES:
             box = QCheckBox(family)
             box.setChecked(True)
@@ -242,21 +199,12 @@ class OverlayRow(QWidget):  # type: ignore[misc]
             row.addWidget(box)
             self.boxes[family] = box
         row.addStretch(1)
-        self.magnification = QLabel("")
-        tips = (keys.tip(name) for name in ("fit", "20x", "40x"))
-        self.magnification.setToolTip("Magnification on a microscope. " + ", ".join(tips))
-        below.addWidget(self.magnification)
 
     def show_state(self, review: Review) -> None:
         """Show which overlays are on."""
         for family, box in self.boxes.items():
             box.setChecked(review.overlays.get(family, True) and not review.hidden)
-        self.legend.setText(_legend(review))
-        self.show_magnification(review.magnification)
-
-    def show_magnification(self, value: float) -> None:
-        """Show the zoom as a microscope's magnification."""
-        self.magnification.setText(f"<b>{value:.1f}×</b>" if value < 10 else f"<b>{value:.0f}×</b>")
+        self.legend.setText("" if review.blind else _legend(review))
 
 
 def _legend(review: Review) -> str:

@@ -1,11 +1,16 @@
-"""The review's actions as napari commands: in the palette (Ctrl+Shift+P) and the Annotate menu."""
+"""The review's actions as napari commands: in the palette (Ctrl+Shift+P) and the Annotate menu.
 
-from collections.abc import Iterator
+There is one for each key, by the name of its action (``20x`` is ``zoom_20x``); the manifest is
+written from the same list (``python docs/generate.py``).
+"""
+
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from napari.utils.notifications import show_info
 
-from pathai.viewer.keys import KEYS
+from pathai.viewer.keys import KEYS, do
 from pathai.viewer.presenter import Review
 
 _open: list[Review] = []
@@ -21,38 +26,27 @@ def acting_on(review: Review) -> Iterator[None]:
         _open[:] = [one for one in _open if one is not review]
 
 
+def named(action: str) -> str:
+    """Name of an action's command in this file."""
+    word = re.sub(r"\W+", "_", action)
+    return f"zoom_{word}" if word[:1].isdigit() else word
+
+
 def _do(action: str) -> None:
     if _open:
-        KEYS[action].action(_open[-1])
+        do(_open[-1], action)
     else:
         show_info("No review is open: Plugins > pathai review.")
 
 
-def next_case() -> None:
-    """Open the next unreviewed case."""
-    _do("next")
+def __getattr__(name: str) -> Callable[[], None]:
+    """The command of this name."""
+    action = next((one for one in KEYS if named(one) == name), None)
+    if action is None:
+        raise AttributeError(name)
 
+    def command() -> None:
+        _do(action)
 
-def previous_case() -> None:
-    """Open the previous unreviewed case."""
-    _do("previous")
-
-
-def accept() -> None:
-    """Accept the selected sentence."""
-    _do("accept")
-
-
-def reject() -> None:
-    """Reject the selected sentence."""
-    _do("reject")
-
-
-def undo() -> None:
-    """Undo the last decision."""
-    _do("undo")
-
-
-def hide() -> None:
-    """Hide or show all overlays."""
-    _do("hide")
+    command.__name__, command.__doc__ = name, KEYS[action].title
+    return command

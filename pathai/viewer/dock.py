@@ -1,4 +1,4 @@
-"""The dock of the review: case header, worklist, sentences with their evidence, decisions."""
+"""The dock of the review: the case header on top, below it the tabs, at the foot what is next."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,30 +8,35 @@ import napari
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QInputDialog,
-    QLabel,
+    QMainWindow,
     QPushButton,
-    QScrollArea,
-    QSplitter,
+    QStackedWidget,
     QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
 from pathai.errors import PathaiError
-from pathai.viewer import commands, keys, palette, panels
-from pathai.viewer.cards import Card, OverlayRow, Worklist, label, style
+from pathai.viewer import commands, keys, panels, preferences
+from pathai.viewer.cards import Card, OverlayRow, label, style
+from pathai.viewer.header_panel import Header
+from pathai.viewer.help_panel import KeyList
+from pathai.viewer.impression_panel import ImpressionPanel
+from pathai.viewer.overview_panel import Overview
+from pathai.viewer.preferences import Preferences
 from pathai.viewer.presenter import Review
-from pathai.viewer.runs import CaseView, Run
+from pathai.viewer.runs import Run
+from pathai.viewer.sentences_panel import SentencesPanel
+from pathai.viewer.worklist_panel import WorklistPanel
 
-BANNER = "DRAFT – research use only – not for clinical use"
-HINTS = ("hide", "fit", "20x", "40x", "previous")
+HINTS = ("worklist", "hide", "fit", "20x", "40x", "help")
 """Keys that no button shows."""
 REST_MS = 120
 """The camera is at rest when it has not moved for this long."""
+CASES, REVIEW = 0, 1
+"""Places of our own tabs."""
 
 
 class ReviewDock(QWidget):  # type: ignore[misc]
@@ -48,9 +53,13 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         self.viewer = napari_viewer
         self.review: Review | None = None
         self._open = ExitStack()
-        self._cards: list[Card] = []
         self._panels: list[Any] = []
-        self._shown = ""
+        self.worklist: WorklistPanel | None = None
+        self.sentences: SentencesPanel | None = None
+        self.impression: ImpressionPanel | None = None
+        self.overview: Overview | None = None
+        self.key_list: KeyList | None = None
+        self._before = REVIEW
         self.setObjectName("pathai")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setMinimumWidth(430)
@@ -69,105 +78,145 @@ class ReviewDock(QWidget):  # type: ignore[misc]
     # --- parts ----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.banner = label(BANNER, "banner")
-        self.title, self.facts = label("", "title"), label("", "facts")
-        self.slides = QComboBox()
-        self.slides.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.slides.activated.connect(self._choose_slide)
+        self.header = Header()
+        self.banner, self.title = self.header.banner, self.header.title
+        self.facts, self.slides = self.header.facts, self.header.slides
+        self.header.slide_chosen.connect(self._choose_slide)
         self.open_button = _button("Open a run…", "Choose the folder of a run", self._choose_run)
-        self.worklist = Worklist()
-        self.worklist.chosen.connect(self._choose_case)
         self.overlays = OverlayRow()
         self.overlays.toggled.connect(self._choose_overlay)
         self.message = label("", "message")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(10, 8, 10, 10)
         layout.setSpacing(8)
-        for part in (self.banner, self.title, self.facts, self.slides, self.open_button):
-            layout.addWidget(part)
+        layout.addWidget(self.header)
+        layout.addWidget(self.open_button)
         layout.addWidget(self.overlays)
         self.tabs = QTabWidget()
         self.tabs.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.tabs.tabBar().setVisible(bool(panels.TABS))
-        self.tabs.addTab(self._splitter(), "Review")
+        self.tabs.tabBar().setFocusPolicy(Qt.FocusPolicy.NoFocus)
         layout.addWidget(self.tabs, stretch=1)
         layout.addWidget(self.message)
         layout.addLayout(self._buttons())
-        shown = (keys.KEYS[name] for name in HINTS)
-        self.hint = label(" · ".join(f"<b>{k.shown}</b> {k.short}" for k in shown), "hint")
+        self.hint = label("", "hint")
         layout.addWidget(self.hint)
 
-    def _splitter(self) -> QSplitter:
-        splitter = QSplitter(Qt.Orientation.Vertical)
-        splitter.setChildrenCollapsible(False)
-        splitter.addWidget(_titled("Worklist", self.worklist))
-        self.sentences = QScrollArea()
-        self.sentences.setWidgetResizable(True)
-        self.sentences.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.sentences.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.draft_title = label("Draft", "heading")
-        splitter.addWidget(_titled(self.draft_title, self.sentences))
-        splitter.setSizes([190, 500])
-        self.splitter = splitter
-        return splitter
-
-    def _buttons(self) -> QVBoxLayout:
-        self.accept = _button("Accept  K", keys.tip("accept"), lambda: self._act("accept"))
-        self.reject = _button("Reject  J", keys.tip("reject"), lambda: self._act("reject"))
-        self.edit = _button("Edit…", "Change the words of the sentence", self._edit)
-        self.undo = _button("Undo  U", keys.tip("undo"), lambda: self._act("undo"))
+    def _buttons(self) -> QHBoxLayout:
+        self.undo = _button("Undo", "", lambda: self._act("undo"))
         self.done = _button("Mark case reviewed", "", self._mark_reviewed)
-        self.next = _button("Next case  N", keys.tip("next"), lambda: self._act("next"))
+        self.next = _button("Next case", "", lambda: self._act("next"))
         self.done.setObjectName("done")
-        rows = QVBoxLayout()
-        for parts in ((self.accept, self.reject, self.edit, self.undo), (self.done, self.next)):
-            row = QHBoxLayout()
-            for part in parts:
-                row.addWidget(part, stretch=2 if part is self.done else 1)
-            rows.addLayout(row)
-        self.decisions = (self.accept, self.reject, self.edit)
-        return rows
+        row = QHBoxLayout()
+        for part in (self.undo, self.done, self.next):
+            row.addWidget(part, stretch=2 if part is self.done else 1)
+        return row
+
+    @property
+    def _cards(self) -> list[Card]:
+        return self.sentences.cards if self.sentences else []
 
     # --- opening --------------------------------------------------------------------------
 
-    def start(self, run: Run, reader: str) -> Review:
+    def start(self, run: Run, reader: str, wishes: Preferences | None = None) -> Review:
         """Begin the review of a run; the first unreviewed case is opened.
+
+        Parameters
+        ----------
+        run : Run
+            What there is to review.
+        reader : str
+            Id of the reader.
+        wishes : Preferences, optional
+            Instead of those that napari keeps.
 
         Raises
         ------
         PathaiError
             E193 if the reader's id cannot name a log.
         """
-        review = Review(self.viewer, run, reader)
+        wishes = wishes or preferences.read()
+        review = Review(self.viewer, run, reader, wishes)
         self.stop()
+        problems = keys.choose(wishes.keys, keys.napari_keys())
         self.review = review
-        self._panels = [panels.load(tab.widget)(review) for tab in panels.TABS]
-        for tab, panel in zip(panels.TABS, self._panels, strict=True):
-            self.tabs.setTabToolTip(self.tabs.addTab(panel, tab.title), tab.tip)
+        self._add_tabs(review)
+        self._add_on_canvas(review)
         self._open.callback(review.close)
         self._open.enter_context(keys.bound(self.viewer, review))
         self._open.enter_context(commands.acting_on(review))
         review.changed.connect(self._refresh)
         review.told.connect(self._tell)
+        review.asked.connect(self._show_part)
+        self._name_keys()
         bar = self.viewer.canvas.overlays.scale_bar
         bar.visible, bar.colored, bar.box = True, False, True
         review.open_case(review.session.next_unreviewed() or next(iter(review.run.cases)))
+        if problems:
+            self._tell(" ".join((self.message.text(), *problems)).strip())
         return review
+
+    def _add_tabs(self, review: Review) -> None:
+        self.worklist = WorklistPanel(review)
+        self.worklist.chosen.connect(self._choose_case)
+        self.sentences, self.impression = SentencesPanel(review), ImpressionPanel(review)
+        self.sentences.acted.connect(lambda: self._tell(""))
+        self.pages = QStackedWidget()
+        self.pages.addWidget(self.impression)
+        self.pages.addWidget(self.sentences)
+        self.tabs.addTab(self.worklist, "Cases")
+        self.tabs.addTab(self.pages, "Review")
+        self.tabs.setTabToolTip(CASES, keys.tip("worklist"))
+        self.tabs.setTabToolTip(REVIEW, "The draft, sentence by sentence")
+        self._panels = [panels.load(tab.widget)(review) for tab in panels.TABS]
+        for tab, panel in zip(panels.TABS, self._panels, strict=True):
+            self.tabs.setTabToolTip(self.tabs.addTab(panel, tab.title), tab.tip)
+        self.tabs.setCurrentIndex(REVIEW)
+
+    def _add_on_canvas(self, review: Review) -> None:
+        """Map and list of keys lie on the canvas, where there is one."""
+        window = self.window()
+        canvas = window.centralWidget() if isinstance(window, QMainWindow) else None
+        if canvas is not None:
+            self.overview, self.key_list = Overview(review, canvas), KeyList(canvas)
+            review.slide_shown.connect(self.overview.refresh)
+            review.slide_cleared.connect(self.overview.refresh)
+
+    def _name_keys(self) -> None:
+        """Buttons and hints say the keys that hold now."""
+        for button, words, name in ((self.undo, "Undo", "undo"), (self.next, "Next case", "next")):
+            button.setText(f"{words}  {keys.shown(name)}")
+            button.setToolTip(keys.tip(name))
+        shown = ((keys.shown(name), keys.KEYS[name].short) for name in HINTS)
+        self.hint.setText(" · ".join(f"<b>{key}</b> {word}" for key, word in shown))
 
     def stop(self) -> None:
         """End the review: keys are given back, the log is closed."""
         if self.review is not None:
-            self.review.changed.disconnect(self._refresh)
-            self.review.told.disconnect(self._tell)
+            for signal, slot in (
+                (self.review.changed, self._refresh),
+                (self.review.told, self._tell),
+                (self.review.asked, self._show_part),
+            ):
+                signal.disconnect(slot)
             self.review = None
-        for panel in self._panels:
-            self.tabs.removeTab(self.tabs.indexOf(panel))
+        if self.worklist is not None:
+            self.worklist.stop()
+        for part in (self.overview, self.key_list):
+            if part is not None:
+                part.close_down()
+        while self.tabs.count():
+            panel = self.tabs.widget(0)
+            self.tabs.removeTab(0)
             panel.deleteLater()
-        self._panels = []
+        self._panels, self.worklist, self.sentences, self.impression = [], None, None, None
+        self.overview = self.key_list = None
         self._open.close()
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """The dock is closed for good."""
+        if self.review is not None:
+            window = self.window()
+            preferences.keep_sizes(self.width(), (window.width(), window.height()))
         for one in self._camera_events():
             one.disconnect(self._moved)
         self._rest.stop()
@@ -193,131 +242,81 @@ class ReviewDock(QWidget):  # type: ignore[misc]
     # --- from the presenter ---------------------------------------------------------------
 
     def _refresh(self) -> None:
-        review, case = self.review, self.review.case if self.review else None
+        review = self.review
         self.open_button.setVisible(review is None)
-        self._header(case)
-        parts = (self.tabs, self.overlays, self.hint, self.done, self.undo, self.next)
-        for part in (*parts, *self.decisions):
+        self.header.show_state(review)
+        for part in (self.tabs, self.hint, self.done, self.undo, self.next):
             part.setVisible(review is not None)
-        if review is None:
+        self.overlays.setVisible(review is not None and not review.blind)
+        if review is None or self.worklist is None:
             return
-        self.worklist.show_rows(review.session.worklist(), case.case_id if case else "")
-        self.overlays.show_state(review)
-        self._sentences(case)
-        for panel in self._panels:
+        self._draw_curtain(review.blind)
+        for panel in (self.worklist, self.sentences, self.impression, *self._panels):
             panel.refresh()
-        left = len(review.session.undecided())
-        for part in self.decisions:
-            part.setEnabled(bool(review.selected))
+        self.overlays.show_state(review)
         self.undo.setEnabled(bool(review.session.state.undoable))
-        reviewed = review.session.state.reviewed
-        drafted = case is not None and bool(case.record.draft)
+        self._show_done(review)
+
+    def _draw_curtain(self, blind: bool) -> None:
+        """Before the first impression there are only the page for it and what shows no result."""
+        self.pages.setCurrentIndex(0 if blind else 1)
+        for place, tab in enumerate(panels.TABS, start=REVIEW + 1):
+            self.tabs.setTabVisible(place, tab.blind or not blind)
+
+    def _show_done(self, review: Review) -> None:
+        if review.blind:
+            self.done.setEnabled(False)
+            self.done.setText("First impression first")
+            self.done.setToolTip("Record it, or reveal the AI's results with a reason")
+            return
+        left, reviewed = len(review.session.undecided()), review.session.state.reviewed
+        drafted = review.case is not None and bool(review.case.record.draft)
         self.done.setEnabled(drafted and not left and not reviewed)
         words = f"{left} sentence{'s' * (left != 1)} left" if left else "Mark case reviewed"
         self.done.setText("Case reviewed ✓" if reviewed else words)
         tip = "Every sentence needs a decision first" if left else "The case leaves the worklist"
         self.done.setToolTip(tip)
 
-    def _header(self, case: CaseView | None) -> None:
-        if case is None:
-            self.title.setText("No case open" if self.review else "pathai review")
-            self.facts.setText("" if self.review else "Open the folder of a run to begin.")
-            self.slides.hide()
-            return
-        slide = self.review.slide if self.review else None
-        row = case.row(slide.slide_id) if slide else case.rows[0]
-        status = self.review.session.state.status if self.review else "unread"
-        sign, color = palette.STATUS[status]
-        state = f"<span style='color:{color}; font-size:14px'>{sign} {status}</span>"
-        self.title.setText(f"Case {case.case_id} &nbsp; {state}")
-        parts = [
-            row.specimen_id and f"specimen {row.specimen_id}",
-            row.block_id and f"block {row.block_id}",
-            row.laterality,
-            row.site and f"site {row.site}",
-            f"<b>{_plain(row.stain)}</b>",
-        ]
-        self.facts.setText("  ·  ".join(part for part in parts if part))
-        self.slides.clear()
-        for one in case.rows:
-            there = self.review is not None and self.review.run.has_pixels(one.slide_id)
-            words = f"Slide {one.slide_id} – {one.stain}" + " – no pixels" * (not there)
-            self.slides.addItem(words, one.slide_id)
-        self.slides.setCurrentIndex([r.slide_id for r in case.rows].index(row.slide_id))
-        self.slides.show()
-
-    def _sentences(self, case: CaseView | None) -> None:
-        """Build the cards of another case, or bring those of this one up to date."""
-        shown = f"{case.case_id} {case.record.draft}" if case else ""
-        if shown != self._shown or not self.sentences.widget():
-            self._shown = shown
-            self._build_cards(case)
-        review = self.review
-        outdated = review and review.session.state.outdated
-        self.draft_title.setText("Draft" + " – changed since your last decisions" * bool(outdated))
-        for card in self._cards:
-            decision = review.decision(card.sentence.id) if review else None
-            selected = bool(review and review.selected == card.sentence.id)
-            card.show_state(decision, review.place if review and selected else -1)
-            if selected:
-                self.sentences.ensureWidgetVisible(card, 0, 40)
-
-    def _build_cards(self, case: CaseView | None) -> None:
-        body, self._cards = QWidget(), []
-        body.setObjectName("cards")
-        column = QVBoxLayout(body)
-        column.setContentsMargins(0, 0, 4, 0)
-        column.setSpacing(6)
-        section = ""
-        for sentence in case.sentences if case else ():
-            if sentence.section != section:
-                section = sentence.section
-                column.addWidget(label(section, "section"))
-            card = Card(sentence)
-            card.chosen.connect(self._choose_sentence)
-            column.addWidget(card)
-            self._cards.append(card)
-        if case and case.problem:
-            column.addWidget(label(case.problem, "message"))
-        column.addStretch(1)
-        self.sentences.setWidget(body)
-
     def _tell(self, text: str) -> None:
         self.message.setText(text)
         self.message.setVisible(bool(text))
+
+    def _show_part(self, name: str) -> None:
+        """What a key asks for: the worklist and back, the list of keys, the map."""
+        if name == "help" and self.key_list is not None:
+            self.key_list.toggle()
+        elif name == "overview" and self.overview is not None:
+            self.overview.toggle()
+        elif name == "worklist" and self.worklist is not None:
+            here = self.tabs.currentIndex()
+            if here == CASES:
+                self.tabs.setCurrentIndex(self._before)
+            else:
+                self._before = here
+                self.tabs.setCurrentIndex(CASES)
+                self.worklist.take_focus()
 
     # --- from the reader ------------------------------------------------------------------
 
     def _act(self, name: str) -> None:
         self._tell("")
         if self.review is not None:
-            keys.KEYS[name].action(self.review)
+            keys.do(self.review, name)
 
     def _choose_case(self, case_id: str) -> None:
         self._tell("")
         if self.review is not None:
             self.review.open_case(case_id)
+            self.tabs.setCurrentIndex(REVIEW)
 
     def _choose_overlay(self, family: str, shown: bool) -> None:
         if self.review is not None:
             self.review.show_overlay(family, shown)
 
-    def _choose_sentence(self, statement: str, place: int) -> None:
+    def _choose_slide(self, slide_id: str) -> None:
         self._tell("")
         if self.review is not None:
-            self.review.select(statement, place)
-
-    def _choose_slide(self, index: int) -> None:
-        if self.review is not None:
-            self.review.show_slide(self.slides.itemData(index))
-
-    def _edit(self) -> None:
-        if self.review is None or not self.review.selected:
-            return
-        card = next(c for c in self._cards if c.sentence.id == self.review.selected)
-        text, ok = QInputDialog.getMultiLineText(self, "Edit", "Your words:", card.words)
-        if ok:
-            self.review.edit(text)
+            self.review.show_slide(slide_id)
 
     def _mark_reviewed(self) -> None:
         if self.review is not None:
@@ -329,7 +328,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
     def _at_rest(self) -> None:
         if self.review is not None:
             self.review.refresh_view()
-            self.overlays.show_magnification(self.review.magnification)
+            self.header.show_magnification(self.review)
 
 
 def _button(text: str, tooltip: str, act: object) -> QPushButton:
@@ -338,18 +337,3 @@ def _button(text: str, tooltip: str, act: object) -> QPushButton:
     button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     button.clicked.connect(lambda: act())  # type: ignore[operator]
     return button
-
-
-def _titled(title: str | QLabel, part: QWidget) -> QWidget:
-    box = QWidget()
-    column = QVBoxLayout(box)
-    column.setContentsMargins(0, 0, 0, 0)
-    column.setSpacing(4)
-    column.addWidget(label(title, "heading") if isinstance(title, str) else title)
-    column.addWidget(part, stretch=1)
-    return box
-
-
-def _plain(text: str) -> str:
-    """Text of the sheet for a label that understands HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;")

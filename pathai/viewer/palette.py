@@ -40,6 +40,7 @@ STATUS = {
     "unread": ("○", "#8a8a8a"),
     "in review": ("◐", ORANGE),
     "reviewed": ("●", BLUE),
+    "signed": ("✔", GREEN),
 }
 """Sign and color of a case's status."""
 

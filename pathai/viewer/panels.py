@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tab:
-    """One tab of the dock: its title, its tooltip and ``module:Widget``."""
+    """One tab of the dock: its title, its tooltip and ``module:Widget``.
+
+    ``blind``: it shows nothing of the AI's, so it is there before the first impression, too.
+    """
 
     title: str
     tip: str
     widget: str
+    blind: bool = False
 
 
 TABS: tuple[Tab, ...] = ()

@@ -12,14 +12,17 @@ from napari.layers import Layer
 from psygnal import Signal
 
 from pathai.errors import PathaiError
-from pathai.review import Decision, ReviewSession
+from pathai.review import Decision, ReviewSession, Row
+from pathai.review.worklist import next_row
 from pathai.units import Box
 from pathai.viewer import layers, panels
+from pathai.viewer.curtain import Curtain
+from pathai.viewer.listing import Listing
+from pathai.viewer.looking import Looking
+from pathai.viewer.preferences import Preferences
 from pathai.viewer.runs import CaseView, Run, Sentence
 from pathai.viewer.slide import Slide, open_slide
 
-MICRONS_AT_1X = 10.0
-"""A microscope's 40x is 0.25 µm per pixel, 20x is 0.5: magnification times µm per pixel."""
 CLOSE = 1.0
 """Screen pixels per µm (10x) from which nuclei are outlines with centers, not areas."""
 MARGIN = 1.6
@@ -33,7 +36,7 @@ FAINT = {"attention": (0.6, 0.2), "tissue": (0.5, 0.15)}
 """Opacity far and close: what is coarse must not cover the morphology."""
 
 
-class Review:
+class Review(Looking):
     """One reader's review in one viewer.
 
     Parameters
@@ -44,6 +47,8 @@ class Review:
         What there is to review.
     reader : str
         Id of the reader.
+    preferences : Preferences, optional
+        What the reader has set; ``blind`` decides whether AI results wait for a first impression.
 
     Raises
     ------
@@ -53,20 +58,34 @@ class Review:
 
     changed = Signal()
     """Something that the dock shows has changed."""
-    told = Signal(str)
-    """A message for the reader."""
+    slide_shown = Signal()
+    """Another slide is in view, with all of our layers; parts may add theirs."""
+    slide_cleared = Signal()
+    """The slide and our layers are gone; what a part keeps of them is void."""
+    at_rest = Signal()
+    """The camera has stopped, or what is shown has changed: draw what depends on the view."""
 
-    def __init__(self, viewer: ViewerModel, run: Run, reader: str) -> None:
-        self.viewer, self.run = viewer, run
+    def __init__(
+        self, viewer: ViewerModel, run: Run, reader: str, preferences: Preferences | None = None
+    ) -> None:
+        super().__init__(viewer)
+        self.run, self.preferences = run, preferences or Preferences()
         self.session = ReviewSession(
-            run.reviews, reader, [case.record for case in run.cases.values()], blind=False
+            run.reviews,
+            reader,
+            [case.record for case in run.cases.values()],
+            blind=self.preferences.blind,
+            signed=run.is_signed,
+            flags={case.case_id: case.flags for case in run.cases.values()},
         )
         self.slide: Slide | None = None
         self.selected, self.place = "", 0
         self.hidden = False
         self._close = False
         self.overlays: dict[str, bool] = {}
+        self.listing = Listing()
         self._parts: dict[str, Any] = {}
+        self._curtain = Curtain(self)
         viewer.scene.camera.events.zoom.connect(self._on_zoom)
 
     # --- where we are ---------------------------------------------------------------------
@@ -86,15 +105,34 @@ class Review:
             next((s for s in self.case.sentences if s.id == statement), None) if self.case else None
         )
 
-    def layer(self, kind: str) -> Layer | None:
-        """Our layer of this name, if it is shown."""
-        return next((one for one in self.viewer.layers if one.name == kind), None)
-
     def part(self, name: str) -> Any:
         """A part by its name in `pathai.viewer.panels.PARTS`, made when first asked for."""
         if name not in self._parts:
             self._parts[name] = panels.part(self, name)
         return self._parts[name]
+
+    # --- the first impression -------------------------------------------------------------
+
+    @property
+    def blind(self) -> bool:
+        """Whether AI results stay out of sight: no first impression of this case is recorded."""
+        return self.session.hidden
+
+    def refuse_blind(self) -> None:
+        """Say why nothing of the AI's is shown."""
+        self.told.emit("AI results stay hidden until your first impression is recorded.")
+
+    def give_impression(self, text: str, answers: dict[str, str] | None = None) -> None:
+        """Record what the reader thinks, and show the AI's results from now on."""
+        self._unveil(lambda: self.session.give_impression(text, answers or {}))
+
+    def reveal(self, reason: str) -> None:
+        """Show the AI's results without a first impression; the reason goes to the log."""
+        self._unveil(lambda: self.session.reveal(reason))
+
+    def _unveil(self, act: Callable[[], None]) -> None:
+        if not self._refused(act):
+            self._show_overlays()
 
     # --- cases and slides -----------------------------------------------------------------
 
@@ -102,6 +140,7 @@ class Review:
         """Open a case and show its first slide that has pixels."""
         if self._refused(lambda: self.session.open(case_id)):
             return
+        self._note_differences(case_id)
         self.selected = ""
         case = self.run.cases[case_id]
         shown = [row.slide_id for row in case.rows if self.run.has_pixels(row.slide_id)]
@@ -112,13 +151,36 @@ class Review:
             self.told.emit(f"{case_id}: no slide of this case could be processed")
         self.changed.emit()
 
+    def open_slide(self, slide_id: str) -> None:
+        """Open the case of a slide, and show that slide of it."""
+        for case in self.run.cases.values():
+            if slide_id in (row.slide_id for row in case.rows):
+                self.open_case(case.case_id)
+                self._go_to_slide(slide_id)
+                return
+        self.told.emit(f"{slide_id} is in no case of the sheet")
+
+    def _note_differences(self, case_id: str) -> None:
+        """A flag for the worklist where readers differ, once this reader may know."""
+        flags = self.run.cases[case_id].flags
+        try:
+            open_ones = [one for one in self.session.disagreements() if not one.settled]
+        except PathaiError:
+            open_ones = []  # another reader's log is broken: `pathai readers` tells
+        self.session.flags[case_id] = (*flags, "readers differ") if open_ones else flags
+
     def next_case(self, step: int = 1) -> None:
         """Open the next (-1: previous) case that is not reviewed."""
-        case_id = self.session.next_unreviewed(step)
-        if case_id is None:
-            self.told.emit("Every other case is reviewed.")
+        found = next_row(self.rows(), self.session.case.case_id if self.session.case else "", step)
+        if found is None:
+            among = " of the list" if self.listing.narrow else ""
+            self.told.emit(f"Every other case{among} is reviewed.")
         else:
-            self.open_case(case_id)
+            self.open_case(found.case_id)
+
+    def rows(self) -> tuple[Row, ...]:
+        """The worklist as the reader has filtered and sorted it."""
+        return self.listing.of(self.session.worklist())
 
     def show_slide(self, slide_id: str) -> None:
         """Show a slide of the open case in place of the one before."""
@@ -138,21 +200,28 @@ class Review:
             self._add(*layers.outlines_layer(slide.cells, slide.mpp, none, everything))
             self._add(*layers.centers_layer(slide.cells, slide.mpp, none))
         self._add(*layers.evidence_layer())
-        for note in slide.notes:
-            self.told.emit(note)
+        notes = list(slide.notes)
+        if self.run.being_written(slide_id):
+            notes.append(f"A run is writing results of {slide_id}; what is finished is shown.")
+        if notes:
+            self.told.emit(" ".join(notes))
         self.viewer.layers.selection.active = self.layer("slide")
         self._close = False
         self.fit()
         self._on_zoom()
+        self.slide_shown.emit()
         self.changed.emit()
 
     def _add(self, data: object, options: dict[str, object], kind: str) -> None:
-        layer = self.viewer.add_layer(Layer.create(data, options, kind))
+        layer = Layer.create(data, options, kind)  # complete before it is shown: drawn once
         layer.metadata["pathai"] = True
         layer.editable = False
         if layer.name == "tissue":
             layer.contour = 1  # an option of the layer, but not of its constructor
+        if layer.name != "slide":
+            layer.opacity *= self.preferences.opacity
         layer.visible = self._wanted(layer)
+        self.viewer.add_layer(layer)
 
     def _clear(self) -> None:
         """Remove our layers; what else the reader opened stays."""
@@ -160,23 +229,9 @@ class Review:
         with self.viewer.layers.batched_update():  # else napari collects garbage for each of them
             for layer in [one for one in self.viewer.layers if one.metadata.get("pathai")]:
                 self.viewer.layers.remove(layer)
+        self.slide_cleared.emit()
 
     # --- the camera -----------------------------------------------------------------------
-
-    def fit(self) -> None:
-        """Show the whole slide."""
-        shown = self.layer("slide")
-        if shown is not None:
-            self.viewer.fit_to_view(layers=[shown])
-
-    def magnify(self, magnification: float) -> None:
-        """Zoom as a microscope would: 20x shows 0.5 µm per screen pixel."""
-        self.viewer.scene.camera.zoom = magnification / MICRONS_AT_1X
-
-    @property
-    def magnification(self) -> float:
-        """What the zoom is on a microscope."""
-        return float(self.viewer.scene.camera.zoom) * MICRONS_AT_1X
 
     def fly(self, box: Box) -> None:
         """Bring a box of level-0 px into view, with some of what lies around it."""
@@ -200,7 +255,12 @@ class Review:
         return Box(left, top, width / mpp.x, height / mpp.y)
 
     def refresh_view(self) -> None:
-        """Outline the nuclei in view when close; to be called when the camera has come to rest."""
+        """Draw what depends on the view; to be called when the camera has come to rest."""
+        self._draw_nuclei()
+        self.at_rest.emit()
+
+    def _draw_nuclei(self) -> None:
+        """Nuclei in view as outlines when close, else as areas."""
         raster, lines = self.layer("nuclei"), self.layer("nuclei, outlines")
         points, slide = self.layer("nuclei, centers"), self.slide
         if slide is None or slide.cells is None or not (raster and lines and points):
@@ -227,7 +287,8 @@ class Review:
         zoom, evidence = self.viewer.scene.camera.zoom, self.layer("evidence")
         for layer in self.viewer.layers if (zoom >= CLOSE) != self._close else ():
             if layer.metadata.get("pathai") and _family(layer.name) in FAINT:
-                layer.opacity = FAINT[_family(layer.name)][zoom >= CLOSE]
+                share = self.preferences.opacity
+                layer.opacity = FAINT[_family(layer.name)][zoom >= CLOSE] * share
         self._close = bool(zoom >= CLOSE)
         if evidence is not None and len(evidence.data):
             evidence.edge_width = EDGE_PX / zoom
@@ -236,11 +297,18 @@ class Review:
 
     def toggle_overlays(self) -> None:
         """Hide everything but the slide, or show it again."""
+        if self.blind:
+            self.refuse_blind()
+            return
         self.hidden = not self.hidden
         self._show_overlays()
 
     def show_overlay(self, family: str, shown: bool) -> None:
         """Show or hide ``tissue``, ``attention``, ``nuclei`` or ``evidence``."""
+        if self.blind and shown:
+            self.refuse_blind()
+            self.changed.emit()
+            return
         self.overlays[family] = shown
         self._show_overlays()
 
@@ -253,6 +321,8 @@ class Review:
 
     def _wanted(self, layer: Layer) -> bool:
         family = _family(layer.name)
+        if self.blind and self._curtain.covers(layer):
+            return False
         return family == "slide" or (self.overlays.get(family, True) and not self.hidden)
 
     # --- sentences ------------------------------------------------------------------------
@@ -269,6 +339,9 @@ class Review:
         """
         sentence = self.sentence(statement)
         if sentence is None:
+            return
+        if self.blind:
+            self.refuse_blind()
             return
         self.selected, self.place = statement, place
         places = [(e.slide_id, box) for e in sentence.evidence for box in e.boxes]
@@ -349,18 +422,28 @@ class Review:
 
     def mark_reviewed(self) -> None:
         """Say that the case is done."""
-        if not self._refused(self.session.mark_reviewed):
+        if self.blind:
+            self.refuse_blind()
+        elif not self._refused(self.session.mark_reviewed):
+            self._note_differences(self.session.case.case_id if self.session.case else "")
             self.changed.emit()
 
     def undo(self) -> None:
         """Take the last decision on this case back and show where it was."""
+        self._take(self.session.undo, "Nothing to undo in this case.")
+
+    def redo(self) -> None:
+        """Do again what was taken back last."""
+        self._take(self.session.redo, "Nothing to do again in this case.")
+
+    def _take(self, act: Callable[[], str | None], nothing: str) -> None:
         found: list[str | None] = []
-        if self._refused(lambda: found.append(self.session.undo())):
+        if self._refused(lambda: found.append(act())):
             return
         if found[0] is None:
-            self.told.emit("Nothing to undo in this case.")
-        elif found[0] != "case":
-            self.select(found[0])
+            self.told.emit(nothing)
+        elif not self.blind:
+            self.select(found[0])  # where it was; nothing happens for what is no sentence
         self.changed.emit()
 
     def _refused(self, act: Callable[[], object]) -> bool:
@@ -376,6 +459,7 @@ class Review:
     def close(self) -> None:
         """Let go of the viewer and of the open case's log."""
         self.viewer.scene.camera.events.zoom.disconnect(self._on_zoom)
+        self._curtain.close()
         self.session.close()
 
 

@@ -9,11 +9,15 @@ from pathai import review
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, Evidence, load_findings
 from pathai.plan import Plan
+from pathai.report.life.state import replay
+from pathai.report.life.trail import LOG, read_trail
 from pathai.report.records import Draft
 from pathai.sheet import SheetRow
-from pathai.store.folders import CaseFolder, SlideFolder
+from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder
 
 CONFIG = "config.yaml"
+QUALITY = {"degraded": "pixels unreadable", "excluded_area": "tissue left out"}
+"""Flags of findings that are about the slide itself, as words of the worklist."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,17 @@ class Sentence:
 
 @dataclass(frozen=True)
 class CaseView:
-    """One case: its rows of the sheet, and its draft if there is one."""
+    """One case: its rows of the sheet, and its draft if there is one.
+
+    ``flags`` are words for the worklist that say what to watch for, never an AI result.
+    """
 
     record: review.Case
     rows: tuple[SheetRow, ...]
     sentences: tuple[Sentence, ...] = ()
     watermark: str = ""
     problem: str = ""
+    flags: tuple[str, ...] = ()
 
     @property
     def case_id(self) -> str:
@@ -80,9 +88,10 @@ class Run:
             message = "reviews lie among the results, where a new run could remove them"
             raise PathaiError("E190", message, "choose another folder in key reviews")
         self.cases = {
-            case_id: _case(case_id, rows, results.case(case_id))
+            case_id: _case(case_id, rows, results)
             for case_id, rows in self.plan.sheet.cases().items()
         }
+        self._signed: dict[str, tuple[object, bool]] = {}
         if not any(self.has_pixels(row.slide_id) for row in self.plan.sheet.rows):
             raise PathaiError("E212", f"no slide in {self.plan.root.name} has been processed yet")
 
@@ -93,6 +102,24 @@ class Run:
     def has_pixels(self, slide_id: str) -> bool:
         """Whether there is anything to look at."""
         return self.slide(slide_id).tiles.exists()
+
+    def is_signed(self, case_id: str) -> bool:
+        """Whether the case's report is signed, as the report's own trail has it."""
+        trail = self.reviews / case_id / "report" / LOG
+        try:
+            status = trail.stat()
+        except OSError:
+            return False
+        known = (status.st_mtime_ns, status.st_size)
+        if self._signed.get(case_id, (None, False))[0] != known:
+            self._signed[case_id] = (known, _signed(trail.parent, case_id))
+        return self._signed[case_id][1]
+
+    def being_written(self, slide_id: str) -> bool:
+        """Whether a run is writing results of this slide; what is committed can be read."""
+        if not (self.plan.state / "lock").exists():
+            return False
+        return any(self.slide(slide_id).path.rglob("*.part"))
 
     @property
     def detector(self) -> str:
@@ -106,32 +133,68 @@ class Run:
 
 
 def find_config(path: Path) -> Path:
-    """The run's configuration file for anything that a user may point at (E212 if none)."""
+    """The run's configuration file for anything that a user may point at (E212 if none).
+
+    That is the file itself, the run's folder, its results, a slide's folder in them or the
+    ``tiles.zarr`` in that.
+    """
     path = path.absolute()
-    for found in (path, path / CONFIG, path.parent / CONFIG):
-        if found.is_file() and found.suffix in (".yaml", ".yml"):
+    for found in (path, path / CONFIG, *(folder / CONFIG for folder in list(path.parents)[:4])):
+        if not found.is_file() or found.suffix not in (".yaml", ".yml"):
+            continue
+        if found.parent in (path, path.parent) or found == path or _of(found, path):
             return found
     raise PathaiError("E212", f"no run at {path.name}", "give the folder that holds config.yaml")
 
 
+def _of(config: Path, path: Path) -> bool:
+    """Whether a path lies in a slide's results of this run."""
+    try:
+        return path.is_relative_to(Plan(config).results.path.absolute() / "slides")
+    except PathaiError:
+        return False
+
+
+def loose_slide(path: Path) -> bool:
+    """Whether this is one slide outside of any run: its folder, ``tiles.zarr``, or a plain file."""
+    try:
+        find_config(path)
+    except PathaiError:
+        plain = path.is_file() and path.suffix.lower() not in (".yaml", ".yml")
+        return plain or (slide_folder(path) is not None)
+    return False
+
+
+def slide_folder(given: Path) -> SlideFolder | None:
+    """The slide whose folder or ``tiles.zarr`` this is; None if it is neither."""
+    folder = SlideFolder(given.absolute().parent if given.name == "tiles.zarr" else given)
+    try:
+        return folder if (folder.tiles / "zarr.json").is_file() else None
+    except OSError:
+        return None
+
+
 def names_of(folder: SlideFolder) -> tuple[str, tuple[str, ...]]:
     """Detector and models of the run that a slide's folder belongs to; empty outside of a run."""
-    config = folder.path.absolute().parents[2] / CONFIG
-    if not config.is_file():
+    try:
+        plan = Plan(find_config(folder.path))
+    except PathaiError:
         return "", ()
-    plan = Plan(config)
     return plan.config.cells.detector, tuple(model.name for model in plan.models)
 
 
-def _case(case_id: str, rows: tuple[SheetRow, ...], folder: CaseFolder) -> CaseView:
+def _case(case_id: str, rows: tuple[SheetRow, ...], results: ResultsFolder) -> CaseView:
     """A case with its draft; a draft that cannot be shown is a problem, not the end."""
-    empty = review.Case(case_id)
+    empty, folder = review.Case(case_id), results.case(case_id)
+    missing = [row for row in rows if not results.slide(row.slide_id).tiles.exists()]
+    flags: tuple[str, ...] = (f"{len(missing)} without pixels",) if missing else ()
     if not folder.draft("json").exists():
-        return CaseView(empty, rows, problem="no draft yet: run pathai run")
+        problem = "no draft yet: run pathai run"
+        return CaseView(empty, rows, problem=problem, flags=(*flags, "no draft"))
     try:
         draft, findings = _read(folder)
     except PathaiError as error:
-        return CaseView(empty, rows, problem=str(error))
+        return CaseView(empty, rows, problem=str(error), flags=(*flags, "draft cannot be shown"))
     sentences = tuple(
         Sentence(s.id, section.title, s.rendered, s.notes, _evidence(findings, s.finding))
         for section in draft.sections
@@ -139,7 +202,18 @@ def _case(case_id: str, rows: tuple[SheetRow, ...], folder: CaseFolder) -> CaseV
     )
     told = tuple(review.Statement(s.id, s.text) for s in sentences)
     record = review.Case(case_id, draft.findings_digest, draft.digest, told)
-    return CaseView(record, rows, sentences, draft.watermark)
+    flags += _quality(findings)
+    return CaseView(record, rows, sentences, draft.watermark, flags=flags)
+
+
+def _quality(findings: CaseFindings) -> tuple[str, ...]:
+    """What stands against the slides' quality, and what is open; no answer of a model."""
+    found = {flag for one in findings.findings for flag in one.flags}
+    words = [word for flag, word in QUALITY.items() if flag in found]
+    errors = sum(one.error for one in findings.contradictions)
+    if errors:
+        words.append(f"{errors} contradiction{'s' * (errors > 1)}")
+    return tuple(words)
 
 
 def _read(folder: CaseFolder) -> tuple[Draft, CaseFindings]:
@@ -157,3 +231,10 @@ def _read(folder: CaseFolder) -> tuple[Draft, CaseFindings]:
 def _evidence(findings: CaseFindings, finding_id: str) -> tuple[Evidence, ...]:
     finding = findings.finding(finding_id)
     return finding.evidence if finding else ()
+
+
+def _signed(folder: Path, case_id: str) -> bool:
+    try:
+        return replay(read_trail(folder, case_id)[0], case_id).name in ("signed", "amended")
+    except PathaiError:
+        return False  # a broken trail is told where the report is shown

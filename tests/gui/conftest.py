@@ -21,3 +21,17 @@ def written_run(tmp_path_factory) -> Path:
 def run_folder(written_run, tmp_path) -> Path:
     """A copy of one's own."""
     return Path(shutil.copytree(written_run, tmp_path / "demo"))
+
+
+@pytest.fixture(autouse=True)
+def seen_at_once(request):
+    """Most tests are about AI results; those marked ``blind`` begin as a reader does."""
+    if "blind" in request.keywords or "gui" not in request.keywords:
+        yield
+        return
+    from napari.settings import get_plugin_settings
+
+    reading = get_plugin_settings("pathai").reading
+    reading.blind_first = False
+    yield
+    reading.blind_first = True

@@ -170,7 +170,8 @@ def test_keys_decide_undo_and_move(window, run_folder):
     press(dock, "K")  # the first press selects: nobody decides on what is not marked
     first = review.case.sentences[0].id
     assert review.selected == first
-    assert log(run_folder, "C01") == [("open", "case"), ("reveal", "reveal")]
+    begun = [("open", "case"), ("reveal", "reveal")]  # not read blind: that is logged, too
+    assert log(run_folder, "C01") == begun
     press(dock, "K")
     second = review.case.sentences[1].id
     assert review.selected == second
@@ -378,7 +379,7 @@ def test_the_plugin_without_a_run_offers_to_open_one(run_folder, qtbot, monkeypa
     dock.show()
     assert dock.open_button.isVisible()
     assert not dock.done.isVisible()
-    chosen = [str(run_folder / "results" / "slides"), str(run_folder)]
+    chosen = [str(run_folder / "results" / "cases"), str(run_folder)]
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: chosen.pop(0))
     dock.open_button.click()
     assert "E212" in dock.message.text()
