@@ -147,8 +147,8 @@ class RegionIndex:
     def nearest(self, x_px0: float, y_px0: float, within_um: float) -> int | None:
         """Row of the nearest nucleus that is not rejected; None if none lies so near."""
         reach = np.array([within_um / self.mpp.x, within_um / self.mpp.y])
-        low, high = (x_px0, y_px0) - reach, (x_px0, y_px0) + reach
-        rows = self._near(*low, *high)
+        place = np.array([x_px0, y_px0])
+        rows = self._near(*(place - reach).tolist(), *(place + reach).tolist())
         rows = rows[self.class_[rows] != NONE]
         if not len(rows):
             return None

@@ -148,6 +148,17 @@ class SlideFolder:
 
         return read_cells_attrs(self.cells(detector))
 
+    def cells_digest(self, detector: str) -> str:
+        """Digest of the contents of one detector's nuclei: rows mean the same while it is so.
+
+        Empty where no manifest vouches for them (E164 if it is damaged).
+        """
+        from pathai.store.commit import manifest_path
+        from pathai.store.manifest import read_manifest
+
+        path = manifest_path(self.base("cells", detector))
+        return read_manifest(path).digest if path.exists() else ""
+
     def read_prediction(self, task: str) -> "Prediction":
         """Answer to one task."""
         from pathai.store.groups import read_prediction
