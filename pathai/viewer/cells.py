@@ -1,7 +1,7 @@
 """Nuclei in the window: shown by class, chosen by click, corrected one by one or all in a region.
 
-What a reader corrects goes to the session's log; what is shown - raster, outlines, centers, counts -
-follows from the log, so that undo, redo and another reader's log need nothing of their own.
+What a reader corrects goes to the session's log. What is shown (raster, outlines, centers, counts)
+follows from the log, so that undo and redo need nothing of their own.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from pathai.edits import AddedCell, CellEdit
+from pathai.errors import PathaiError
 from pathai.region_counts import NONE, RegionIndex
 from pathai.units import Box, Ring
 from pathai.viewer import layers, palette
@@ -30,7 +31,6 @@ BLOCK_PX = 512
 """The raster is drawn anew in blocks of about this edge, where nuclei changed."""
 CLICK_PX = 4.0
 """A mouse that moved less than this between press and release has clicked."""
-SLACK = 1e-6
 
 
 class CellsPart:
@@ -62,7 +62,7 @@ class CellsPart:
     # --- what there is --------------------------------------------------------------------
 
     def enter(self) -> list[layers.LayerData]:
-        """Take up the slide in view; gives the layers of its nuclei."""
+        """Take up the slide in view; gives the layers of its nuclei beside the raster."""
         slide = self.review.slide
         if slide is None or slide.cells is None:
             self._leave()
@@ -77,6 +77,13 @@ class CellsPart:
     def _leave(self) -> None:
         self.nuclei, self.index, self.selected = None, None, None
         self._applied, self._added = {}, {}
+
+    @property
+    def there(self) -> tuple[Nuclei, RegionIndex]:
+        """The nuclei and their index; only to be asked for while a slide with nuclei is in view."""
+        if self.nuclei is None or self.index is None:
+            raise RuntimeError("no slide with nuclei is in view")
+        return self.nuclei, self.index
 
     @property
     def colors(self) -> dict[str, str]:
@@ -112,8 +119,7 @@ class CellsPart:
         """Outline float32[k, 2] of a nucleus."""
         if isinstance(one, str):
             return np.array(self._added[one].outline_px0, np.float32)
-        assert self.nuclei is not None
-        return self.nuclei.outlines(np.array([one]))[0]
+        return self.there[0].outlines(np.array([one]))[0]
 
     # --- hiding ---------------------------------------------------------------------------
 
@@ -176,17 +182,16 @@ class CellsPart:
 
     def around(self, bounds: tuple[float, float, float, float]) -> Rows:
         """Rows of the nuclei whose outlines may reach into a box of level-0 px."""
-        assert self.index is not None
-        mpp = self.index.mpp
+        index = self.there[1]
+        mpp = index.mpp
         wide, high = REACH_UM / mpp.x, REACH_UM / mpp.y
         left, top, right, bottom = bounds
-        return self.index.in_box(
+        return index.in_box(
             Box(left - wide, top - high, right - left + 2 * wide, bottom - top + 2 * high)
         )
 
     def _shown(self, rows: Rows) -> Rows:
-        assert self.index is not None
-        return rows[self.shows()[self.index.class_[rows]]]
+        return rows[self.shows()[self.there[1].class_[rows]]]
 
     def shows(self) -> NDArray[np.bool_]:
         """Whether nuclei of each class are shown, bool[C + 1]; the last is for rejected ones."""
@@ -266,21 +271,28 @@ class CellsPart:
         )
         self.select(next((i for i in self._added if i not in known), self.selected))
 
+    def draw(self, name: str) -> None:
+        """Let the reader draw a nucleus of this class around its edge."""
+        self.view.start_drawing(lambda line: self.add(tuple(map(tuple, line.tolist())), name))
+
     @property
     def _slide_id(self) -> str:
         return self.review.slide.slide_id if self.review.slide else ""
 
     def _correct(self, rows: Rows, name: str) -> None:
-        nuclei = self.nuclei
-        assert nuclei is not None
+        nuclei = self.there[0]
         xy = tuple((float(x), float(y)) for x, y in nuclei.xy_px0[rows])
         where = (self._slide_id, nuclei.detector, nuclei.store)
         edit = CellEdit(*where, tuple(rows.tolist()), xy, name)
         self._do(lambda: self.review.session.correct_cells(edit))
 
     def _do(self, act: Any) -> None:
-        if not self.review.refused(act):
-            self.review.changed.emit()
+        """Do it; a refusal is told to the reader, and nothing has changed."""
+        try:
+            act()
+        except PathaiError as error:
+            self.review.told.emit(str(error))
+        self.review.changed.emit()
 
     # --- following the log ----------------------------------------------------------------
 
@@ -308,7 +320,7 @@ class CellsPart:
         moved = [c for i, c in (self._added | added).items() if self._added.get(i) != added.get(i)]
         moved += [c for i, c in self._added.items() if i in added and added[i] != c]
         self._applied, self._added = now, added
-        if self.selected in {i for i in (self.selected,) if isinstance(i, str)} - set(added):
+        if isinstance(self.selected, str) and self.selected not in added:
             self.selected = None
         self._redraw(changed[index.class_[changed] != before], moved)
         self.view.draw()
@@ -323,8 +335,7 @@ class CellsPart:
 
     def _redraw(self, rows: Rows, moved: list[AddedCell]) -> None:
         """Draw the raster anew around nuclei that changed."""
-        nuclei = self.nuclei
-        assert nuclei is not None and self.index is not None
+        nuclei = self.there[0]
         boxes: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
         lines = [np.array(cell.outline_px0, np.float64) for cell in moved]
         points, start = nuclei.outlines(rows)
@@ -344,8 +355,7 @@ class CellsPart:
             self.view.refresh_raster()
 
     def _draw_box(self, box: tuple[float, ...]) -> None:
-        nuclei, index = self.nuclei, self.index
-        assert nuclei is not None and index is not None
+        nuclei, index = self.there
         window = nuclei.raster.window((box[0], box[1], box[2], box[3]))
         step = nuclei.raster.step
         left, top, right, bottom = (v * step for v in window)
@@ -354,10 +364,12 @@ class CellsPart:
         points, start = nuclei.outlines(near)
         value = index.class_[near] + 1
         lines = [np.array(cell.outline_px0, np.float32) for cell in self._added.values()]
-        self.nuclei.raster.redraw(  # type: ignore[union-attr]
+        nuclei.raster.redraw(
             window,
             np.concatenate([index.xy_px0[near], index.added_xy_px0]),
             np.concatenate([value, index.added_class + 1]).astype(np.uint8),
             np.concatenate([points, *lines]),
-            np.concatenate([start, start[-1] + np.cumsum([len(line) for line in lines])]).astype(int),
+            np.concatenate([start, start[-1] + np.cumsum([len(line) for line in lines])]).astype(
+                int
+            ),
         )

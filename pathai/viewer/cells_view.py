@@ -1,8 +1,10 @@
 """The layers of the nuclei: raster when far, centers in the field of view, outlines when near."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers.base import ActionType
 from numpy.typing import NDArray
 
 from pathai.units import Box
@@ -33,16 +35,15 @@ class CellsView:
         """Whether the nuclei in view are drawn one by one."""
 
     def layers(self) -> list[layers.LayerData]:
-        """Layer data of a slide just opened, from the bottom to the top."""
-        part, slide = self._part, self._part.review.slide
-        assert slide is not None and part.nuclei is not None
+        """Layer data of a slide just opened, to lie over its raster."""
+        index = self._part.there[1]
         self.near = False
+        self.recolor()
         none, places = np.zeros((0, 4), np.uint8), np.zeros((0, 2))
         begin = np.zeros(1, np.int64)
         return [
-            layers.cells_layer(part.nuclei, slide.mpp, part.classes, part.colors, part.hidden),
-            layers.outlines_layer(places, begin, none, slide.mpp, Box(0, 0, 1, 1)),
-            layers.centers_layer(places, none, slide.mpp),
+            layers.outlines_layer(places, begin, none, index.mpp, Box(0, 0, 1, 1)),
+            layers.centers_layer(places, none),
             layers.selected_layer(),
         ]
 
@@ -53,7 +54,7 @@ class CellsView:
         points, slide = review.layer("nuclei, centers"), review.slide
         if slide is None or part.index is None or not (raster and lines and points):
             return
-        wanted = review.wanted(raster)
+        wanted = review.overlays.get("nuclei", True) and not review.hidden
         field = larger(review.field(), AROUND)
         self.near = wanted and review.viewer.scene.camera.zoom >= CLOSE
         rows = part.index.in_box(field) if self.near else np.zeros(0, np.int64)
@@ -78,15 +79,16 @@ class CellsView:
     def _outline(
         self, lines: Any, rows: Any, seen: NDArray[np.bool_], colors: NDArray[np.uint8], field: Box
     ) -> None:
-        part, slide = self._part, self._part.review.slide
-        assert slide is not None and part.nuclei is not None and part.index is not None
-        points, start = part.nuclei.outlines(rows)
-        more = [np.array(c.outline_px0) for c, use in zip(part.added.values(), seen, strict=True) if use]
+        part, (nuclei, index) = self._part, self._part.there
+        points, start = nuclei.outlines(rows)
+        more = [
+            np.array(c.outline_px0) for c, use in zip(part.added.values(), seen, strict=True) if use
+        ]
         every = np.concatenate([points, *more])
         begin = np.concatenate([start, start[-1] + np.cumsum([len(one) for one in more])])
-        kinds = np.concatenate([part.index.class_[rows], part.index.added_class[seen]])
+        kinds = np.concatenate([index.class_[rows], index.added_class[seen]])
         picture, options, _ = layers.outlines_layer(
-            every, begin.astype(np.int64), colors[kinds], slide.mpp, field
+            every, begin.astype(np.int64), colors[kinds], index.mpp, field
         )
         with lines.events.blocker_all():
             lines.data = picture
@@ -125,6 +127,37 @@ class CellsView:
             edge_width=width, edge_color=look["edge_color"], face_color=look["face_color"],
         )  # fmt: skip
         shapes.selected_data = set()
+
+    # --- drawing a nucleus ----------------------------------------------------------------
+
+    def start_drawing(self, done: Callable[[NDArray[np.float64]], None]) -> None:
+        """Let the reader draw one outline; ``done`` gets it, float64[k, 2] x, y in level-0 px."""
+        shapes, viewer = self._part.review.layer("nuclei, selected"), self._part.review.viewer
+        if shapes is None:
+            return
+        self._part.select(None)
+        shapes.editable = True
+        viewer.layers.selection.active = shapes
+        shapes.mode = "add_polygon_lasso"
+
+        def drawn(event: Any) -> None:
+            if event.action != ActionType.ADDED:
+                return
+            shapes.events.data.disconnect(drawn)
+            slide = self._part.review.slide
+            line = np.asarray(shapes.data[-1], np.float64)[:, -2:]
+            self._leave_drawing()
+            if slide is not None:
+                done(line[:, ::-1] / (slide.mpp.x, slide.mpp.y))
+
+        shapes.events.data.connect(drawn)
+
+    def _leave_drawing(self) -> None:
+        review = self._part.review
+        shapes = review.layer("nuclei, selected")
+        shapes.mode, shapes.data = "pan_zoom", []
+        shapes.editable = False
+        review.viewer.layers.selection.active = review.layer("slide")
 
 
 def larger(box: Box, factor: float) -> Box:

@@ -32,11 +32,46 @@ KEYS: dict[str, Key] = {
     "accept": Key("K", "K", "accept", "accept the sentence", lambda r: r.accept()),
     "reject": Key("J", "J", "reject", "reject the sentence", lambda r: r.reject()),
     "undo": Key("U", "U", "undo", "undo the last decision", lambda r: r.undo()),
+    "redo": Key("Shift-U", "Shift+U", "redo", "do again what was undone", lambda r: r.redo()),
     "hide": Key("H", "H", "overlays", "hide or show all overlays", lambda r: r.toggle_overlays()),
     "fit": Key("0", "0", "fit", "whole slide", lambda r: r.fit()),
     "20x": Key("8", "8", "20×", "20×: 0.5 µm per pixel", lambda r: r.magnify(20)),
     "40x": Key("9", "9", "40×", "40×: 0.25 µm per pixel", lambda r: r.magnify(40)),
-}
+    **{
+        f"class {n}": Key(
+            f"Alt-{n}", f"Alt+{n}", f"class {n}", f"hide or show class {n} of the nuclei",
+            lambda r, n=n: r.part("cells").toggle_number(n),  # type: ignore[misc]
+        )
+        for n in (1, 2, 3, 4, 6, 7, 8, 9)
+    },
+    **{
+        f"give {n}": Key(
+            f"Control-{n}", f"Ctrl+{n}", f"is {n}", f"the chosen nucleus is of class {n}",
+            lambda r, n=n: r.part("cells").classify_number(n),  # type: ignore[misc]
+        )
+        for n in range(1, 10)
+    },
+    "nucleus right": Key(
+        "Control-K", "Ctrl+K", "right", "the chosen nucleus has the right class",
+        lambda r: r.part("cells").confirm(),
+    ),
+    "nucleus none": Key(
+        "Control-J", "Ctrl+J", "none", "the chosen one is no nucleus",
+        lambda r: r.part("cells").reject(),
+    ),
+    "region draw": Key(
+        "Shift-D", "Shift+D", "draw", "draw a region to count in",
+        lambda r: r.part("counting").draw(),
+    ),
+    "region drop": Key(
+        "Shift-C", "Shift+C", "drop", "drop a region of the chosen area under the mouse",
+        lambda r: r.part("counting").drop(),
+    ),
+    "ruler": Key(
+        "Shift-M", "Shift+M", "ruler", "measure a length",
+        lambda r: r.part("counting").measure(),
+    ),
+}  # fmt: skip
 """By the name of the action."""
 
 
