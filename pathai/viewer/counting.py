@@ -143,20 +143,13 @@ class CountingPart:
         layer.mode = mode
 
     def drop(self, xy_px0: tuple[float, float] | None = None) -> None:
-        """Drop a region of the chosen area and form around a place; by default under the mouse.
-
-        With the mouse off the slide, in the middle of the view.
-        """
+        """Drop a region of the chosen area and form; by default in the middle of the view."""
         slide = self.review.slide
         if slide is None:
             return
         field = self.review.field()
         if xy_px0 is None:
-            y, x = self.review.viewer.cursor.position[-2:]
-            xy_px0 = (x / slide.mpp.x, y / slide.mpp.y)
-            inside = field.x <= xy_px0[0] <= field.right and field.y <= xy_px0[1] <= field.bottom
-            if not (inside and self.review.viewer.mouse_over_canvas):
-                xy_px0 = (field.x + field.width / 2, field.y + field.height / 2)
+            xy_px0 = (field.x + field.width / 2, field.y + field.height / 2)
         form = circle if self.round else square
         shape = form(*xy_px0, self.area_mm2, slide.mpp)
         name = f"{self.area_mm2:g} mm²" if self.name == NAME else self.name

@@ -64,7 +64,7 @@ KEYS: dict[str, Key] = {
         lambda r: r.part("counting").draw(),
     ),
     "region drop": Key(
-        "Shift-C", "Shift+C", "drop", "drop a region of the chosen area under the mouse",
+        "Shift-C", "Shift+C", "drop", "drop a region of the chosen area in the middle",
         lambda r: r.part("counting").drop(),
     ),
     "ruler": Key(
