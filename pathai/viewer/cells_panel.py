@@ -61,10 +61,8 @@ class CellsPanel(QWidget):  # type: ignore[misc]
         column.setSpacing(6)
         self.title = label("Nuclei by class", "heading")
         column.addWidget(self.title)
-        self.legend = QGridLayout()
-        self.legend.setColumnStretch(1, 1)
-        self.legend.setHorizontalSpacing(10)
-        column.addLayout(self.legend)
+        self.legend = QWidget()
+        column.addWidget(self.legend)
         self.edited = label("", "facts")
         column.addWidget(self.edited)
         column.addSpacing(8)
@@ -97,7 +95,7 @@ class CellsPanel(QWidget):  # type: ignore[misc]
     def refresh(self) -> None:
         """Show the nuclei as they are now."""
         part, counts = self.part, self.part.counts()
-        if self._built != part.classes or not counts:
+        if self._built != (part.classes if part.nuclei is not None else ()):
             self._build()
         if not counts:
             self.title.setText("This slide has no nuclei")
@@ -135,14 +133,21 @@ class CellsPanel(QWidget):  # type: ignore[misc]
         self.chosen.setText(f"<b>{now}</b>" + f", found as {first}" * (first != now))
 
     def _build(self) -> None:
-        while (item := self.legend.takeAt(0)) is not None:
-            item.widget().deleteLater()
         part = self.part
         self._built = part.classes if part.nuclei is not None else ()
         self.rows = [LegendRow(part, name, i) for i, name in enumerate(self._built, start=1)]
+        fresh = QWidget()
+        grid = QGridLayout(fresh)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setColumnStretch(1, 1)
+        grid.setHorizontalSpacing(10)
         for i, row in enumerate(self.rows):
             for j, one in enumerate((row.swatch, row.shown, row.number, row.give)):
-                self.legend.addWidget(one, i, j)
+                grid.addWidget(one, i, j)
+        self.layout().replaceWidget(self.legend, fresh)
+        self.legend.hide()  # it is gone only when the event loop comes to it
+        self.legend.deleteLater()
+        self.legend = fresh
         for box, more in ((self.of, "all"), (self.to, NO_NUCLEUS), (self.kind, "")):
             before = box.currentText()
             box.clear()

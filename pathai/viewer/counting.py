@@ -123,7 +123,13 @@ class CountingPart:
 
     def measure(self) -> None:
         """Let the reader measure a length; the one before goes."""
+        ruler = self.review.layer("ruler")
+        self.length_um = None
+        if ruler is not None and len(ruler.data):
+            with self._quietly():
+                ruler.data = []
         self._tool("ruler", "add_line")
+        self.changed.emit()
 
     def rest(self) -> None:
         """Put the tool away: the mouse moves the view again."""
@@ -271,20 +277,17 @@ class CountingPart:
             self.choose(self._ids[place])
 
     def _measured(self, event: Any) -> None:
+        """Napari tells of a line twice: where the mouse is pressed and where it is let go."""
         layer = self.review.layer("ruler")
-        if self._own or layer is None or not len(layer.data):
+        if self._own or layer is None or event.action != ActionType.ADDED:
             return
         line = np.asarray(layer.data[-1], float)[:, -2:]
         self.length_um = float(np.hypot(*(line[-1] - line[0])))
-        done = event.action == ActionType.CHANGED
         with self._quietly():
-            if len(layer.data) > 1:
-                layer.selected_data = set(range(len(layer.data) - 1))
-                layer.remove_selected()
             layer.features = {"label": [length_words(self.length_um)]}
             layer.refresh_text()
-        if done:
             self.rest()
+            self._thicken()
         self.changed.emit()
 
     def _save(self, region_id: str, name: str, rings: tuple[Ring, ...]) -> None:

@@ -381,7 +381,7 @@ def test_a_class_is_hidden_and_shown_by_key(window, run_folder):
 
 @pytest.mark.gui
 def test_the_legend_counts_and_hides(window, qtbot):
-    from qtpy.QtCore import Qt
+    from qtpy.QtCore import QPoint, Qt
 
     from pathai.viewer.cells_panel import CellsPanel
 
@@ -392,7 +392,7 @@ def test_the_legend_counts_and_hides(window, qtbot):
     counts = part.counts()
     assert [row.name for row in panel.rows] == list(counts)
     assert [row.number.text() for row in panel.rows] == [f"{n:,}" for n in counts.values()]
-    qtbot.mouseClick(panel.rows[1].shown, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(panel.rows[1].shown, Qt.MouseButton.LeftButton, pos=QPoint(8, 10))
     assert part.hidden == {"positive"}
     assert not panel.rows[1].shown.isChecked()
     part.select(0)

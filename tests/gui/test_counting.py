@@ -182,14 +182,13 @@ def test_a_moved_corner_is_saved(window, run_folder):
     viewer, dock, _ = window
     part = dock.review.part("counting")
     dock.review.fit()
-    part.drop((500.0, 500.0))
-    part.area_mm2, part.round = 0.25, False
-    part.remove()
-    part.area_mm2 = 0.04
+    part.area_mm2, part.round = 0.04, False
     part.drop((500.0, 500.0))
     (region_id,) = part.regions
     corner = np.array(part.regions[region_id].rings_px0[0][0])[::-1] * 0.5
     part.reshape()
+    drag(viewer, [(250, 250), (250, 250)])  # a click chooses the region
+    assert part.chosen == region_id
     drag(viewer, [tuple(corner), tuple(corner + 8), tuple(corner + 20), tuple(corner + 30)])
     moved = np.array(part.regions[region_id].rings_px0[0][0])[::-1] * 0.5
     assert np.hypot(*(moved - corner)) > 15
