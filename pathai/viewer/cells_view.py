@@ -155,8 +155,9 @@ class CellsView:
     def _leave_drawing(self) -> None:
         review = self._part.review
         shapes = review.layer("nuclei, selected")
-        shapes.mode, shapes.data = "pan_zoom", []
-        shapes.editable = False
+        if shapes is not None:
+            shapes.mode, shapes.data = "pan_zoom", []
+            shapes.editable = False
         review.viewer.layers.selection.active = review.layer("slide")
 
 

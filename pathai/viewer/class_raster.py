@@ -49,7 +49,7 @@ class PatchedLevel:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        found = self[:, :]
+        found: NDArray[Any] = self[:, :]
         return found if dtype is None else found.astype(dtype)
 
     def __getitem__(self, key: Any) -> Any:
@@ -163,7 +163,7 @@ class ClassRaster:
             fill(pixels, top, outline_px0 / self.step - (left, 0), start, value)
         middle = np.floor(np.asarray(xy_px0, np.float64) / self.step).astype(np.int64)
         height, width = self.levels[0].shape
-        middle = middle.clip(0, (width - 1, height - 1)) - (left, top)
+        middle = middle.clip(0, np.array([width - 1, height - 1])) - np.array([left, top])
         here = ((middle >= 0) & (middle < (right - left, bottom - top))).all(axis=1)
         np.maximum.at(pixels, (middle[here, 1], middle[here, 0]), value[here])
         self.levels[0].draw(left, top, pixels)

@@ -6,6 +6,7 @@ in µm. A hole of a region counts as outside; the layer shows outer lines alone.
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -264,9 +265,7 @@ class CountingPart:
         elif event.action == ActionType.REMOVED:
             places = {i % len(self._ids) for i in event.data_indices} if self._ids else set()
             for region_id in [self._ids[i] for i in places]:
-                self._do(
-                    lambda one=region_id: self.review.session.remove_region(self._slide_id, one)
-                )
+                self._do(partial(self.review.session.remove_region, self._slide_id, region_id))
 
     def _picked(self) -> None:
         layer = self.review.layer("regions")
