@@ -52,6 +52,8 @@ class CellsPart:
         self.classes: tuple[str, ...] = ()
         self.hidden: set[str] = set()
         self.selected: int | str | None = None
+        self.version = 0
+        """Grows with every change of classes."""
         self._applied: dict[int, str] = {}
         self._added: dict[str, AddedCell] = {}
         self.view = CellsView(self)
@@ -320,6 +322,7 @@ class CellsPart:
         moved = [c for i, c in (self._added | added).items() if self._added.get(i) != added.get(i)]
         moved += [c for i, c in self._added.items() if i in added and added[i] != c]
         self._applied, self._added = now, added
+        self.version += 1
         if isinstance(self.selected, str) and self.selected not in added:
             self.selected = None
         self._redraw(changed[index.class_[changed] != before], moved)

@@ -33,11 +33,12 @@ class CellsView:
         self._part = part
         self.near = False
         """Whether the nuclei in view are drawn one by one."""
+        self._drawn: object = None
 
     def layers(self) -> list[layers.LayerData]:
         """Layer data of a slide just opened, to lie over its raster."""
         index = self._part.there[1]
-        self.near = False
+        self.near, self._drawn = False, None
         self.recolor()
         none, places = np.zeros((0, 4), np.uint8), np.zeros((0, 2))
         begin = np.zeros(1, np.int64)
@@ -63,9 +64,14 @@ class CellsView:
         raster.visible = wanted and not outlined
         lines.visible = outlined
         if not self.near:
+            self._drawn = None
             if len(points.data):
                 points.data = np.zeros((0, 2))
             return
+        now = (field, frozenset(part.hidden), part.version)
+        if now == self._drawn:  # the camera comes to rest where it was
+            return
+        self._drawn = now
         rows = rows[part.shows()[part.index.class_[rows]]]
         seen = part.shows()[part.index.added_class]
         colors = layers.rgba([part.colors[name] for name in part.classes])
