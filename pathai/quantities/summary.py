@@ -323,11 +323,21 @@ def _hot_spot(
         radius_um=circle.radius_um,
         box=Box(*(center - reach).tolist(), *(2 * reach).tolist()),
         tissue_mm2=tissue_mm2,
-        count=true_count(count, np.array([max(tissue_mm2, 1e-9)]), known.count,
-                         _crowded_circle(int(total[0]), tissue_mm2, circle.count, known.count)),
+        count=_or_more(circle, true_count(
+            count, np.array([max(tissue_mm2, 1e-9)]), known.count,
+            _crowded_circle(int(total[0]), tissue_mm2, circle.count, known.count))),
         nuclei=int(total[0]),
         positive=ratio(part, total, known.share) if part is not None else None,
     )  # fmt: skip
+
+
+def _or_more(circle: Circle, band: Interval) -> Interval:
+    """The interval of a hot spot; where the search was ended early, it holds what may be found."""
+    if circle.at_most == circle.count:
+        return band
+    words = f"{band.covers}; another circle may hold up to {circle.at_most:,} (search cut short)"
+    high = max(band.high, float(circle.at_most))
+    return band.model_copy(update={"high": high, "covers": words})
 
 
 def _crowded_circle(

@@ -146,6 +146,17 @@ class CellsFile:
         except (ValueError, OSError, RuntimeError) as error:
             raise PathaiError("E164", f"array {stored_name(name)}: {error}") from None
 
+    def raster(self) -> tuple[zarr.Array[Any], ...]:
+        """Levels of the class raster, finest first, not yet read."""
+        found = self._group.get("raster")
+        levels = dict(found.arrays()) if isinstance(found, zarr.Group) else {}
+        named = [levels.get(str(number)) for number in range(len(levels))]
+        if not named or any(
+            one is None or (one.dtype, one.ndim) != (np.dtype("uint8"), 2) for one in named
+        ):
+            raise PathaiError("E164", "group raster is missing or of another type")
+        return tuple(one for one in named if one is not None)
+
     def part(self, first: int, stop: int) -> Cells:
         """Nuclei ``first`` to ``stop``, without raster; outlines count from the first of them."""
         start = self.read("outline_start", first, stop + 1)

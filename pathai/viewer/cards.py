@@ -208,13 +208,14 @@ class OverlayRow(QWidget):  # type: ignore[misc]
 
 
 def _legend(review: Review) -> str:
-    """Classes of nuclei on the slide with their colors and counts."""
-    cells = review.slide.cells.attrs if review.slide and review.slide.cells else None
-    if cells is None:
-        return ""
-    colors = palette.cell_colors(cells.classes)
+    """Classes of nuclei on the slide with their colors and counts, as corrected."""
+    part = review.part("cells")
     parts = [
-        f"<span style='color:{colors[name]}'>■</span> {escape(name)} {count:,}"
-        for name, count in zip(cells.classes, cells.class_counts, strict=True)
+        f"<span style='color:{part.colors[name]}'>■</span> "
+        + (f"<s>{escape(name)}</s>" if name in part.hidden else escape(name))
+        + f" {count:,}"
+        for name, count in part.counts().items()
     ]
+    if not parts:
+        return ""
     return "Nuclei:  " + "  ·  ".join(parts)

@@ -84,7 +84,41 @@ KEYS: dict[str, Key] = {
     "help": Key(
         "F1", "F1", "keys", "list of all keys", lambda r: r.asked.emit("help"), True, "Window"
     ),
-}
+    **{
+        f"class {n}": Key(
+            f"Alt-{n}", f"Alt+{n}", f"class {n}", f"hide or show class {n} of the nuclei",
+            lambda r, n=n: r.part("cells").toggle_number(n),  # type: ignore[misc]
+        )
+        for n in (1, 2, 3, 4, 6, 7, 8, 9)
+    },
+    **{
+        f"give {n}": Key(
+            f"Control-{n}", f"Ctrl+{n}", f"is {n}", f"the chosen nucleus is of class {n}",
+            lambda r, n=n: r.part("cells").classify_number(n),  # type: ignore[misc]
+        )
+        for n in range(1, 10)
+    },
+    "nucleus right": Key(
+        "Control-K", "Ctrl+K", "right", "the chosen nucleus has the right class",
+        lambda r: r.part("cells").confirm(),
+    ),
+    "nucleus none": Key(
+        "Control-J", "Ctrl+J", "none", "the chosen one is no nucleus",
+        lambda r: r.part("cells").reject(),
+    ),
+    "region draw": Key(
+        "Shift-D", "Shift+D", "draw", "draw a region to count in",
+        lambda r: r.part("counting").draw(),
+    ),
+    "region drop": Key(
+        "Shift-C", "Shift+C", "drop", "drop a region of the chosen area in the middle",
+        lambda r: r.part("counting").drop(),
+    ),
+    "ruler": Key(
+        "Shift-M", "Shift+M", "ruler", "measure a length",
+        lambda r: r.part("counting").measure(),
+    ),
+}  # fmt: skip
 """By the name of the action."""
 
 _chosen: dict[str, str] = {}

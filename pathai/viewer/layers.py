@@ -7,23 +7,29 @@ translation, hence the half pixels.
 Every function returns layer data as napari's readers do: data, keyword arguments, kind of layer.
 """
 
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from pathai.store.pyramid import Pyramid
-from pathai.store.records import BACKGROUND, TISSUE_NAMES, Cells, Features, TissueMap
+from pathai.store.records import BACKGROUND, TISSUE_NAMES, Features, TissueMap
 from pathai.units import Box, Mpp
 from pathai.viewer import palette
+from pathai.viewer.nuclei import Nuclei
 
 LayerData = tuple[Any, dict[str, Any], str]
 UNITS = ("um", "um")
 TOO_MANY = 10_000
 """More nuclei than this in the field of view are shown by the raster, which shows them all."""
-OUTLINE_PX, LINE_PX = 2400, 3
+MOST_OUTLINES = 2_000
+"""More than this are shown by their centers over the raster."""
+CENTER_UM = 1.8
+OUTLINE_PX, LINE_PX = 2000, 3
 """Longer edge of the picture of outlines, and width of a line in it."""
 
 
@@ -118,60 +124,102 @@ def attention_layer(
     return grid, options, "image"
 
 
-def cells_layer(cells: Cells, mpp: Mpp) -> LayerData:
+def class_colormap(
+    classes: Sequence[str], colors: Mapping[str, str], hidden: AbstractSet[str] = frozenset()
+) -> DirectLabelColormap:
+    """Colors of the class raster; a hidden class is clear."""
+    chosen: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    chosen.update(
+        {i + 1: "transparent" if name in hidden else colors[name] for i, name in enumerate(classes)}
+    )
+    return DirectLabelColormap(color_dict=chosen)
+
+
+def cells_layer(nuclei: Nuclei, mpp: Mpp) -> LayerData:
     """Every nucleus as a label picture of its class: complete at any zoom, never a sample."""
-    colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    chosen = palette.cell_colors(cells.attrs.classes)
-    colors.update({i + 1: chosen[name] for i, name in enumerate(cells.attrs.classes)})
-    step = cells.attrs.raster_downsample0
+    step, classes = nuclei.raster.step, nuclei.attrs.classes
     options = {
         "name": "nuclei",
-        "colormap": DirectLabelColormap(color_dict=colors),
+        "colormap": class_colormap(classes, palette.cell_colors(classes)),
         "opacity": 0.6,
         **place(mpp, step, step),
     }
-    if len(cells.raster) == 1:
-        return cells.raster[0], options, "labels"
-    return list(cells.raster), {**options, "multiscale": True}, "labels"
+    if len(nuclei.raster.levels) == 1:
+        return nuclei.raster.levels[0], options, "labels"
+    return list(nuclei.raster.levels), {**options, "multiscale": True}, "labels"
 
 
-def centers_layer(cells: Cells, mpp: Mpp, rows: NDArray[np.intp]) -> LayerData:
+def rgba(colors: Sequence[str]) -> NDArray[np.uint8]:
+    """Colors as uint8[n, 4], opaque."""
+    found = [(*ImageColor.getrgb(color)[:3], 255) for color in colors]
+    return np.array(found, np.uint8).reshape(-1, 4)
+
+
+def centers_layer(yx_um: NDArray[np.float64], colors: NDArray[np.uint8]) -> LayerData:
     """Centers of some nuclei as points.
 
     Parameters
     ----------
-    cells : Cells
-        Of the slide.
-    mpp : Mpp
-        Of level 0.
-    rows : int[n]
-        Which nuclei.
+    yx_um : float64[n, 2]
+        Places in the viewer's world.
+    colors : uint8[n, 4]
+        Of each.
     """
-    chosen = palette.cell_colors(cells.attrs.classes)
-    names = [cells.attrs.classes[i] for i in cells.class_[rows]]
     options = {
         "name": "nuclei, centers",
-        "size": 1.8,
-        "face_color": [chosen[name] for name in names] or "white",
+        "size": CENTER_UM,
+        "face_color": colors / 255 if len(colors) else "white",
         "border_color": "white",
         "border_width": 0.15,
         "ndim": 2,
         "units": UNITS,
     }
-    return points_um(cells.xy_px0[rows], mpp), options, "points"
+    return yx_um, options, "points"
 
 
-def outlines_layer(cells: Cells, mpp: Mpp, rows: NDArray[np.intp], field: Box) -> LayerData:
+def show_centers(points: Any, yx_um: NDArray[np.float64], colors: NDArray[np.uint8]) -> None:
+    """Put other centers into the layer of `centers_layer`, drawn once and not once per property."""
+    with points.events.blocker_all():
+        points.data = yx_um
+        if len(yx_um):
+            points.size = CENTER_UM
+            points.face_color = colors / 255
+            points.border_color = "white"
+            points.border_width = 0.15
+    points.refresh()
+
+
+def selected_layer() -> LayerData:
+    """An empty layer for the outline of the selected nucleus."""
+    options = {
+        "name": "nuclei, selected",
+        "ndim": 2,
+        "edge_color": palette.SELECTED,
+        "face_color": "transparent",
+        "units": UNITS,
+    }
+    return None, options, "shapes"
+
+
+def outlines_layer(
+    points: NDArray[Any],
+    start: NDArray[np.int64],
+    colors: NDArray[np.uint8],
+    mpp: Mpp,
+    field: Box,
+) -> LayerData:
     """Outlines of some nuclei, drawn as a picture: shapes would take seconds.
 
     Parameters
     ----------
-    cells : Cells
-        Of the slide.
+    points : float[k, 2]
+        Points x, y of all outlines, level-0 px.
+    start : int64[n + 1]
+        Outline ``i`` is ``points[start[i]:start[i + 1]]``.
+    colors : uint8[n, 4]
+        Of each.
     mpp : Mpp
         Of level 0.
-    rows : int[n]
-        Which nuclei.
     field : Box
         What the picture covers, level-0 px; about ``OUTLINE_PX`` pixels wide.
     """
@@ -179,24 +227,15 @@ def outlines_layer(cells: Cells, mpp: Mpp, rows: NDArray[np.intp], field: Box) -
     size = (max(round(field.width / step), 1), max(round(field.height / step), 1))
     picture = Image.new("RGBA", size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(picture)
-    chosen = palette.cell_colors(cells.attrs.classes)
-    for row in rows:
-        first, last = cells.outline_start[row : row + 2]
-        points = (cells.outline_px0[first:last] - (field.x, field.y)) / step
-        color = chosen[cells.attrs.classes[cells.class_[row]]]
-        pen.line([*map(tuple, points.tolist()), tuple(points[0].tolist())], color, LINE_PX)
+    placed = ((np.asarray(points, np.float64).reshape(-1, 2) - (field.x, field.y)) / step).tolist()
+    for i, color in enumerate(map(tuple, colors.tolist())):
+        line = placed[start[i] : start[i + 1]]
+        if line:
+            pen.line([*map(tuple, line), tuple(line[0])], color, LINE_PX)
     where = place(mpp, step, step)
     shift = where["translate"]
     where["translate"] = (shift[0] + field.y * mpp.y, shift[1] + field.x * mpp.x)
     return np.asarray(picture), {"name": "nuclei, outlines", "rgb": True, **where}, "image"
-
-
-def in_field(cells: Cells, field: Box) -> NDArray[np.intp]:
-    """Rows of the nuclei whose centers lie in a box of level-0 px; cells are sorted by y."""
-    first, last = np.searchsorted(cells.xy_px0[:, 1], (field.y, field.bottom))
-    x = cells.xy_px0[first:last, 0]
-    rows: NDArray[np.intp] = first + np.flatnonzero((x >= field.x) & (x <= field.right))
-    return rows
 
 
 def points_um(xy_px0: NDArray[Any], mpp: Mpp) -> NDArray[np.float64]:

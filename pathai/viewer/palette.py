@@ -21,6 +21,10 @@ TISSUE = {
 }
 """By value of the tissue map: tissue, pen, dark, unreadable, edge, blur, fold, bubble."""
 EVIDENCE = "#0050c8"
+SELECTED = "#101010"
+"""Of the chosen nucleus: no class and no stain is as dark."""
+REGION = "#7a3300"
+"""Of regions that a reader drew."""
 ATTENTION = (
     (0.00, (0.94, 0.89, 0.26, 0.00)),
     (0.35, (0.94, 0.89, 0.26, 0.10)),

@@ -25,9 +25,18 @@ class Tab:
     blind: bool = False
 
 
-TABS: tuple[Tab, ...] = ()
+TABS: tuple[Tab, ...] = (
+    Tab(
+        "Nuclei", "Classes of nuclei: hide, choose, correct", "pathai.viewer.cells_panel:CellsPanel"
+    ),
+    Tab("Counting", "Count in regions, measure", "pathai.viewer.counting_panel:CountingPanel"),
+)
 """From left to right, after the review itself."""
-PARTS: dict[str, str] = {"corrected": "pathai.viewer.corrected:Corrected"}
+PARTS: dict[str, str] = {
+    "corrected": "pathai.viewer.corrected:Corrected",
+    "cells": "pathai.viewer.cells:CellsPart",
+    "counting": "pathai.viewer.counting:CountingPart",
+}
 """Parts of the presenter by name, ``module:Class``."""
 
 

@@ -29,8 +29,6 @@ MARGIN = 1.6
 """How much more than the evidence is shown around it."""
 MIN_FIELD_UM = 400.0
 """A field is never narrower than this after a jump, so that the reader keeps the context."""
-AROUND = 1.3
-"""Outlines are drawn for this much more than the view, so that a small move shows no gap."""
 EDGE_PX = 3.0
 FAINT = {"attention": (0.6, 0.2), "tissue": (0.5, 0.15)}
 """Opacity far and close: what is coarse must not cover the morphology."""
@@ -196,9 +194,8 @@ class Review(Looking):
         for data, options, kind in slide.layers():
             self._add(data, options, kind)
         if slide.cells is not None:
-            none, everything = np.zeros(0, np.intp), Box(0, 0, 1, 1)
-            self._add(*layers.outlines_layer(slide.cells, slide.mpp, none, everything))
-            self._add(*layers.centers_layer(slide.cells, slide.mpp, none))
+            for data, options, kind in self.part("cells").enter():
+                self._add(data, options, kind)
         self._add(*layers.evidence_layer())
         notes = list(slide.notes)
         if self.run.being_written(slide_id):
@@ -256,32 +253,8 @@ class Review(Looking):
 
     def refresh_view(self) -> None:
         """Draw what depends on the view; to be called when the camera has come to rest."""
-        self._draw_nuclei()
+        self.part("cells").view.draw()
         self.at_rest.emit()
-
-    def _draw_nuclei(self) -> None:
-        """Nuclei in view as outlines when close, else as areas."""
-        raster, lines = self.layer("nuclei"), self.layer("nuclei, outlines")
-        points, slide = self.layer("nuclei, centers"), self.slide
-        if slide is None or slide.cells is None or not (raster and lines and points):
-            return
-        wanted = self._wanted(raster)
-        field = _larger(self.field(), AROUND)
-        near = wanted and self.viewer.scene.camera.zoom >= CLOSE
-        rows = layers.in_field(slide.cells, field) if near else np.zeros(0, np.intp)
-        near &= len(rows) <= layers.TOO_MANY
-        raster.visible, lines.visible = wanted and not near, near
-        if not near:
-            points.data = np.zeros((0, 2))
-            return
-        picture, options, _ = layers.outlines_layer(slide.cells, slide.mpp, rows, field)
-        lines.data = picture
-        lines.scale, lines.translate = options["scale"], options["translate"]
-        centers, options, _ = layers.centers_layer(slide.cells, slide.mpp, rows)
-        points.data = centers
-        if len(rows):
-            for name in ("size", "face_color", "border_color", "border_width"):
-                setattr(points, name, options[name])
 
     def _on_zoom(self) -> None:
         zoom, evidence = self.viewer.scene.camera.zoom, self.layer("evidence")
@@ -466,10 +439,3 @@ class Review(Looking):
 def _family(name: str) -> str:
     """``attention: tumor`` and ``nuclei, centers`` belong to ``attention`` and ``nuclei``."""
     return name.split(":")[0].split(",")[0]
-
-
-def _larger(box: Box, factor: float) -> Box:
-    """A box about the same center."""
-    width, height = box.width * factor, box.height * factor
-    left, top = box.x - (width - box.width) / 2, box.y - (height - box.height) / 2
-    return Box(left, top, width, height)

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
+from pathai.quantities.summary import Known, known_of
 from pathai.store.folders import SlideFolder
 from pathai.store.pyramid import Pyramid
-from pathai.store.records import Cells, Features, PredictionAttrs, TissueMap
+from pathai.store.records import Features, PredictionAttrs, TissueMap
 from pathai.units import Mpp
 from pathai.viewer import layers
+from pathai.viewer.nuclei import Nuclei, open_nuclei
 
 T = TypeVar("T")
 
@@ -30,12 +32,16 @@ class Attention:
 
 @dataclass
 class Slide:
-    """What there is to show of a slide; ``notes`` says what could not be read."""
+    """What there is to show of a slide.
+
+    ``notes`` says what could not be read; ``known`` holds the measured errors of the detector.
+    """
 
     slide_id: str
     pixels: Pyramid
     tissue: TissueMap | None = None
-    cells: Cells | None = None
+    cells: Nuclei | None = None
+    known: Known = field(default_factory=Known)
     attention: list[Attention] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -86,7 +92,9 @@ def open_slide(
         return slide
     slide.tissue = _overlay(slide, "tissue map", folder.read_tissue)
     if detector and folder.cells(detector).exists():
-        slide.cells = _overlay(slide, "nuclei", partial(folder.read_cells, detector))
+        slide.cells = _overlay(slide, "nuclei", partial(_nuclei, folder, detector))
+        summary = _overlay(slide, "figures of nuclei", partial(folder.read_cells_summary, detector))
+        slide.known = known_of(summary) if summary else Known()
     for task in tasks:
         if not folder.prediction(task).exists():
             continue
@@ -102,6 +110,10 @@ def _overlay(slide: Slide, what: str, read: Callable[[], T]) -> T | None:
     except PathaiError as error:
         slide.notes.append(f"{what} not shown: {error}")
         return None
+
+
+def _nuclei(folder: SlideFolder, detector: str) -> Nuclei:
+    return open_nuclei(folder.cells(detector), detector, folder.cells_digest(detector))
 
 
 def _attention(folder: SlideFolder, task: str) -> Attention:

@@ -74,7 +74,8 @@ def test_every_layer_is_in_micrometers_and_the_scale_bar_shows(window):
     names = [layer.name for layer in viewer.layers]
     assert names == [
         "slide", "attention: tumor", "tissue", "nuclei",
-        "nuclei, outlines", "nuclei, centers", "evidence",
+        "nuclei, outlines", "nuclei, centers", "nuclei, selected", "evidence",
+        "regions", "ruler",
     ]  # fmt: skip
     for layer in viewer.layers:
         assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"], layer.name
@@ -147,16 +148,6 @@ def test_attention_grid_of_odd_tiles_has_every_tile_once():
     known = grid[np.isfinite(grid)]
     assert known.mean() == pytest.approx(1, rel=1e-4)
     assert np.all(np.diff(known) > 0)  # rows stay in order
-
-
-def test_no_attention_and_many_cells():
-    from pathai.viewer.layers import in_field
-
-    class Some:
-        xy_px0 = np.array([[5, 1], [50, 10], [7, 20], [8, 20], [90, 20]], np.float32)
-
-    assert in_field(Some, Box(0, 5, 10, 20)).tolist() == [2, 3]
-    assert in_field(Some, Box(200, 5, 10, 20)).tolist() == []
 
 
 # --- keys and clicks -------------------------------------------------------------------------
