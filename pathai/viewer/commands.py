@@ -56,3 +56,13 @@ def undo() -> None:
 def hide() -> None:
     """Hide or show all overlays."""
     _do("hide")
+
+
+def report() -> None:
+    """Show the report."""
+    _do("report")
+
+
+def edit() -> None:
+    """Edit the selected sentence."""
+    _do("edit")

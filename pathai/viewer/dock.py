@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QInputDialog,
     QLabel,
     QPushButton,
     QScrollArea,
@@ -114,7 +113,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
     def _buttons(self) -> QVBoxLayout:
         self.accept = _button("Accept  K", keys.tip("accept"), lambda: self._act("accept"))
         self.reject = _button("Reject  J", keys.tip("reject"), lambda: self._act("reject"))
-        self.edit = _button("Edit…", "Change the words of the sentence", self._edit)
+        self.edit = _button("Edit…", keys.tip("edit"), self._edit)
         self.undo = _button("Undo  U", keys.tip("undo"), lambda: self._act("undo"))
         self.done = _button("Mark case reviewed", "", self._mark_reviewed)
         self.next = _button("Next case  N", keys.tip("next"), lambda: self._act("next"))
@@ -312,12 +311,8 @@ class ReviewDock(QWidget):  # type: ignore[misc]
             self.review.show_slide(self.slides.itemData(index))
 
     def _edit(self) -> None:
-        if self.review is None or not self.review.selected:
-            return
-        card = next(c for c in self._cards if c.sentence.id == self.review.selected)
-        text, ok = QInputDialog.getMultiLineText(self, "Edit", "Your words:", card.words)
-        if ok:
-            self.review.edit(text)
+        if self.review is not None:
+            self.review.part("report").begin_edit()
 
     def _mark_reviewed(self) -> None:
         if self.review is not None:

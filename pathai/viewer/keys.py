@@ -33,6 +33,10 @@ KEYS: dict[str, Key] = {
     "reject": Key("J", "J", "reject", "reject the sentence", lambda r: r.reject()),
     "undo": Key("U", "U", "undo", "undo the last decision", lambda r: r.undo()),
     "hide": Key("H", "H", "overlays", "hide or show all overlays", lambda r: r.toggle_overlays()),
+    "report": Key("Q", "Q", "report", "show the report", lambda r: r.part("report").show()),
+    "edit": Key(
+        "Shift-K", "Shift+K", "edit", "edit the sentence", lambda r: r.part("report").begin_edit()
+    ),
     "fit": Key("0", "0", "fit", "whole slide", lambda r: r.fit()),
     "20x": Key("8", "8", "20×", "20×: 0.5 µm per pixel", lambda r: r.magnify(20)),
     "40x": Key("9", "9", "40×", "40×: 0.25 µm per pixel", lambda r: r.magnify(40)),

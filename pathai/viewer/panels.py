@@ -21,9 +21,15 @@ class Tab:
     widget: str
 
 
-TABS: tuple[Tab, ...] = ()
+TABS: tuple[Tab, ...] = (
+    Tab("Report", "Read, correct and sign the report", "pathai.viewer.report_panel:ReportPanel"),
+    Tab("Enter", "Enter what only a person sees", "pathai.viewer.entry_panel:EntryPanel"),
+)
 """From left to right, after the review itself."""
-PARTS: dict[str, str] = {}
+PARTS: dict[str, str] = {
+    "report": "pathai.viewer.report:Report",
+    "entry": "pathai.viewer.entry:Entries",
+}
 """Parts of the presenter by name, ``module:Class``."""
 
 

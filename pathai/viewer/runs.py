@@ -1,4 +1,8 @@
-"""A run as the reviewer sees it: cases, their slides, and the sentences with their evidence."""
+"""A run as the reviewer sees it: cases, their slides, and the sentences with their evidence.
+
+The sentences are those of the report as it stands: the stages' own draft until a person changed
+it, then the one of the report's trail (`pathai.report.life`).
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +12,17 @@ from pydantic import ValidationError
 from pathai import review
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, Evidence, load_findings
+from pathai.layouts import chosen
 from pathai.plan import Plan
-from pathai.report.records import Draft
+from pathai.report.life import Life, open_case
+from pathai.report.life.trail import HEAD, LOG, report_folder
+from pathai.report.records import Draft, Source, Statement
 from pathai.sheet import SheetRow
 from pathai.store.folders import CaseFolder, SlideFolder
 
 CONFIG = "config.yaml"
+LOCK_WAIT_S = 1.0
+"""How long the window waits for another program that writes the same report."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,9 @@ class Sentence:
     """A statement of the draft with the places that it stands on.
 
     ``section`` is the title under which it is printed; ``notes`` are the fixed sentences that
-    belong to it. A box-less evidence means the whole slide.
+    belong to it. A box-less evidence means the whole slide. ``finding`` is what it stands on;
+    ``source`` is the template, a language model or a person; ``flags`` are what the verifier says
+    to a person's words.
     """
 
     id: str
@@ -29,6 +40,9 @@ class Sentence:
     text: str
     notes: tuple[str, ...]
     evidence: tuple[Evidence, ...]
+    finding: str = ""
+    source: Source = "template"
+    flags: tuple[str, ...] = ()
 
     @property
     def places(self) -> int:
@@ -75,14 +89,12 @@ class Run:
 
     def __init__(self, path: Path, reviews: Path | None = None) -> None:
         self.plan = Plan(find_config(path))
-        results, self.reviews = self.plan.results, reviews or self.plan.reviews
+        results, self.reviews = self.plan.results, (reviews or self.plan.reviews).absolute()
         if self.reviews.absolute().is_relative_to(results.path.absolute()):
             message = "reviews lie among the results, where a new run could remove them"
             raise PathaiError("E190", message, "choose another folder in key reviews")
-        self.cases = {
-            case_id: _case(case_id, rows, results.case(case_id))
-            for case_id, rows in self.plan.sheet.cases().items()
-        }
+        self._signed: dict[str, tuple[bytes, bool]] = {}
+        self.cases = {case_id: self.view(case_id) for case_id in self.plan.sheet.cases()}
         if not any(self.has_pixels(row.slide_id) for row in self.plan.sheet.rows):
             raise PathaiError("E212", f"no slide in {self.plan.root.name} has been processed yet")
 
@@ -93,6 +105,41 @@ class Run:
     def has_pixels(self, slide_id: str) -> bool:
         """Whether there is anything to look at."""
         return self.slide(slide_id).tiles.exists()
+
+    def life(self, case_id: str) -> Life:
+        """The report of a case in a person's hands."""
+        section = chosen(self.plan.config.report, self.plan.sheet.cases()[case_id], self.plan.root)
+        results = self.plan.results.path
+        return open_case(
+            self.reviews, case_id, results=results, section=section, wait_s=LOCK_WAIT_S
+        )
+
+    def view(self, case_id: str) -> CaseView:
+        """A case with its report as it stands now."""
+        rows = self.plan.sheet.cases()[case_id]
+        folder = self.plan.results.case(case_id)
+        if not begun(self.reviews, case_id):
+            return _case(case_id, rows, folder)
+        try:
+            now = self.life(case_id).revision()
+        except PathaiError as error:
+            return CaseView(review.Case(case_id), rows, problem=str(error))
+        return view_of(rows, now.draft, now.case)
+
+    def signed(self, case_id: str) -> bool:
+        """Whether the report as it stands is signed."""
+        head = read_head(self.reviews, case_id)
+        known = self._signed.get(case_id)
+        if known is None or known[0] != head:
+            known = head, bool(head) and self._phase(case_id) == "signed"
+            self._signed[case_id] = known
+        return known[1]
+
+    def _phase(self, case_id: str) -> str:
+        try:
+            return self.life(case_id).progress.phase
+        except PathaiError:  # a broken trail is told where the case is opened
+            return ""
 
     @property
     def detector(self) -> str:
@@ -132,14 +179,42 @@ def _case(case_id: str, rows: tuple[SheetRow, ...], folder: CaseFolder) -> CaseV
         draft, findings = _read(folder)
     except PathaiError as error:
         return CaseView(empty, rows, problem=str(error))
+    return view_of(rows, draft, findings)
+
+
+def begun(reviews: Path, case_id: str) -> bool:
+    """Whether a person has taken a first step in the report of a case."""
+    return (report_folder(reviews, case_id) / LOG).exists()
+
+
+def read_head(reviews: Path, case_id: str) -> bytes:
+    """What changes with every step of a case's report; empty before the first one."""
+    try:
+        return (report_folder(reviews, case_id) / HEAD).read_bytes()
+    except OSError:
+        return b""
+
+
+def view_of(rows: tuple[SheetRow, ...], draft: Draft, findings: CaseFindings) -> CaseView:
+    """A case as a draft and its findings tell it."""
     sentences = tuple(
-        Sentence(s.id, section.title, s.rendered, s.notes, _evidence(findings, s.finding))
+        sentence_of(said, section.title, findings)
         for section in draft.sections
-        for s in section.statements
+        for said in section.statements
     )
     told = tuple(review.Statement(s.id, s.text) for s in sentences)
-    record = review.Case(case_id, draft.findings_digest, draft.digest, told)
+    record = review.Case(draft.case_id, draft.findings_digest, draft.digest, told)
     return CaseView(record, rows, sentences, draft.watermark)
+
+
+def sentence_of(said: Statement, section: str, findings: CaseFindings) -> Sentence:
+    """A statement with the places of its finding."""
+    finding = findings.finding(said.finding)
+    evidence = finding.evidence if finding else ()
+    flags = said.flags if said.verdict == "flag" else ()
+    return Sentence(
+        said.id, section, said.rendered, said.notes, evidence, said.finding, said.source, flags
+    )
 
 
 def _read(folder: CaseFolder) -> tuple[Draft, CaseFindings]:
@@ -152,8 +227,3 @@ def _read(folder: CaseFolder) -> tuple[Draft, CaseFindings]:
         message = f"draft of {folder.case_id} was made from other findings"
         raise PathaiError("E166", message)
     return draft, findings
-
-
-def _evidence(findings: CaseFindings, finding_id: str) -> tuple[Evidence, ...]:
-    finding = findings.finding(finding_id)
-    return finding.evidence if finding else ()

@@ -74,13 +74,18 @@ def _flags(draft: Draft) -> list[Item]:
     """An acknowledgement holds for these printed words, not for those of tomorrow."""
     return [
         Item(
-            f"flag:{said.finding}:{sha256(said.rendered.encode()).hexdigest()[:8]}",
+            flag_id(said.finding, said.rendered),
             f"{said.id} is flagged ({', '.join(said.flags)})",
             acknowledgeable=True,
         )
         for said in draft.statements()
         if said.verdict == "flag"
     ]
+
+
+def flag_id(finding: str, words: str) -> str:
+    """Name of the open item of flagged words, as they are printed, on a finding."""
+    return f"flag:{finding}:{sha256(words.encode()).hexdigest()[:8]}"
 
 
 def _missing(case: CaseFindings, requires: Iterable[str]) -> list[Item]:
