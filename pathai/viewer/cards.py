@@ -48,6 +48,8 @@ _STYLE = f"""
 #pathai QTableWidget {{ background: white; border: 1px solid {LINE}; border-radius: 4px;
     selection-background-color: #dcebf7; selection-color: {INK}; }}
 #pathai QTableWidget::item:selected {{ background: #dcebf7; color: {INK}; }}
+#pathai QLineEdit, #pathai QPlainTextEdit {{ background: white; border: 1px solid {LINE};
+    border-radius: 4px; padding: 4px 8px; }}
 #pathai QComboBox {{ background: white; border: 1px solid {LINE}; border-radius: 4px;
     padding: 4px 8px; }}
 #pathai [role="card"] {{ background: white; border: 1px solid {LINE}; border-radius: 5px; }}

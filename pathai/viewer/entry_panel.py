@@ -17,10 +17,9 @@ from qtpy.QtWidgets import (
 )
 
 from pathai.viewer import palette
-from pathai.viewer.cards import label
 from pathai.viewer.entry import Entries, Field, Preview, Where
 from pathai.viewer.presenter import Review
-from pathai.viewer.report_words_panel import button
+from pathai.viewer.report_words_panel import button, rich
 
 
 class _Choice(QComboBox):  # type: ignore[misc]
@@ -44,7 +43,7 @@ class FieldRow(QWidget):  # type: ignore[misc]
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(6)
         star = " <b>*</b>" if field.required else ""
-        name = label(f"{escape(field.label[:1].upper() + field.label[1:])}{star}", "text")
+        name = rich(f"{escape(field.label[:1].upper() + field.label[1:])}{star}", "text")
         name.setToolTip(f"{field.key}: {field.hint}")
         grid.addWidget(name, 0, 0, 1, 2)
         self.control: QComboBox | QLineEdit
@@ -64,7 +63,7 @@ class FieldRow(QWidget):  # type: ignore[misc]
         stands = f"stands: {escape(field.stands)}" if field.stands else "not assessed"
         if field.given is not None:
             stands += " (entered)"
-        grid.addWidget(label(stands, "note"), 2, 0, 1, 2)
+        grid.addWidget(rich(stands, "note"), 2, 0, 1, 2)
         grid.setColumnStretch(0, 1)
 
     def _choice(self) -> QComboBox:
@@ -113,7 +112,7 @@ class EntryPanel(QWidget):  # type: ignore[misc]
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 6, 0, 0)
         column.setSpacing(6)
-        self.head = label("", "facts")
+        self.head = rich("", "facts")
         column.addWidget(self.head)
         self.form = QScrollArea()
         self.form.setWidgetResizable(True)
@@ -177,7 +176,7 @@ class EntryPanel(QWidget):  # type: ignore[misc]
         for field in fields:
             if field.heading != heading:
                 heading = field.heading
-                column.addWidget(label(escape(heading), "section"))
+                column.addWidget(rich(escape(heading), "section"))
             row = FieldRow(field)
             row.typed.connect(self._preview)
             row.taken.connect(self._withdraw)

@@ -21,6 +21,7 @@ from pathai.report.life.overlay import fits
 from pathai.report.life.record import SignedReport
 from pathai.report.life.standing import Revision
 from pathai.report.life.words import Words
+from pathai.report.records import Problem
 from pathai.review import Decision
 from pathai.rules.entries import printed
 from pathai.viewer.presenter import Review
@@ -29,6 +30,13 @@ from pathai.viewer.runs import Sentence, read_head, sentence_of
 Mark = Literal["", "accepted", "rejected", "edited", "flagged", "deleted"]
 How = Literal["wait", "decide", "acknowledge", "mend"]
 T = TypeVar("T")
+PLAIN = {
+    "digit": "a number that is not this finding's value",
+    "missing_slot": "this finding's value does not stand there exactly once",
+    "unknown_id": "no finding has this value",
+    "characters": "a character that cannot stand there",
+}
+"""The verifier's reasons in words for who does not know how it works, by code."""
 DOCUMENTS = (("PDF", "pdf"), ("FHIR", "fhir.json"), ("JSON", "json"))
 """What a signature writes first of all, by name and ending."""
 
@@ -195,7 +203,7 @@ class Report:
         self, life: Life, now: Revision, sentence: Sentence, text: str, items: set[str]
     ) -> Row:
         words = life.words(now, sentence.id) if sentence.flags else None
-        says = tuple(problem.message for problem in words.problems(text)) if words else ()
+        says = tuple(plainly(one) for one in words.problems(text)) if words else ()
         held = flag_id(sentence.finding, sentence.text) in items
         return Row(sentence, _mark(sentence, self.review.decision(sentence.id), held), says)
 
@@ -207,10 +215,15 @@ class Report:
             found.append(Open("blind", "give your first impression first", "wait"))
         if stale:
             found.append(Open("stale", "the findings were made anew since this draft", "mend"))
-        said = {flag_id(r.sentence.finding, r.sentence.text): r.sentence.id for r in rows}
+        said = {flag_id(r.sentence.finding, r.sentence.text): r for r in rows}
         for item in items:
             how: How = "acknowledge" if item.acknowledgeable else "mend"
-            found.append(Open(item.id, item.message, how, said.get(item.id, "")))
+            flagged = said.get(item.id)
+            if flagged is None:
+                found.append(Open(item.id, item.message, how))
+            else:
+                name, told = flagged.sentence.id, "; ".join(flagged.says) or item.message
+                found.append(Open(item.id, f"{name} is flagged: {told}", how, name))
         for row in rows:
             name = row.sentence.id
             if row.mark == "rejected":
@@ -390,6 +403,11 @@ class Report:
         if self.review.selected not in {s.id for s in view.sentences}:
             self.review.selected = ""
         return True
+
+
+def plainly(problem: Problem) -> str:
+    """What the verifier says to words, in plain words."""
+    return PLAIN.get(problem.code, problem.message)
 
 
 def _mark(sentence: Sentence, decision: Decision | None, held: bool) -> Mark:

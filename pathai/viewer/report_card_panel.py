@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
 from pathai.viewer import palette
 from pathai.viewer.cards import PALE, chip, label
 from pathai.viewer.report import Row
-from pathai.viewer.report_words_panel import WordsEditor, button
+from pathai.viewer.report_words_panel import WordsEditor, button, rich
 
 SOURCES = {"template": "", "llm": "words of a language model", "human": "words of a person"}
 
@@ -38,19 +38,20 @@ class ReportCard(QFrame):  # type: ignore[misc]
         column.setContentsMargins(9, 7, 9, 7)
         column.setSpacing(4)
         head = QHBoxLayout()
-        self.verdict, self.source = label("", "verdict"), label("", "note")
+        self.verdict, self.source = rich("", "verdict"), label("", "note")
+        self.verdict.setWordWrap(False)
         self.chip = label("", "chip")
         self.chip.setAlignment(Qt.AlignmentFlag.AlignRight)
         head.addWidget(self.verdict)
         head.addWidget(self.chip, stretch=1)
         column.addLayout(head)
-        self.text = label("", "text")
+        self.text = rich("", "text")
         column.addWidget(self.text)
-        self.notes = [label(escape(note), "note") for note in row.sentence.notes]
+        self.notes = [rich(escape(note), "note") for note in row.sentence.notes]
         for note in self.notes:
             column.addWidget(note)
         column.addWidget(self.source)
-        self.says = label("", "says")
+        self.says = rich("", "says")
         column.addWidget(self.says)
         self.editor: WordsEditor | None = None
         self.buttons = QHBoxLayout()

@@ -12,7 +12,7 @@ from pathai.viewer.presenter import Review
 from pathai.viewer.report import Page, Report
 from pathai.viewer.report_card_panel import ReportCard
 from pathai.viewer.report_sign_panel import OpenList, Signing
-from pathai.viewer.report_words_panel import AddDialog, ReasonDialog, WordsEditor, button
+from pathai.viewer.report_words_panel import AddDialog, ReasonDialog, WordsEditor, button, rich
 
 LOOK_MS = 1500
 """How often the panel looks whether another program changed the report."""
@@ -59,7 +59,7 @@ class ReportPanel(QWidget):  # type: ignore[misc]
             "QProgressBar { border: none; border-radius: 3px; background: #d5d9de; }"
             f"QProgressBar::chunk {{ border-radius: 3px; background: {palette.BLUE}; }}"
         )
-        self.stale = label("", "message")
+        self.stale = rich("", "message")
         self.again = button(
             "Draft again", "From the new findings; entries and words are kept", self.report.redraft
         )
@@ -76,8 +76,9 @@ class ReportPanel(QWidget):  # type: ignore[misc]
         for part in parts:
             column.addWidget(part)
         column.addWidget(self.sentences, stretch=1)
-        for part in (self.add, self.open, self.signing):
-            column.addWidget(part)
+        column.addWidget(self.open)
+        column.addWidget(self.signing)
+        self.signing.buttons.insertWidget(0, self.add)
 
     # --- what is shown --------------------------------------------------------------------
 
@@ -142,7 +143,7 @@ class ReportPanel(QWidget):  # type: ignore[misc]
         for row in page.rows:
             if row.sentence.section != section:
                 section = row.sentence.section
-                column.addWidget(label(escape(section), "section"))
+                column.addWidget(rich(escape(section), "section"))
             card = ReportCard(row)
             card.chosen.connect(self._choose)
             card.wanted.connect(self._want)
@@ -210,6 +211,13 @@ class ReportPanel(QWidget):  # type: ignore[misc]
         card.open_editor(editor)
         text = card.row.sentence.text if typed is None else typed
         editor.start(self.report.words(statement), text)
+        QTimer.singleShot(0, self._reveal)
+
+    def _reveal(self) -> None:
+        """Bring the whole editor into view, once it has its place."""
+        card = self.cards.get(self._typing)
+        if card is not None and card.editor is not None:
+            self.sentences.ensureWidgetVisible(card.editor.save, 0, 20)
 
     def _typed(self) -> str | None:
         card = self.cards.get(self._typing)

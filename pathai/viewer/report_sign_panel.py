@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 
 from pathai.viewer.cards import label
 from pathai.viewer.report import DOCUMENTS, Open, Page, Report
-from pathai.viewer.report_words_panel import Dialog, ReasonDialog, button
+from pathai.viewer.report_words_panel import Dialog, ReasonDialog, button, rich
 
 ROLES = ("pathologist", "resident", "second reader")
 OPEN_PX = 150
@@ -33,14 +33,10 @@ class SignDialog(Dialog):
     def __init__(self, parent: QWidget, page: Page, case_id: str, reader: str) -> None:
         super().__init__(parent, "Sign the report")
         sentences = sum(row.mark != "deleted" for row in page.rows)
-        self.column.addWidget(
-            label(f"Case {escape(case_id)}, version {page.version or 1}", "title")
-        )
-        self.column.addWidget(
-            label(
-                f"{sentences} sentences are printed. You sign as <b>{escape(reader)}</b>.", "facts"
-            )
-        )
+        title = f"Case {escape(case_id)}, version {page.version or 1}"
+        self.column.addWidget(rich(title, "title"))
+        said = f"{sentences} sentences are printed. You sign as <b>{escape(reader)}</b>."
+        self.column.addWidget(rich(said, "facts"))
         self.column.addWidget(label("Your role", "heading"))
         self.role = QComboBox()
         self.role.setEditable(True)
@@ -80,13 +76,22 @@ class OpenList(QWidget):  # type: ignore[misc]
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         self.heading = label("", "heading")
-        column.addWidget(self.heading)
+        self.more = button("Show", "What is open before a signature", self._toggle)
+        head = QHBoxLayout()
+        head.addWidget(self.heading, stretch=1)
+        head.addWidget(self.more)
+        column.addLayout(head)
         self.area = QScrollArea()
         self.area.setWidgetResizable(True)
         self.area.setMaximumHeight(OPEN_PX)
         column.addWidget(self.area)
         self.buttons: dict[str, QPushButton] = {}
         self._shown: tuple[Open, ...] | None = None
+        self.area.hide()
+
+    def _toggle(self) -> None:
+        self.area.setVisible(not self.area.isVisible())
+        self.more.setText("Hide" if self.area.isVisible() else "Show")
 
     def show_items(self, items: tuple[Open, ...]) -> None:
         """Show what is open now."""
@@ -94,7 +99,7 @@ class OpenList(QWidget):  # type: ignore[misc]
         if items == self._shown:
             return
         self._shown, self.buttons = items, {}
-        self.heading.setText(f"Open before a signature: {len(items)}")
+        self.heading.setText(f"{len(items)} open before a signature")
         body = QWidget()
         rows = QVBoxLayout(body)
         rows.setContentsMargins(0, 0, 4, 0)
@@ -139,7 +144,7 @@ class OpenList(QWidget):  # type: ignore[misc]
         made = QFrame()
         row = QHBoxLayout(made)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(label(f"• {escape(text[:1].upper() + text[1:])}", "text"), stretch=1)
+        row.addWidget(rich(f"• {escape(text)}", "text"), stretch=1)
         return made
 
     def _act(self, one: Open) -> None:
@@ -165,14 +170,18 @@ class Signing(QWidget):  # type: ignore[misc]
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        self.said = label("", "facts")
-        self.paths = label("", "note")
+        self.said = rich("", "facts")
+        self.paths = rich("", "note")
         self.paths.setTextInteractionFlags(self.paths.textInteractionFlags().TextSelectableByMouse)
         self.sign = button("Sign…", "", self._ask)
         self.sign.setObjectName("done")
         self.amend = button("Amend…", "Open the next version, with a reason", self._ask_why)
-        for part in (self.said, self.paths, self.sign, self.amend):
-            column.addWidget(part)
+        self.buttons = QHBoxLayout()
+        column.addWidget(self.said)
+        column.addWidget(self.paths)
+        column.addLayout(self.buttons)
+        self.buttons.addWidget(self.sign, stretch=2)
+        self.buttons.addWidget(self.amend)
 
     def show_page(self, page: Page) -> None:
         """Show whether a signature is possible, and what was signed."""
@@ -180,7 +189,7 @@ class Signing(QWidget):  # type: ignore[misc]
         self.sign.setEnabled(page.signable)
         self.sign.setToolTip(tip(page))
         left = len(page.open)
-        self.sign.setText("Sign…" if not left else f"Sign…  ({left} open)")
+        self.sign.setText("Sign…" if not left else f"Sign… ({left} open)")
         self.amend.setVisible(page.closed)
         signed = page.signed
         self.said.setVisible(signed is not None)

@@ -1,6 +1,7 @@
 """Typing words of a report: an editor that says at once what the verifier says, and its dialogs."""
 
 from collections.abc import Callable, Sequence
+from html import escape
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent, QTextCursor
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import (
 from pathai.report.life.words import Words
 from pathai.viewer import palette
 from pathai.viewer.cards import label, style
+from pathai.viewer.report import plainly
 
 EDITOR_PX = 96
 """Height of the editor: three to four lines."""
@@ -30,6 +32,13 @@ def button(text: str, tip: str, act: Callable[[], object]) -> QPushButton:
     made.setToolTip(tip)
     made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     made.clicked.connect(lambda: act())
+    return made
+
+
+def rich(text: str, role: str) -> QLabel:
+    """A label whose text is HTML, whether it has tags or only an ampersand."""
+    made = label(text, role)
+    made.setTextFormat(Qt.TextFormat.RichText)
     return made
 
 
@@ -61,7 +70,7 @@ class WordsEditor(QWidget):  # type: ignore[misc]
         self.text = _Text()
         self.text.setFixedHeight(EDITOR_PX)
         self.text.setTabChangesFocus(True)
-        self.says = label("", "says")
+        self.says = rich("", "says")
         self.save = button("Keep my words", "Ctrl+Enter", self._keep)
         self.cancel = button("Cancel", "Escape", self.left.emit)
         column = QVBoxLayout(self)
@@ -93,8 +102,9 @@ class WordsEditor(QWidget):  # type: ignore[misc]
             return
         found = self.words.problems(text)
         color = palette.VERMILION if found else palette.BLUE
-        told = "; ".join(problem.message for problem in found)
-        sign = f"⚑ {told}. You may keep it, and answer for it before you sign." if found else (
+        told = "; ".join(escape(plainly(problem)) for problem in found)
+        says = f" The finding says: {escape(self.words.value)}." if self.words.value else ""
+        sign = f"⚑ {told}.{says} You may keep your words and answer for them." if found else (
             "✓ The words stand on their finding."
         )  # fmt: skip
         self.says.setText(f"<span style='color:{color}'>{sign}</span>")
@@ -137,7 +147,7 @@ class ReasonDialog(Dialog):
 
     def __init__(self, parent: QWidget, title: str, question: str, done: str) -> None:
         super().__init__(parent, title)
-        self.column.addWidget(label(question, "facts"))
+        self.column.addWidget(rich(question, "facts"))
         self.reason = QLineEdit()
         self.reason.setPlaceholderText("Why, in a few words")
         self.column.addWidget(self.reason)

@@ -106,6 +106,11 @@ def _missing(case: CaseFindings, requires: Iterable[str]) -> list[Item]:
     keys = [finding.key for finding in case.findings]
     absent = [w for w in wanted if not any(fnmatchcase(key, w) for key in keys)]
     return found + [
-        Item(f"missing:{key}", f"{key} is required and not there", acknowledgeable=True)
+        Item(f"missing:{key}", f"{_named(key)} is required and not there", acknowledgeable=True)
         for key in absent
     ]
+
+
+def _named(key: str) -> str:
+    """A key with its name, as far as it is no pattern."""
+    return key if "*" in key else f"{registry().find(key).name} ({key})"

@@ -7,6 +7,7 @@ from pathai.finding import CaseFindings
 from pathai.report.life.neighbors import check_words
 from pathai.report.life.overlay import bound, line_of, printed
 from pathai.report.records import Problem, Statement
+from pathai.rules.entries import printed as value_text
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ class Words:
     machine: Statement
     line: Line
     case: CaseFindings
+
+    @property
+    def value(self) -> str:
+        """What the finding says, as it is printed; empty where it has no value."""
+        finding = self.case.finding(self.machine.finding)
+        return value_text(finding) if finding and finding.value is not None else ""
 
     def problems(self, text: str) -> list[Problem]:
         """Empty if the words stand on their finding."""
