@@ -125,12 +125,20 @@ class Recorder:
             self._log.close()
         self.case, self._log, self.state = None, None, State()
 
-    def renew(self, case: Case) -> None:
+    def renew(self, case: Case, same: Mapping[str, str] | None = None) -> None:
         """Go on with another draft of a case, which the reader's own change of the report made.
 
         Decisions on sentences whose words are the same in both are carried over: each is an
         event that names the draft on which it was made. All others wait for a new decision, and
         the case is no longer marked reviewed.
+
+        Parameters
+        ----------
+        case : Case
+            The new draft.
+        same : mapping of str to str, optional
+            Statement of the new draft to the one of the old draft that stands on the same
+            finding; by default the one with the same id.
 
         Raises
         ------
@@ -147,7 +155,7 @@ class Recorder:
         self.case, self.state = case, replay(self._log.events, case)
         kinds: dict[str, Kind] = {"accepted": "accept", "rejected": "reject", "edited": "edit"}
         for statement in case.statements:
-            made = old.get(statement.id)
+            made = old.get(statement.id if same is None else same.get(statement.id, ""))
             if statement.id in self.state.decisions or made is None or made.text != statement.text:
                 continue
             value: Value = {"verdict": made.verdict, "text": made.text}

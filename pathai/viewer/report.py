@@ -398,11 +398,23 @@ class Report:
             return False
         if view.problem and not view.record.draft:
             return False
+        same = _same(self.review.run.cases[case.case_id].sentences, view.sentences)
         self.review.run.cases[case.case_id] = view
-        self._tell(lambda: self.review.session.renew(view.record))
+        self._tell(lambda: self.review.session.renew(view.record, same))
         if self.review.selected not in {s.id for s in view.sentences}:
             self.review.selected = ""
         return True
+
+
+def _same(before: tuple[Sentence, ...], after: tuple[Sentence, ...]) -> dict[str, str]:
+    """Sentences to those of the draft before on the same finding, whatever their numbers are."""
+    old = {_subject(sentence): sentence.id for sentence in before}
+    return {s.id: old[_subject(s)] for s in after if _subject(s) in old}
+
+
+def _subject(sentence: Sentence) -> tuple[str, str]:
+    """The finding, and the number of a sentence that was added to it."""
+    return sentence.finding, sentence.id if sentence.id.startswith("A") else ""
 
 
 def plainly(problem: Problem) -> str:
