@@ -174,7 +174,7 @@ def test_words_are_checked_while_they_are_typed_and_no_key_of_the_window_acts(wi
     assert open_case(folder / "reviews", "C01").revision().draft.statements()
 
 
-def test_escape_leaves_the_words_as_they_were(window, folder):
+def test_leave_delete_restore_and_add(window, folder):
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
 
@@ -188,8 +188,26 @@ def test_escape_leaves_the_words_as_they_were(window, folder):
     settle()
     assert card.editor is None
     assert not (folder / "reviews" / "C01" / "report").exists()
+    click(card.delete)
+    assert not panel.dialog.done_button.isEnabled()
+    write(panel.dialog.reason, "not needed")
+    click(panel.dialog.done_button)
+    card = card_on(panel, "cells.count")
+    assert card.row.mark == "deleted"
+    assert "not needed" in card.says.text()
+    click(card.restore)
+    assert card_on(panel, "cells.count").row.mark == ""
+    click(panel.add)
+    dialog = panel.dialog
+    dialog.findings.setCurrentIndex(dialog.findings.findData(card.row.sentence.finding))
+    write(dialog.editor.text, card.row.sentence.text)
+    assert "✓" in dialog.editor.says.text()
+    click(dialog.editor.save)
+    assert "A1" in panel.cards
+    assert panel.cards["A1"].row.mark == "edited"
 
 
+@pytest.mark.slow
 def test_a_change_elsewhere_does_not_take_the_words_from_under_the_pen(window, folder):
     _, dock = window
     panel, _ = panels(dock)
@@ -204,36 +222,6 @@ def test_a_change_elsewhere_does_not_take_the_words_from_under_the_pen(window, f
     card = card_on(panel, "cells.count")
     assert card.editor.text.toPlainText() == "half a sen"
     assert card_on(panel, "tissue.area_mm2").row.mark == "deleted"
-
-
-def test_delete_needs_a_reason_and_restore_brings_it_back(window):
-    _, dock = window
-    panel, _ = panels(dock)
-    card = card_on(panel, "cells.count")
-    click(card.text)
-    click(card.delete)
-    assert not panel.dialog.done_button.isEnabled()
-    write(panel.dialog.reason, "not needed")
-    click(panel.dialog.done_button)
-    card = card_on(panel, "cells.count")
-    assert card.row.mark == "deleted"
-    assert "not needed" in card.says.text()
-    click(card.restore)
-    assert card_on(panel, "cells.count").row.mark == ""
-
-
-def test_a_sentence_is_added_on_a_finding(window):
-    _, dock = window
-    panel, _ = panels(dock)
-    card = card_on(panel, "cells.count")
-    click(panel.add)
-    dialog = panel.dialog
-    dialog.findings.setCurrentIndex(dialog.findings.findData(card.row.sentence.finding))
-    write(dialog.editor.text, card.row.sentence.text)
-    assert "✓" in dialog.editor.says.text()
-    click(dialog.editor.save)
-    assert "A1" in panel.cards
-    assert panel.cards["A1"].row.mark == "edited"
 
 
 def test_the_form_tells_what_follows_before_it_writes(window, folder):
