@@ -27,6 +27,7 @@ from pathai.viewer.presenter import Review
 from pathai.viewer.runs import CaseView, Run
 
 BANNER = "DRAFT – research use only – not for clinical use"
+SIGNED_BANNER = "SIGNED – name and role as asserted – research use only"
 HINTS = ("hide", "fit", "20x", "40x", "previous")
 """Keys that no button shows."""
 REST_MS = 120
@@ -226,6 +227,9 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         slide = self.review.slide if self.review else None
         row = case.row(slide.slide_id) if slide else case.rows[0]
         status = self.review.session.state.status if self.review else "unread"
+        signed = bool(self.review and self.review.run.signed(case.case_id))
+        status = "signed" if signed else status
+        self.banner.setText(SIGNED_BANNER if signed else BANNER)
         sign, color = palette.STATUS[status]
         state = f"<span style='color:{color}; font-size:14px'>{sign} {status}</span>"
         self.title.setText(f"Case {case.case_id} &nbsp; {state}")

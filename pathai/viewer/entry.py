@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from pathai.errors import PathaiError
-from pathai.finding import CaseFindings, Finding, Key, Specimen, registry
+from pathai.finding import CaseFindings, Contradiction, Finding, Key, Specimen, registry
 from pathai.layouts import Layout, load_layout
 from pathai.report.life import Life
 from pathai.report.life.case import Entered
@@ -137,12 +137,13 @@ class Entries:
             then = rehearse(now.case, values, reader, requires)
         except PathaiError as error:
             return Preview(problem=error.message)
-        return Preview("", contradictions_of(then), tuple(_follows(now.case, then)))
+        told = tuple(text for _, text in contradictions_of(then))
+        return Preview("", told, tuple(_follows(now.case, then)))
 
     def standing(self) -> tuple[str, ...]:
         """Contradictions that stand in the findings now."""
         now = self._now()
-        return contradictions_of(now.case) if now else ()
+        return tuple(text for _, text in contradictions_of(now.case)) if now else ()
 
     def enter(self, typed: Mapping[Where, str]) -> bool:
         """Enter what was typed; False if it was refused, and then nothing is written."""
@@ -292,14 +293,14 @@ def _number(words: str) -> JsonValue:
     return int(number) if number == number.to_integral_value() else float(number)
 
 
-def contradictions_of(case: CaseFindings) -> tuple[str, ...]:
-    """Each contradiction in words, with the findings that it stands on."""
+def contradictions_of(case: CaseFindings) -> list[tuple[Contradiction, str]]:
+    """Each contradiction, and its words with the findings that it stands on."""
     found = []
     for one in case.contradictions:
         named = [case.finding(finding_id) for finding_id in one.findings]
         sides = "; ".join(_said(f) for f in named if f is not None)
-        found.append(f"{contradiction_text(one.rule)} ({sides})")
-    return tuple(found)
+        found.append((one, f"{contradiction_text(one.rule)} ({sides})"))
+    return found
 
 
 def _said(finding: Finding) -> str:

@@ -108,7 +108,7 @@ class EntryPanel(QWidget):  # type: ignore[misc]
         self.review = review
         self.entries: Entries = review.part("entry")
         self.rows: dict[Where, FieldRow] = {}
-        self._shown: object = None
+        self._shown: tuple[str, tuple[Field, ...], bool] | None = None
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 6, 0, 0)
         column.setSpacing(6)
@@ -228,9 +228,8 @@ class EntryPanel(QWidget):  # type: ignore[misc]
 
     def _enter(self) -> None:
         typed = self.typed()
-        if typed and self.entries.enter(typed):
-            many = "values are" if len(typed) > 1 else "value is"
-            self.review.told.emit(f"{len(typed)} {many} entered; findings and draft follow.")
+        if typed:
+            self.entries.enter(typed)
 
     def _withdraw(self, field: Field) -> None:
         self.entries.withdraw(field)

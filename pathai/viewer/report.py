@@ -16,7 +16,7 @@ from psygnal import Signal
 from pathai.errors import PathaiError
 from pathai.finding import registry
 from pathai.report.life import Life
-from pathai.report.life.items import Item, flag_id
+from pathai.report.life.items import Item, contradiction_id, flag_id
 from pathai.report.life.overlay import fits
 from pathai.report.life.record import SignedReport
 from pathai.report.life.standing import Revision
@@ -24,6 +24,7 @@ from pathai.report.life.words import Words
 from pathai.report.records import Problem
 from pathai.review import Decision
 from pathai.rules.entries import printed
+from pathai.viewer.entry import contradictions_of
 from pathai.viewer.presenter import Review
 from pathai.viewer.runs import Sentence, read_head, sentence_of
 
@@ -168,11 +169,12 @@ class Report:
             stale, items = life.stale(), life.items(now)
             signed = life.signed()
             rows = self._rows(life, now, {item.id for item in items})
+            told = {contradiction_id(c): text for c, text in contradictions_of(now.case)}
         except PathaiError as error:
             return Page(problem=str(error))
         state = now.state
         closed = state.phase == "signed"
-        found = () if closed else self._open(rows, items, stale=stale)
+        found = () if closed else self._open(rows, items, told, stale=stale)
         return Page(
             rows, found, state.name, state.version, stale and not closed, "", now.draft.digest, now,
             signed,
@@ -208,8 +210,8 @@ class Report:
         return Row(sentence, _mark(sentence, self.review.decision(sentence.id), held), says)
 
     def _open(
-        self, rows: tuple[Row, ...], items: list[Item], *, stale: bool
-    ) -> tuple[Open, ...]:  # fmt: skip
+        self, rows: tuple[Row, ...], items: list[Item], told: dict[str, str], *, stale: bool
+    ) -> tuple[Open, ...]:
         found = list[Open]()
         if self.review.session.hidden:
             found.append(Open("blind", "give your first impression first", "wait"))
@@ -220,10 +222,10 @@ class Report:
             how: How = "acknowledge" if item.acknowledgeable else "mend"
             flagged = said.get(item.id)
             if flagged is None:
-                found.append(Open(item.id, item.message, how))
+                found.append(Open(item.id, told.get(item.id, item.message), how))
             else:
-                name, told = flagged.sentence.id, "; ".join(flagged.says) or item.message
-                found.append(Open(item.id, f"{name} is flagged: {told}", how, name))
+                name, why = flagged.sentence.id, "; ".join(flagged.says) or item.message
+                found.append(Open(item.id, f"{name} is flagged: {why}", how, name))
         for row in rows:
             name = row.sentence.id
             if row.mark == "rejected":
@@ -286,15 +288,15 @@ class Report:
 
     def delete(self, statement: str, reason: str) -> bool:
         """Take a sentence out of the report, with a reason."""
-        return bool(self._do(lambda life: life.delete(self.reader, statement, reason) or True))
+        return self._step(lambda life: life.delete(self.reader, statement, reason))
 
     def restore(self, statement: str) -> bool:
         """Give a sentence the machine's words back; it waits for a decision then."""
-        return bool(self._do(lambda life: life.restore(self.reader, statement) or True))
+        return self._step(lambda life: life.restore(self.reader, statement))
 
     def acknowledge(self, item: str, reason: str) -> bool:
         """Take responsibility for an open item, with a reason."""
-        return bool(self._do(lambda life: life.acknowledge(self.reader, item, reason) or True))
+        return self._step(lambda life: life.acknowledge(self.reader, item, reason))
 
     def redraft(self) -> bool:
         """Draft again from findings that were made anew; entries and words are kept."""
@@ -364,6 +366,9 @@ class Report:
     def do(self, act: Callable[[Life], T]) -> T | None:
         """Take a step in the report's life and show what stands then; None if it was refused."""
         return self._do(act)
+
+    def _step(self, act: Callable[[Life], object]) -> bool:
+        return self._do(lambda life: (act(life), True)) is not None
 
     def _do(self, act: Callable[[Life], T]) -> T | None:
         life, done = self.life, list[T]()

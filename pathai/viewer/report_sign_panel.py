@@ -217,9 +217,7 @@ class Signing(QWidget):  # type: ignore[misc]
         self.dialog.open()
 
     def _sign(self, role: str) -> None:
-        found = self.report.sign(role)
-        if found:
-            self.report.review.told.emit(f"Signed. {len(found)} documents lie in {found[0].parent}")
+        self.report.sign(role)
 
     def _ask_why(self) -> None:
         question = "The signed version stays as it is. The next one begins as a draft."

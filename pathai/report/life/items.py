@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from hashlib import sha256
 
-from pathai.finding import VALUELESS, CaseFindings, Finding, registry
+from pathai.finding import VALUELESS, CaseFindings, Contradiction, Finding, registry
 from pathai.report.life.overlay import fits
 from pathai.report.life.state import State
 from pathai.report.records import Draft
@@ -47,7 +47,7 @@ def open_items(
 def _contradictions(case: CaseFindings) -> list[Item]:
     return [
         Item(
-            f"contradiction:{c.rule}:{'+'.join(c.findings)}",
+            contradiction_id(c),
             f"{' and '.join(c.findings)} contradict each other ({c.rule})",
             acknowledgeable=False,
         )
@@ -81,6 +81,11 @@ def _flags(draft: Draft) -> list[Item]:
         for said in draft.statements()
         if said.verdict == "flag"
     ]
+
+
+def contradiction_id(found: Contradiction) -> str:
+    """Name of the open item of a contradiction."""
+    return f"contradiction:{found.rule}:{'+'.join(found.findings)}"
 
 
 def flag_id(finding: str, words: str) -> str:
