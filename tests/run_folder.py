@@ -11,6 +11,7 @@ from pathai.case import CellsAttrs, PredictionInput, SlideInput, StageState, top
 from pathai.config import ReportConfig
 from pathai.findings import findings_of_case
 from pathai.grid import grid
+from pathai.layouts import load_layout
 from pathai.report.draft import draft
 from pathai.store.folders import ResultsFolder, write_slide_info
 from pathai.store.groups import write_cells, write_features, write_prediction
@@ -70,12 +71,14 @@ def make_run(
     side: int = 1024,
     seed: int = 5,
     change: Callable[[PredictionAttrs], PredictionAttrs] = lambda attrs: attrs,
+    template: str = "generic",
 ) -> Path:
     """Write sheet, configuration, slides and drafts; the last case has no result yet."""
     results = ResultsFolder(folder / "results")
     (folder / "tasks").mkdir(parents=True)
     (folder / "tasks" / "tumor.yaml").write_text(TASK)
     config = "schema_version: 1\ncells: {detector: classical}\ntrain: {tasks: [tasks/tumor.yaml]}\n"
+    config += f"report: {{template: {template}}}\n" * (template != "generic")
     (folder / "config.yaml").write_text(config)
     header = "slide_id path case_id patient_id specimen_id block_id laterality stain site"
     lines = [header.replace(" ", "\t")]
@@ -89,16 +92,18 @@ def make_run(
             cases.setdefault(case_id, []).append(found)
     (folder / "slides.tsv").write_text("\n".join(lines) + "\n")
     for case_id, inputs in cases.items():
-        _write_case(results, case_id, inputs)
+        _write_case(results, case_id, inputs, template)
     return folder
 
 
-def _write_case(results: ResultsFolder, case_id: str, slides: Sequence[SlideInput]) -> None:
-    findings = findings_of_case(case_id, slides)
+def _write_case(
+    results: ResultsFolder, case_id: str, slides: Sequence[SlideInput], template: str
+) -> None:
+    findings = findings_of_case(case_id, slides, load_layout(template).requires)
     case = results.case(case_id)
     case.path.mkdir(parents=True)
     case.findings.write_bytes(canonical(findings.model_dump(mode="json")))
-    made = draft(findings, ReportConfig())
+    made = draft(findings, ReportConfig(template=template))
     case.draft("json").write_bytes(canonical(made.model_dump(mode="json")))
 
 

@@ -170,7 +170,8 @@ class _Bundle:
         if self.state.watermark:  # a draft says no time: the same draft is the same bytes
             unknown = {"url": ABSENT_EXTENSION, "valueCode": "unknown"}
             return {**made, "_date": {"extension": [unknown]}}
-        party = {"display": printable(f"{self.state.signer} {self.state.role}".strip())}
+        named = f"{self.state.signer} {self.state.role}".strip()
+        party = {"display": printable(f"{named} (as asserted)")}
         attester: Resource = {"mode": "personal", "party": party}
         if not self.time:
             raise PathaiError("E203", "fhir.json: the time of signing is no instant with its zone")

@@ -87,7 +87,7 @@ class Card(QFrame):  # type: ignore[misc]
         self.verdict = label("", "verdict")
         self.verdict.setWordWrap(False)
         self.text = label(escape(sentence.text), "text")
-        self.chip = label(_chip(sentence, -1), "chip")
+        self.chip = label(chip(sentence, -1), "chip")
         self.chip.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.setToolTip("A click goes to the evidence; again, to its next place")
         column = QVBoxLayout(self)
@@ -119,7 +119,7 @@ class Card(QFrame):  # type: ignore[misc]
         words = escape(self.words)
         self.text.setText(f"<s style='color:{PALE}'>{words}</s>" if gone else words)
         self._place = place
-        self.chip.setText(_chip(self.sentence, place))
+        self.chip.setText(chip(self.sentence, place))
         if self.property("chosen") != selected:
             self.setProperty("chosen", selected)
             self.style().unpolish(self)
@@ -131,7 +131,10 @@ class Card(QFrame):  # type: ignore[misc]
             self.chosen.emit(self.sentence.id, self._place + 1)
 
 
-def _chip(sentence: Sentence, place: int) -> str:
+def chip(sentence: Sentence, place: int) -> str:
+    """Where the evidence lies, in a few words; ``place`` is -1 where it is not selected."""
+    if not sentence.evidence:
+        return ""
     slides = [e.slide_id for e in sentence.evidence]
     where = slides[0] if len(slides) == 1 else f"{len(slides)} slides"
     places = sentence.places

@@ -12,6 +12,7 @@ from pathai.viewer.presenter import Review
 from pathai.viewer.runs import CaseView
 
 BANNER = "DRAFT – research use only – not for clinical use"
+SIGNED_BANNER = "SIGNED – name and role as asserted – research use only"
 ZOOMS = ("fit", "5x", "10x", "20x", "40x")
 
 
@@ -55,7 +56,9 @@ class Header(QWidget):  # type: ignore[misc]
             self.magnification.clear()
             return
         row = case.row(review.slide.slide_id) if review.slide else case.rows[0]
-        status = "signed" if review.run.is_signed(case.case_id) else review.session.state.status
+        signed = review.run.is_signed(case.case_id)
+        status = "signed" if signed else review.session.state.status
+        self.banner.setText(SIGNED_BANNER if signed else BANNER)
         sign, color = palette.STATUS[status]
         state = f"<span style='color:{color}; font-size:14px'>{sign} {status}</span>"
         self.title.setText(f"Case {escape(case.case_id)} &nbsp; {state}")

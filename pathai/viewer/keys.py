@@ -54,6 +54,12 @@ KEYS: dict[str, Key] = {
     ),
     "accept": Key("K", "K", "accept", "accept the sentence", lambda r: r.accept()),
     "reject": Key("J", "J", "reject", "reject the sentence", lambda r: r.reject()),
+    "report": Key(
+        "Q", "Q", "report", "show the report", lambda r: r.part("report").show(), False, "Report"
+    ),
+    "edit": Key(
+        "Shift-K", "Shift+K", "edit", "edit the sentence", lambda r: r.part("report").begin_edit()
+    ),
     "undo": Key("U", "U", "undo", "undo the last decision", lambda r: r.undo(), True),
     "redo": Key("Shift-U", "Shift+U", "redo", "redo what was undone", lambda r: r.redo(), True),
     "hide": Key(

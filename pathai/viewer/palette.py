@@ -38,13 +38,15 @@ VERDICTS = {
     "accepted": ("✓", BLUE, "accepted"),
     "rejected": ("✕", VERMILION, "rejected"),
     "edited": ("✎", PURPLE, "edited"),
+    "flagged": ("⚑", ORANGE, "flagged"),
+    "deleted": ("–", "#5a636e", "deleted"),
 }
 """Sign, color and word of what became of a sentence."""
 STATUS = {
     "unread": ("○", "#8a8a8a"),
     "in review": ("◐", ORANGE),
     "reviewed": ("●", BLUE),
-    "signed": ("✔", GREEN),
+    "signed": ("◆", GREEN),
 }
 """Sign and color of a case's status."""
 

@@ -26,6 +26,8 @@ class Tab:
 
 
 TABS: tuple[Tab, ...] = (
+    Tab("Report", "Read, correct and sign the report", "pathai.viewer.report_panel:ReportPanel"),
+    Tab("Enter", "Enter what only a person sees", "pathai.viewer.entry_panel:EntryPanel"),
     Tab(
         "Nuclei", "Classes of nuclei: hide, choose, correct", "pathai.viewer.cells_panel:CellsPanel"
     ),
@@ -36,6 +38,8 @@ PARTS: dict[str, str] = {
     "corrected": "pathai.viewer.corrected:Corrected",
     "cells": "pathai.viewer.cells:CellsPart",
     "counting": "pathai.viewer.counting:CountingPart",
+    "report": "pathai.viewer.report:Report",
+    "entry": "pathai.viewer.entry:Entries",
 }
 """Parts of the presenter by name, ``module:Class``."""
 

@@ -136,6 +136,9 @@ class Review(Looking):
 
     def open_case(self, case_id: str) -> None:
         """Open a case and show its first slide that has pixels."""
+        self.run.cases[case_id] = self.run.view(case_id)  # the report may have been changed since
+        if self._refused(lambda: self.session.renew(self.run.cases[case_id].record)):
+            return
         if self._refused(lambda: self.session.open(case_id)):
             return
         self._note_differences(case_id)
@@ -372,8 +375,12 @@ class Review(Looking):
         self._decide(lambda: self.session.reject(self.selected))
 
     def edit(self, text: str) -> None:
-        """Replace the words of the selected sentence."""
-        self._decide(lambda: self.session.edit(self.selected, text))
+        """Replace the words of the selected sentence in the report."""
+        if not self.selected:
+            self._select_next()
+        elif self.part("report").edit(self.selected, text):
+            self._select_next()
+            self.changed.emit()
 
     def _decide(self, act: Callable[[], None]) -> None:
         """Without a selection the first key press selects: nobody decides on what is not marked."""

@@ -1,4 +1,8 @@
-"""A run as the reviewer sees it: cases, their slides, and the sentences with their evidence."""
+"""A run as the reviewer sees it: cases, their slides, and the sentences with their evidence.
+
+The sentences are those of the report as it stands: the stages' own draft until a person changed
+it, then the one of the report's trail (`pathai.report.life`).
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +12,20 @@ from pydantic import ValidationError
 from pathai import review
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, Evidence, load_findings
+from pathai.layouts import chosen
 from pathai.plan import Plan
+from pathai.report.life import Life, open_case
 from pathai.report.life.state import replay
-from pathai.report.life.trail import LOG, read_trail
-from pathai.report.records import Draft
+from pathai.report.life.trail import HEAD, LOG, read_trail, report_folder
+from pathai.report.records import Draft, Source, Statement
 from pathai.sheet import SheetRow
 from pathai.store.folders import CaseFolder, ResultsFolder, SlideFolder
 
 CONFIG = "config.yaml"
 QUALITY = {"degraded": "pixels unreadable", "excluded_area": "tissue left out"}
 """Flags of findings that are about the slide itself, as words of the worklist."""
+LOCK_WAIT_S = 1.0
+"""How long the window waits for another program that writes the same report."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,9 @@ class Sentence:
     """A statement of the draft with the places that it stands on.
 
     ``section`` is the title under which it is printed; ``notes`` are the fixed sentences that
-    belong to it. A box-less evidence means the whole slide.
+    belong to it. A box-less evidence means the whole slide. ``finding`` is what it stands on;
+    ``source`` is the template, a language model or a person; ``flags`` are what the verifier says
+    to a person's words.
     """
 
     id: str
@@ -33,6 +43,9 @@ class Sentence:
     text: str
     notes: tuple[str, ...]
     evidence: tuple[Evidence, ...]
+    finding: str = ""
+    source: Source = "template"
+    flags: tuple[str, ...] = ()
 
     @property
     def places(self) -> int:
@@ -83,15 +96,12 @@ class Run:
 
     def __init__(self, path: Path, reviews: Path | None = None) -> None:
         self.plan = Plan(find_config(path))
-        results, self.reviews = self.plan.results, reviews or self.plan.reviews
+        results, self.reviews = self.plan.results, (reviews or self.plan.reviews).absolute()
         if self.reviews.absolute().is_relative_to(results.path.absolute()):
             message = "reviews lie among the results, where a new run could remove them"
             raise PathaiError("E190", message, "choose another folder in key reviews")
-        self.cases = {
-            case_id: _case(case_id, rows, results)
-            for case_id, rows in self.plan.sheet.cases().items()
-        }
         self._signed: dict[str, tuple[object, bool]] = {}
+        self.cases = {case_id: self.view(case_id) for case_id in self.plan.sheet.cases()}
         if not any(self.has_pixels(row.slide_id) for row in self.plan.sheet.rows):
             raise PathaiError("E212", f"no slide in {self.plan.root.name} has been processed yet")
 
@@ -102,6 +112,28 @@ class Run:
     def has_pixels(self, slide_id: str) -> bool:
         """Whether there is anything to look at."""
         return self.slide(slide_id).tiles.exists()
+
+    def life(self, case_id: str) -> Life:
+        """The report of a case in a person's hands."""
+        section = chosen(self.plan.config.report, self.plan.sheet.cases()[case_id], self.plan.root)
+        results = self.plan.results.path
+        return open_case(
+            self.reviews, case_id, results=results, section=section, wait_s=LOCK_WAIT_S
+        )
+
+    def view(self, case_id: str) -> CaseView:
+        """A case with its report as it stands now."""
+        rows = self.plan.sheet.cases()[case_id]
+        results = self.plan.results
+        if not begun(self.reviews, case_id):
+            return _case(case_id, rows, results)
+        flags = _missing(rows, results)
+        try:
+            now = self.life(case_id).revision()
+        except PathaiError as error:
+            flags += ("report is broken",)
+            return CaseView(review.Case(case_id), rows, problem=str(error), flags=flags)
+        return view_of(rows, now.draft, now.case, flags)
 
     def is_signed(self, case_id: str) -> bool:
         """Whether the case's report is signed, as the report's own trail has it."""
@@ -183,11 +215,16 @@ def names_of(folder: SlideFolder) -> tuple[str, tuple[str, ...]]:
     return plan.config.cells.detector, tuple(model.name for model in plan.models)
 
 
+def _missing(rows: tuple[SheetRow, ...], results: ResultsFolder) -> tuple[str, ...]:
+    """The flag of a case that has slides without pixels."""
+    missing = [row for row in rows if not results.slide(row.slide_id).tiles.exists()]
+    return (f"{len(missing)} without pixels",) if missing else ()
+
+
 def _case(case_id: str, rows: tuple[SheetRow, ...], results: ResultsFolder) -> CaseView:
     """A case with its draft; a draft that cannot be shown is a problem, not the end."""
     empty, folder = review.Case(case_id), results.case(case_id)
-    missing = [row for row in rows if not results.slide(row.slide_id).tiles.exists()]
-    flags: tuple[str, ...] = (f"{len(missing)} without pixels",) if missing else ()
+    flags = _missing(rows, results)
     if not folder.draft("json").exists():
         problem = "no draft yet: run pathai run"
         return CaseView(empty, rows, problem=problem, flags=(*flags, "no draft"))
@@ -195,13 +232,36 @@ def _case(case_id: str, rows: tuple[SheetRow, ...], results: ResultsFolder) -> C
         draft, findings = _read(folder)
     except PathaiError as error:
         return CaseView(empty, rows, problem=str(error), flags=(*flags, "draft cannot be shown"))
+    return view_of(rows, draft, findings, flags)
+
+
+def begun(reviews: Path, case_id: str) -> bool:
+    """Whether a person has taken a first step in the report of a case."""
+    return (report_folder(reviews, case_id) / LOG).exists()
+
+
+def read_head(reviews: Path, case_id: str) -> bytes:
+    """What changes with every step of a case's report; empty before the first one."""
+    try:
+        return (report_folder(reviews, case_id) / HEAD).read_bytes()
+    except OSError:
+        return b""
+
+
+def view_of(
+    rows: tuple[SheetRow, ...],
+    draft: Draft,
+    findings: CaseFindings,
+    flags: tuple[str, ...] = (),
+) -> CaseView:
+    """A case as a draft and its findings tell it."""
     sentences = tuple(
-        Sentence(s.id, section.title, s.rendered, s.notes, _evidence(findings, s.finding))
+        sentence_of(said, section.title, findings)
         for section in draft.sections
-        for s in section.statements
+        for said in section.statements
     )
     told = tuple(review.Statement(s.id, s.text) for s in sentences)
-    record = review.Case(case_id, draft.findings_digest, draft.digest, told)
+    record = review.Case(draft.case_id, draft.findings_digest, draft.digest, told)
     flags += _quality(findings)
     return CaseView(record, rows, sentences, draft.watermark, flags=flags)
 
@@ -216,6 +276,16 @@ def _quality(findings: CaseFindings) -> tuple[str, ...]:
     return tuple(words)
 
 
+def sentence_of(said: Statement, section: str, findings: CaseFindings) -> Sentence:
+    """A statement with the places of its finding."""
+    finding = findings.finding(said.finding)
+    evidence = finding.evidence if finding else ()
+    flags = said.flags if said.verdict == "flag" else ()
+    return Sentence(
+        said.id, section, said.rendered, said.notes, evidence, said.finding, said.source, flags
+    )
+
+
 def _read(folder: CaseFolder) -> tuple[Draft, CaseFindings]:
     try:
         draft = Draft.model_validate_json(folder.draft("json").read_bytes())
@@ -226,11 +296,6 @@ def _read(folder: CaseFolder) -> tuple[Draft, CaseFindings]:
         message = f"draft of {folder.case_id} was made from other findings"
         raise PathaiError("E166", message)
     return draft, findings
-
-
-def _evidence(findings: CaseFindings, finding_id: str) -> tuple[Evidence, ...]:
-    finding = findings.finding(finding_id)
-    return finding.evidence if finding else ()
 
 
 def _signed(folder: Path, case_id: str) -> bool:

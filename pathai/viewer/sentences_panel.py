@@ -3,7 +3,6 @@
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QInputDialog,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -40,8 +39,7 @@ class SentencesPanel(QWidget):  # type: ignore[misc]
         self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.accept = _button("accept", "Accept", lambda: self._act("accept"))
         self.reject = _button("reject", "Reject", lambda: self._act("reject"))
-        self.edit = _button("", "Edit…", self._edit)
-        self.edit.setToolTip("Change the words of the sentence")
+        self.edit = _button("edit", "Edit…", self._edit)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 6, 0, 0)
         column.addWidget(self.title)
@@ -97,13 +95,8 @@ class SentencesPanel(QWidget):  # type: ignore[misc]
         self.review.select(statement, place)
 
     def _edit(self) -> None:
-        card = next((c for c in self.cards if c.sentence.id == self.review.selected), None)
-        if card is None:
-            return
-        text, ok = QInputDialog.getMultiLineText(self, "Edit", "Your words:", card.words)
-        if ok:
-            self.acted.emit()
-            self.review.edit(text)
+        self.acted.emit()
+        self.review.part("report").begin_edit()
 
 
 def _button(action: str, text: str, act: object) -> QPushButton:

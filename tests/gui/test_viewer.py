@@ -299,7 +299,7 @@ def test_a_case_is_read_marked_and_left(window, run_folder):
     assert log(run_folder, "C01")[-1] == ("reviewed", "case")
     review.edit("other words")  # the last one is still selected
     card = next(c for c in dock._cards if c.sentence.id == review.selected)
-    assert "other words" in card.text.text()
+    assert "Other words" in card.text.text()  # printed like a sentence
     assert "edited" in card.verdict.text()
 
 

@@ -50,7 +50,7 @@ class Life(Standing):
     ) -> Iterator[tuple[Trail, State]]:
         """Hold the trail; begin it, and finish what a crash left between entry and draft."""
         check_reader(reader)
-        with writing(self.folder, self.case_id) as trail:
+        with writing(self.folder, self.case_id, self.wait_s) as trail:
             state = replay(trail.events, self.case_id)
             if state.version == 0:
                 pipeline = self.pipeline().digest
@@ -262,8 +262,15 @@ class Life(Standing):
             now = self._revision(state)
             trail.append("submitted", reader, what=str(state.version), **_digests(now))
 
-    def sign(self, reader: str, role: str) -> SignedReport:
+    def sign(self, reader: str, role: str, draft: str = "") -> SignedReport:
         """Sign what stands: findings, draft and the trail's head are bound in one record.
+
+        Parameters
+        ----------
+        reader, role : str
+            As asserted.
+        draft : str
+            Digest of the draft that the signer read; a signature is refused when another stands.
 
         Raises
         ------
@@ -274,7 +281,7 @@ class Life(Standing):
             raise PathaiError("E193", "a signature needs a role", "such as pathologist")
         with self._step(reader, stale=True) as (trail, state):
             now = self._revision(state)
-            self._signable(state, now)
+            self._signable(state, now, draft)
             snomed = self.section.codes.snomed
             by = (reader, role.strip())
             made = signing.sign(trail, state, now.draft, now.case, self.results, *by, snomed=snomed)
@@ -283,8 +290,10 @@ class Life(Standing):
             )
             return made
 
-    def _signable(self, state: State, now: Revision) -> None:
+    def _signable(self, state: State, now: Revision, read: str) -> None:
         reasons = []
+        if read and read != now.draft.digest:
+            reasons.append("the report was changed since it was read")
         if state.phase == "signed":
             reasons.append("it is signed already")
         elif state.phase == "draft":
@@ -388,6 +397,7 @@ def open_case(
     *,
     results: Path | None = None,
     section: ReportConfig | None = None,
+    wait_s: float | None = None,
 ) -> Life:
     """The report of a case; nothing is written before a person's first step.
 
@@ -401,8 +411,10 @@ def open_case(
         Folder of the results; by default ``results`` beside ``reviews``.
     section : ReportConfig, optional
         How drafts are made; by default by the template.
+    wait_s : float, optional
+        How long a step waits for another program that holds the trail, in seconds.
     """
     if not re.fullmatch(ID_PATTERN, case_id) or ".." in case_id:
         raise PathaiError("E151", f"case id {case_id!r}")
     found = results if results is not None else reviews.parent / "results"
-    return Life(report_folder(reviews, case_id), case_id, found, section or ReportConfig())
+    return Life(report_folder(reviews, case_id), case_id, found, section or ReportConfig(), wait_s)

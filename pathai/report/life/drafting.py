@@ -183,9 +183,20 @@ def provenance(draft: Draft) -> Facts:
     }
 
 
-def rehearse(case: CaseFindings, entries: Sequence[tuple[str, str, object]], reader: str) -> None:
-    """Try entries before one of them is written down (E204 if one does not fit)."""
-    neighbors.revise(
+def rehearse(
+    case: CaseFindings,
+    entries: Sequence[tuple[str, str, object]],
+    reader: str,
+    requires: Sequence[str] = (),
+) -> CaseFindings:
+    """What would follow from entries (key, place, value) before one of them is written down.
+
+    Raises
+    ------
+    PathaiError
+        E204 if one does not fit.
+    """
+    return neighbors.revise(
         case,
         [
             Event(
@@ -199,6 +210,7 @@ def rehearse(case: CaseFindings, entries: Sequence[tuple[str, str, object]], rea
             ).sealed()
             for number, (key, place, value) in enumerate(entries, start=1)
         ],
+        requires,
     )
 
 

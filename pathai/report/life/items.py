@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from hashlib import sha256
 
-from pathai.finding import VALUELESS, CaseFindings, Finding, registry
+from pathai.finding import VALUELESS, CaseFindings, Contradiction, Finding, registry
 from pathai.report.life.overlay import fits, outlived, value_digest
 from pathai.report.life.state import State
 from pathai.report.records import Draft
@@ -48,7 +48,7 @@ def open_items(
 def _contradictions(case: CaseFindings) -> list[Item]:
     return [
         Item(
-            f"contradiction:{c.rule}:{'+'.join(c.findings)}",
+            contradiction_id(c),
             f"{' and '.join(c.findings)} contradict each other ({c.rule})",
             acknowledgeable=False,
         )
@@ -112,13 +112,23 @@ def _flags(draft: Draft) -> list[Item]:
     """An acknowledgement holds for these printed words, not for those of tomorrow."""
     return [
         Item(
-            f"flag:{said.finding}:{sha256(said.rendered.encode()).hexdigest()[:8]}",
+            flag_id(said.finding, said.rendered),
             f"{said.id} is flagged ({', '.join(said.flags)})",
             acknowledgeable=True,
         )
         for said in draft.statements()
         if said.verdict == "flag"
     ]
+
+
+def contradiction_id(found: Contradiction) -> str:
+    """Name of the open item of a contradiction."""
+    return f"contradiction:{found.rule}:{'+'.join(found.findings)}"
+
+
+def flag_id(finding: str, words: str) -> str:
+    """Name of the open item of flagged words, as they are printed, on a finding."""
+    return f"flag:{finding}:{sha256(words.encode()).hexdigest()[:8]}"
 
 
 def _missing(case: CaseFindings, requires: Iterable[str]) -> list[Item]:
@@ -139,6 +149,11 @@ def _missing(case: CaseFindings, requires: Iterable[str]) -> list[Item]:
     keys = [finding.key for finding in case.findings]
     absent = [w for w in wanted if not any(fnmatchcase(key, w) for key in keys)]
     return found + [
-        Item(f"missing:{key}", f"{key} is required and not there", acknowledgeable=True)
+        Item(f"missing:{key}", f"{_named(key)} is required and not there", acknowledgeable=True)
         for key in absent
     ]
+
+
+def _named(key: str) -> str:
+    """A key with its name, as far as it is no pattern."""
+    return key if "*" in key else f"{registry().find(key).name} ({key})"

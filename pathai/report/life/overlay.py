@@ -67,13 +67,27 @@ def bound(words: str, said: Statement) -> str:
 def printed(text: str, said: Statement, case: CaseFindings, language: str = "en") -> str:
     """A person's sentence as it is printed; a slot of no finding stays as it was typed."""
     known = printed_tokens(said)
-    filled = _TOKEN.sub(lambda m: known.get(m[0], m[0]), text)
+
+    def fill(found: re.Match[str]) -> str:
+        word = known.get(found[0], found[0])
+        first = found.start() == 0 or not said.text.startswith(found[0])
+        return word if first else _inside(found[0], word, language)
+
+    filled = _TOKEN.sub(fill, text)
     if SLOT.search(filled) or TERM.search(filled):
         try:
             filled = render_text(filled, case, language)
         except PathaiError:  # the check flags it; what was typed is shown as it is
             return filled
     return filled[:1].upper() + filled[1:]
+
+
+def _inside(token: str, word: str, language: str) -> str:
+    """A name that begins the machine's sentence, as it is written inside of a person's."""
+    if not token.startswith("{T:"):
+        return word
+    term = catalog(language).term(token[3:-1])
+    return term if term.casefold() == word.casefold() else word
 
 
 def spoken(

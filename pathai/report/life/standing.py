@@ -12,11 +12,12 @@ from pathai.report.life.changes import Changes
 from pathai.report.life.events import Event
 from pathai.report.life.items import Item, open_items
 from pathai.report.life.neighbors import check_words
-from pathai.report.life.overlay import bound, line_of, overlaid
+from pathai.report.life.overlay import line_of, overlaid
 from pathai.report.life.record import SignedReport, load_signed
 from pathai.report.life.state import Name, State, Stored, replay
 from pathai.report.life.trail import read_trail
 from pathai.report.life.uncounted import uncounted
+from pathai.report.life.words import Words, words_on
 from pathai.report.records import Draft, Problem, Statement
 from pathai.store.folders import CaseFolder, ResultsFolder
 
@@ -44,12 +45,15 @@ class Standing:
         Folder of the results.
     section : ReportConfig
         How a draft is made when one is needed.
+    wait_s : float, optional
+        How long a step waits for another program that holds the trail, in seconds.
     """
 
     folder: Path
     case_id: str
     results: Path
     section: ReportConfig
+    wait_s: float | None = None
 
     def events(self) -> list[Event]:
         """The trail (E207 if it is broken)."""
@@ -117,9 +121,9 @@ class Standing:
     def _case_folder(self) -> CaseFolder:
         return ResultsFolder(self.results).case(self.case_id)
 
-    def items(self) -> list[Item]:
+    def items(self, now: Revision | None = None) -> list[Item]:
         """What stands open before this report can be signed."""
-        return self._items(self.revision())
+        return self._items(now or self.revision())
 
     def _items(self, now: Revision) -> list[Item]:
         items = open_items(now.draft, now.case, now.state, neighbors.needed(self.section))
@@ -139,9 +143,9 @@ class Standing:
         data = drafting.check_file(self.folder, name, found[-1].files[name], self.case_id)
         return load_signed(data)
 
-    def machine_draft(self) -> Draft:
+    def machine_draft(self, now: Revision | None = None) -> Draft:
         """The draft without a person's words."""
-        return self._machine_draft(self.revision())
+        return self._machine_draft(now or self.revision())
 
     def signed_findings(self, signed: SignedReport) -> CaseFindings:
         """The findings that a signature binds."""
@@ -169,13 +173,20 @@ class Standing:
 
     def check(self, statement: str, text: str) -> list[Problem]:
         """What the verifier would say to these words; nothing is stored."""
-        now = self.revision()
-        said, machine = self._find(now, statement)
-        finding = now.case.finding(said.finding)
-        if finding is None:
+        words = self.words(self.revision(), statement)
+        if words is None:
             return [Problem(code="unknown_id", message="it stands on no finding")]
-        line = line_of(statement, finding, now.draft.language)
-        return check_words(bound(text, machine), line, now.case)
+        return words.problems(text)
+
+    def words(self, now: Revision, statement: str) -> Words | None:
+        """What checks words for a statement that stands, as fast as they are typed."""
+        _, machine = self._find(now, statement)
+        return words_on(statement, machine, now.case, now.draft.language)
+
+    def words_on(self, now: Revision, finding_id: str) -> Words | None:
+        """What checks words for a sentence that shall be added on a finding."""
+        machine = self._machine(now, finding_id)
+        return words_on("A1", machine, now.case, now.draft.language)
 
     def changes(self) -> Changes:
         """From the first draft of this version to what stands, or to what was signed."""

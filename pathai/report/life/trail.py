@@ -217,7 +217,7 @@ def unnamed(folder: Path, events: list[Event]) -> list[Path]:
 
 
 @contextmanager
-def writing(folder: Path, case_id: str) -> Iterator[Trail]:
+def writing(folder: Path, case_id: str, wait_s: float | None = None) -> Iterator[Trail]:
     """Hold a case's trail for one step; others wait.
 
     Raises
@@ -232,7 +232,7 @@ def writing(folder: Path, case_id: str) -> Iterator[Trail]:
     except OSError as error:
         raise storage_error(error) from None
     with file:
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + (WAIT_S if wait_s is None else wait_s)
         while True:
             try:
                 lock_file(file)
