@@ -158,17 +158,19 @@ class ClassRaster:
         left, top, right, bottom = window
         if right <= left or bottom <= top:
             return
-        pixels = np.zeros((bottom - top, right - left), np.uint8)
-        if len(value):
-            fill(pixels, top, outline_px0 / self.step - (left, 0), start, value)
-        middle = np.floor(np.asarray(xy_px0, np.float64) / self.step).astype(np.int64)
         height, width = self.levels[0].shape
+        # Whole rows, as stage cells draws: shifted outlines would round to other pixels.
+        rows = np.zeros((bottom - top, width), np.uint8)
+        if len(value):
+            fill(rows, top, outline_px0 / self.step, start, value)
+        pixels = rows[:, left:right]
+        middle = np.floor(np.asarray(xy_px0, np.float64) / self.step).astype(np.int64)
         middle = middle.clip(0, np.array([width - 1, height - 1])) - np.array([left, top])
         here = ((middle >= 0) & (middle < (right - left, bottom - top))).all(axis=1)
         np.maximum.at(pixels, (middle[here, 1], middle[here, 0]), value[here])
         self.levels[0].draw(left, top, pixels)
         for fine, coarse in zip(self.levels, self.levels[1:], strict=False):
             left, top, right, bottom = left // 2, top // 2, -(-right // 2), -(-bottom // 2)
-            rows = slice(2 * top, min(2 * bottom, fine.shape[0]))
-            columns = slice(2 * left, min(2 * right, fine.shape[1]))
-            coarse.draw(left, top, halved(fine[rows, columns]))
+            high = slice(2 * top, min(2 * bottom, fine.shape[0]))
+            wide = slice(2 * left, min(2 * right, fine.shape[1]))
+            coarse.draw(left, top, halved(fine[high, wide]))

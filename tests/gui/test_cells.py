@@ -270,7 +270,7 @@ def test_all_in_a_region_at_once_is_one_event_and_one_undo(window, run_folder):
     assert len(read_log(run_folder / "reviews" / "C02" / "dr-a.jsonl")) == events + 1
     assert np.array_equal(np.asarray(viewer.layers["nuclei"].data[0]), raster_of(now, cells))
     part.classify_all(shape, "")
-    now = np.where(inside, -1, cells.class_).astype(int)
+    now = np.where(inside, -1, cells.class_.astype(int))
     assert np.array_equal(part.index.class_, now)
     assert np.array_equal(np.asarray(viewer.layers["nuclei"].data[0]), raster_of(now, cells))
     review.undo()
