@@ -39,8 +39,10 @@ LEVELS = 32
 """Thresholds that are tried."""
 NECK = 0.75
 """Two bulges are two nuclei where the neck is narrower than this share of the smaller one."""
-ROUND = 2.0
-"""How much roundness counts against sharpness of the edge: an exponent."""
+GAP_UM, RING_UM = 0.25, 1.0
+"""A ring of this width, this far from a region, is what it is compared with."""
+ROUND = 1.0
+"""How much roundness counts against contrast: an exponent."""
 BOX_PX = 192
 """Longer edge of a box's image: larger objects are looked at more coarsely."""
 AROUND = 0.25
@@ -115,23 +117,32 @@ def _best_region(stain: F32, row: int, column: int, mpp: Mpp) -> Bools | None:
     high, low = float(np.median(near)), float(np.quantile(stain, 0.1))
     if high <= low + 0.02:
         return None
-    slope = ndimage.gaussian_gradient_magnitude(stain, 1.0)
     best, score = None, 0.0
-    seed = np.zeros(stain.shape, bool)
-    seed[row, column] = True
     for threshold in np.linspace(high, low, LEVELS + 2)[1:-1]:
         region = _grown(stain > threshold, row, column, mpp)
         if region is None:
             continue
-        border = region & ~ndimage.binary_erosion(region)
-        frame = np.zeros_like(region)
-        frame[0] = frame[-1] = frame[:, 0] = frame[:, -1] = True
-        if (border & frame).sum() > 0.1 * border.sum() and region.mean() > 0.3:
+        if _reaches_the_frame(region):
             break
-        found = float(slope[border].mean()) * _roundness(region, mpp) ** ROUND
+        found = _contrast(stain, region, mpp) * _roundness(region) ** ROUND
         if found > score:
             best, score = region, found
     return best
+
+
+def _reaches_the_frame(region: Bools) -> bool:
+    """Whether a region fills the view: it is no object any more."""
+    frame = sum(int(edge.sum()) for edge in (region[0], region[-1], region[:, 0], region[:, -1]))
+    return frame > 0.1 * 2 * sum(region.shape)
+
+
+def _contrast(stain: F32, region: Bools, mpp: Mpp) -> float:
+    """Stain inside of a region less that in a ring around it."""
+    away = ndimage.distance_transform_edt(~region, sampling=(mpp.y, mpp.x))
+    ring = (away > GAP_UM) & (away <= GAP_UM + RING_UM)
+    if not ring.any():
+        return 0.0
+    return float(stain[region].mean() - stain[ring].mean())
 
 
 def _grown(above: Bools, row: int, column: int, mpp: Mpp) -> Bools | None:
@@ -161,7 +172,7 @@ def _cut(region: Bools, away: NDArray[np.float64], row: int, column: int) -> Boo
     return own if own[row, column] else region
 
 
-def _roundness(region: Bools, mpp: Mpp) -> float:
+def _roundness(region: Bools) -> float:
     """Area over that of the convex hull."""
     from skimage.measure import regionprops
 
