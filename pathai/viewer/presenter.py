@@ -55,6 +55,12 @@ class Review:
     """Something that the dock shows has changed."""
     told = Signal(str)
     """A message for the reader."""
+    slide_shown = Signal()
+    """Another slide is in view, with all of our layers; parts may add theirs."""
+    slide_cleared = Signal()
+    """The slide and our layers are gone; what a part keeps of them is void."""
+    at_rest = Signal()
+    """The camera has stopped, or what is shown has changed: draw what depends on the view."""
 
     def __init__(self, viewer: ViewerModel, run: Run, reader: str) -> None:
         self.viewer, self.run = viewer, run
@@ -144,6 +150,7 @@ class Review:
         self._close = False
         self.fit()
         self._on_zoom()
+        self.slide_shown.emit()
         self.changed.emit()
 
     def _add(self, data: object, options: dict[str, object], kind: str) -> None:
@@ -160,6 +167,7 @@ class Review:
         with self.viewer.layers.batched_update():  # else napari collects garbage for each of them
             for layer in [one for one in self.viewer.layers if one.metadata.get("pathai")]:
                 self.viewer.layers.remove(layer)
+        self.slide_cleared.emit()
 
     # --- the camera -----------------------------------------------------------------------
 
@@ -200,7 +208,12 @@ class Review:
         return Box(left, top, width / mpp.x, height / mpp.y)
 
     def refresh_view(self) -> None:
-        """Outline the nuclei in view when close; to be called when the camera has come to rest."""
+        """Draw what depends on the view; to be called when the camera has come to rest."""
+        self._draw_nuclei()
+        self.at_rest.emit()
+
+    def _draw_nuclei(self) -> None:
+        """Nuclei in view as outlines when close, else as areas."""
         raster, lines = self.layer("nuclei"), self.layer("nuclei, outlines")
         points, slide = self.layer("nuclei, centers"), self.slide
         if slide is None or slide.cells is None or not (raster and lines and points):
