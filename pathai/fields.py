@@ -69,7 +69,7 @@ def walk(
     if not 0 <= overlap < 1 or min(width, height) < 2:
         message = f"a field of {width_um:.0f} x {height_um:.0f} µm cannot be walked"
         raise PathaiError("E193", message, "choose a lower magnification, an overlap below 1")
-    labels, number = ndimage.label(tissue.classes == TISSUE, np.ones((3, 3)))
+    labels, _ = ndimage.label(tissue.classes == TISSUE, np.ones((3, 3)))
     left_over = labels > 0
     found: list[Field] = []
     for piece, place in enumerate(ndimage.find_objects(labels), start=1):

@@ -24,6 +24,30 @@ class Key:
     action: Callable[[Review], None]
 
 
+def _of(part: str, act: str) -> Callable[[Review], None]:
+    """A method of a part."""
+    return lambda review: getattr(review.part(part), act)()
+
+
+FIELD_KEYS: dict[str, Key] = {
+    "outlines": Key(
+        "Shift-H",
+        "Shift+H",
+        "outlines",
+        "outlines alone, no areas",
+        _of("overlays", "toggle_outlines"),
+    ),
+    "fainter": Key(",", ",", "fainter", "attention weaker", _of("overlays", "fainter")),
+    "stronger": Key(".", ".", "stronger", "attention stronger", _of("overlays", "stronger")),
+    "more": Key("Alt-,", "Alt+,", "more", "attention of more tiles", _of("overlays", "more")),
+    "fewer": Key("Alt-.", "Alt+.", "fewer", "attention of fewer tiles", _of("overlays", "fewer")),
+    "task": Key(
+        "Shift-G", "Shift+G", "model", "attention of the next model", _of("overlays", "next_task")
+    ),
+    "gallery": Key("G", "G", "gallery", "gallery of top tiles", _of("gallery", "open")),
+}
+"""Overlays and fields of the slide."""
+
 KEYS: dict[str, Key] = {
     "next": Key("N", "N", "next", "next unreviewed case", lambda r: r.next_case()),
     "previous": Key(
@@ -36,6 +60,7 @@ KEYS: dict[str, Key] = {
     "fit": Key("0", "0", "fit", "whole slide", lambda r: r.fit()),
     "20x": Key("8", "8", "20×", "20×: 0.5 µm per pixel", lambda r: r.magnify(20)),
     "40x": Key("9", "9", "40×", "40×: 0.25 µm per pixel", lambda r: r.magnify(40)),
+    **FIELD_KEYS,
 }
 """By the name of the action."""
 

@@ -29,6 +29,9 @@ ATTENTION = (
 )
 """From clear over yellow to green, which tissue in H&E or DAB never is: position, RGBA."""
 
+ATTENTION_LINE = "#00664b"
+"""Line around attention: the dark end of its colors, darker still."""
+
 VERDICTS = {
     "": ("○", "#8a8a8a", "no decision yet"),
     "accepted": ("✓", BLUE, "accepted"),

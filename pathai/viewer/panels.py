@@ -21,9 +21,17 @@ class Tab:
     widget: str
 
 
-TABS: tuple[Tab, ...] = ()
+TABS: tuple[Tab, ...] = (
+    Tab("Overlays", "Attention, tissue and artefacts", "pathai.viewer.overlays_panel:Panel"),
+    Tab(
+        "Gallery", "Tiles a model looked at, nuclei of a class", "pathai.viewer.gallery_panel:Panel"
+    ),
+)
 """From left to right, after the review itself."""
-PARTS: dict[str, str] = {}
+PARTS: dict[str, str] = {
+    "overlays": "pathai.viewer.overlays:Overlays",
+    "gallery": "pathai.viewer.gallery:Gallery",
+}
 """Parts of the presenter by name, ``module:Class``."""
 
 

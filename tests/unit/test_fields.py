@@ -20,7 +20,8 @@ def tissue_map(classes) -> TissueMap:
     return TissueMap(np.asarray(classes, np.uint8), STEP, Mpp(4.0, 4.0))
 
 
-maps = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24)), elements=st.sampled_from([0, 0, TISSUE, BLUR]))  # fmt: skip
+shapes = st.tuples(st.integers(1, 24), st.integers(1, 24))
+maps = arrays(np.uint8, shapes, elements=st.sampled_from([0, 0, TISSUE, BLUR]))
 sizes = st.floats(8.0, 90.0)
 
 

@@ -1,0 +1,183 @@
+"""Overlays, gallery, screening, drawing: what a reader sees of a slide and does on it."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from pathai.store.folders import ResultsFolder
+from pathai.units import Mpp
+
+MPP = Mpp(0.5, 0.5)
+
+
+@pytest.fixture
+def window(run_folder, qtbot):
+    """The window on the run, drawn and with the keys at work."""
+    from qtpy.QtWidgets import QApplication
+
+    from pathai.viewer.app import open_window
+
+    viewer, dock = open_window(run_folder, "dr-a")
+    for _ in range(5):
+        QApplication.processEvents()
+    yield viewer, dock
+    viewer.close()
+    QApplication.processEvents()
+    gc.collect()
+
+
+def press(target, key, modifier="No"):
+    """A real key event, sent to where the focus of the window would be."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    with_ = getattr(Qt.KeyboardModifier, f"{modifier}Modifier")
+    QTest.keyClick(target, getattr(Qt.Key, f"Key_{key}"), with_)
+
+
+def panel(dock, title):
+    names = [dock.tabs.tabText(i) for i in range(dock.tabs.count())]
+    dock.tabs.setCurrentIndex(names.index(title))
+    return dock.tabs.currentWidget()
+
+
+# --- overlays --------------------------------------------------------------------------------
+
+
+def test_a_contour_is_the_edge_between_chosen_and_other_tiles():
+    from pathai.viewer.overlays import contour
+
+    mask = np.zeros((4, 5), bool)
+    mask[1:3, 1:4] = True
+    mask[3, 4] = True  # touches at a corner only
+    lines = contour(mask, np.array([100.0, 50.0]), np.array([10.0, 20.0]))
+    found = {tuple(line) for line in lines.tolist()}
+    assert found == {
+        (110, 70, 140, 70), (110, 110, 150, 110), (110, 70, 110, 110), (140, 70, 140, 130),
+        (140, 130, 150, 130), (150, 110, 150, 130),
+    }  # fmt: skip
+
+
+@pytest.mark.gui
+def test_keys_and_sliders_set_opacity_and_threshold_of_the_attention(window, run_folder):
+    viewer, dock = window
+    layer = viewer.layers["attention: tumor"]
+    viewer.scene.camera.zoom = 0.5
+    before = layer.opacity
+    press(dock.window(), "Comma")
+    assert layer.opacity == pytest.approx(before - 0.1)
+    press(dock.window(), "Period")
+    press(dock.window(), "Period")
+    assert layer.opacity == pytest.approx(before + 0.1)
+    viewer.scene.camera.zoom = 3
+    assert layer.opacity == pytest.approx((before + 0.1) / 3)
+    viewer.scene.camera.zoom = 0.5
+    assert layer.opacity == pytest.approx(before + 0.1)
+    weights = ResultsFolder(run_folder / "results").slide("S01").read_prediction("tumor").attention
+    for _ in range(5):
+        press(dock.window(), "Period", "Alt")
+    shown = np.isfinite(layer.data)
+    top = np.sort(weights)[::-1][: shown.sum()] * len(weights)
+    assert shown.sum() == pytest.approx(len(weights) / 2, abs=1)
+    assert np.allclose(np.sort(layer.data[shown])[::-1], top)
+    tab = panel(dock, "Overlays")
+    assert tab.threshold.value() == 50
+    tab.threshold.setValue(0)
+    assert np.isfinite(layer.data).sum() == len(weights)
+    tab.attention.setValue(30)
+    assert layer.opacity == pytest.approx(0.3)
+    press(dock.window(), "N")  # what is set holds on the next slide
+    assert viewer.layers["attention: tumor"].opacity == pytest.approx(0.3, abs=0.21)
+
+
+@pytest.mark.gui
+def test_outlines_alone_surround_just_the_tiles_above_the_threshold(window, run_folder):
+    viewer, dock = window
+    press(dock.window(), "H", "Shift")
+    line, area = viewer.layers["attention, outline"], viewer.layers["attention: tumor"]
+    assert line.visible
+    assert not area.visible
+    assert panel(dock, "Overlays").outlines.isChecked()
+    folder = ResultsFolder(run_folder / "results").slide("S01")
+    features, weights = (
+        folder.read_features("morphology"),
+        folder.read_prediction("tumor").attention,
+    )
+    held = weights >= np.quantile(weights, 0.8)
+
+    def drawn(x, y):
+        at = np.rint(line.world_to_data((y * MPP.y, x * MPP.x))).astype(int)
+        return line.data[at[0] - 3 : at[0] + 4, at[1] - 3 : at[1] + 4, 3].max() == 255
+
+    places = {tuple(xy): bool(one) for xy, one in zip(features.xy_px0.tolist(), held, strict=True)}
+    size = float(features.size_px0[0])
+    checked = 0
+    for (x, y), own in places.items():
+        beside = places.get((x + int(size), y))
+        if beside is None or not (x + size) * MPP.x < viewer.layers["slide"].extent.world[1, 1]:
+            continue
+        assert drawn(x + size, y + size / 2) == (own != beside)
+        assert not drawn(x + size / 2, y + size / 2)
+        checked += 1
+    assert checked > 10
+    press(dock.window(), "H", "Shift")
+    assert not line.visible
+    assert area.visible
+
+
+# --- gallery ---------------------------------------------------------------------------------
+
+
+@pytest.mark.gui
+def test_the_gallery_shows_the_top_tiles_of_the_case_and_enter_goes_there(window, run_folder):
+    _, dock = window
+    review = dock.review
+    press(dock.window(), "G")
+    tab = dock.tabs.currentWidget()
+    folder = ResultsFolder(run_folder / "results").slide("S01")
+    features, weights = (
+        folder.read_features("morphology"),
+        folder.read_prediction("tumor").attention,
+    )
+    order = np.argsort(-weights, kind="stable")[:24]
+    wanted = [(float(x), float(y)) for x, y in features.xy_px0[order]]
+    assert [(item.box.x, item.box.y) for item in tab.items] == wanted
+    assert [item.rank for item in tab.items] == list(range(1, len(wanted) + 1))
+    assert tab.items[0].score == pytest.approx(weights.max() * len(weights), rel=1e-5)
+    assert tab.list.item(0).text().startswith("1 · ")
+    pixels = folder.open_tiles().read(tab.items[0].box)
+    assert np.abs(review.part("gallery").picture(tab.items[0]).astype(int) - pixels).max() <= 1
+    press(tab.list, "Right")
+    press(tab.list, "Return")
+    assert tab.list.currentRow() == 1
+    box, seen = tab.items[1].box, review.field()
+    assert seen.x <= box.x
+    assert seen.right >= box.right
+    assert seen.y <= box.y
+    assert seen.bottom >= box.bottom
+
+
+@pytest.mark.gui
+def test_the_gallery_spans_the_slides_of_a_case_and_jumps_between_them(window, qtbot):
+    from qtpy.QtCore import Qt
+
+    _, dock = window
+    review = dock.review
+    review.open_case("C02")
+    other = next(row.slide_id for row in review.case.rows if row.slide_id != review.slide.slide_id)
+    review.show_slide(other)  # Ki-67, on which no model looked
+    press(dock.window(), "G")
+    tab = dock.tabs.currentWidget()
+    assert {item.slide_id for item in tab.items} == {"S02"}
+    place = tab.list.visualItemRect(tab.list.item(0)).center()
+    qtbot.mouseClick(tab.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert review.slide.slide_id == "S02"
+    review.show_slide(other)
+    tab.kind.textActivated.emit("nuclei: positive")
+    assert tab.items
+    cells = review.slide.cells
+    centers = {tuple(xy) for xy in cells.xy_px0[cells.class_ == 1].tolist()}
+    for item in tab.items:
+        middle = (item.box.x + item.box.width / 2, item.box.y + item.box.height / 2)
+        assert any(np.allclose(middle, one, atol=1e-3) for one in centers)
