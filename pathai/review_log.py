@@ -14,13 +14,27 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from pathai.errors import PathaiError
 from pathai.store.manifest import storage_error
 
-Kind = Literal["open", "accept", "reject", "edit", "answer", "reviewed", "undo"]
-Value = dict[str, str] | None
+Kind = Literal[
+    "open",
+    "impression",
+    "reveal",
+    "accept",
+    "reject",
+    "edit",
+    "answer",
+    "cells",
+    "region",
+    "seen",
+    "reviewed",
+    "undo",
+    "redo",
+]
+Value = dict[str, JsonValue] | None
 ADJUDICATION = "adjudication"
 """Name of the log whose answers settle where readers disagree."""
 _ANSWER = "answer:"
@@ -50,10 +64,25 @@ Linked = TypeVar("Linked", bound=Link)
 class Event(Link):
     """One action of a reader.
 
-    ``what`` is a statement's id, ``case``, the question of an answer (`question`), or the number
-    of the event that an undo takes back.
-    ``before`` and ``after`` are the decision on it; ``findings`` and ``draft`` are the digests
-    of what the reader saw; ``previous`` and ``sha256`` chain the lines.
+    Parameters
+    ----------
+    number : int
+        Place in the log, from 1.
+    time : str
+        ISO 8601, UTC.
+    kind : str
+        What was done.
+    what : str
+        A statement's id, ``case``, ``impression``, ``reveal``, the question of an answer
+        (`question`), what of a slide (`pathai.edits`), or the number of the event that an undo
+        takes back or a redo does again.
+    before, after : dict or None
+        What stood there, and what stands there now.
+    findings, draft : str
+        Digests of what the reader saw; the findings name every model. Events on nuclei name
+        detector and digest of the nuclei in ``after``, too.
+    previous, sha256 : str
+        The chain.
     """
 
     time: str
@@ -135,9 +164,9 @@ def _event(line: bytes, kind: type[Linked]) -> Linked | None:
     """The event of a line, or None unless it is byte for byte what was written."""
     try:
         event = kind.model_validate_json(line)
-    except ValidationError:
+        return event if event.line() == line else None
+    except ValueError:  # no event, or a number that JSON does not have
         return None
-    return event if event.line() == line else None
 
 
 def unfinished(tail: bytes) -> bool:
@@ -174,11 +203,17 @@ def is_question(what: str) -> bool:
 
 
 def answer_event(event: Event, events: Sequence[Event]) -> Event | None:
-    """The answer that an event gives or takes back, if it is about one."""
-    if event.kind == "undo":
-        number = int(event.what) if event.what.isdecimal() else 0
-        event = events[number - 1] if 0 < number < event.number else event
+    """The answer that an event gives, takes back or gives again, if it is about one."""
+    event = action(event, events)
     return event if event.kind == "answer" and is_question(event.what) else None
+
+
+def action(event: Event, events: Sequence[Event]) -> Event:
+    """The action that an undo takes back or a redo does again; any other event is its own."""
+    if event.kind not in ("undo", "redo"):
+        return event
+    number = int(event.what) if event.what.isascii() and event.what.isdecimal() else 0
+    return events[number - 1] if 0 < number < event.number else event
 
 
 def answers(events: Iterable[Event], case_id: str) -> dict[str, str]:
@@ -205,13 +240,14 @@ def answer_now(found: dict[str, str], what: str, event: Event, case_id: str) -> 
     """Let an event change the answer to one question (E210 if it does not follow)."""
     before = {"answer": found[what]} if what in found else None
     after = event.after
-    if event.before != before or (after is not None and set(after) != {"answer"}):
+    given = after.get("answer") if after is not None and set(after) == {"answer"} else None
+    if event.before != before or not (after is None or isinstance(given, str)):
         message = f"{case_id}: event {event.number} does not follow from the events before it"
         raise PathaiError("E210", message)
-    if after is None:
-        found.pop(what, None)
+    if isinstance(given, str):
+        found[what] = given
     else:
-        found[what] = after["answer"]
+        found.pop(what, None)
 
 
 class Log:
@@ -226,6 +262,11 @@ class Log:
     ------
     PathaiError
         E175 if another program has it open, E210 if it is broken, E160 if it cannot be written.
+
+    Attributes
+    ----------
+    head : str
+        SHA-256 of the last line; what the next event names as its previous one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -235,7 +276,7 @@ class Log:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock: IO[bytes] | None = path.with_suffix(".lock").open("ab")
         except OSError as error:
-            raise storage_error(error) from None
+            raise _cannot_write(error) from None
         try:
             self._claim(self._lock)
             data = path.read_bytes() if path.exists() else b""
@@ -244,10 +285,12 @@ class Log:
                 self._set_aside(tail, len(data) - len(tail))
         except OSError as error:
             self.close()
-            raise storage_error(error) from None
+            raise _cannot_write(error) from None
         except PathaiError:
             self.close()
             raise
+        last = sha256(self.events[-1].line()).hexdigest() if self.events else ""
+        self.head = last or genesis(self.case_id, self.reader)
 
     def _claim(self, file: IO[bytes]) -> None:
         try:
@@ -274,20 +317,15 @@ class Log:
         if self._lock is None:
             raise ValueError("the log is closed")
         length = self.path.stat().st_size if self.path.exists() else 0
+        line = event.line()
         try:
-            append_synced(self.path, event.line())
+            append_synced(self.path, line)
         except OSError as error:
             with suppress(OSError):  # else the next opening sets the half line aside
                 os.truncate(self.path, length)
-            raise storage_error(error) from None
+            raise _cannot_write(error) from None
         self.events.append(event)
-
-    @property
-    def head(self) -> str:
-        """SHA-256 of the last line; what the next event names as its previous one."""
-        if not self.events:
-            return genesis(self.case_id, self.reader)
-        return sha256(self.events[-1].line()).hexdigest()
+        self.head = sha256(line).hexdigest()
 
     def close(self) -> None:
         """Let others write."""
@@ -296,7 +334,16 @@ class Log:
             self._lock = None
 
 
-def read_log(path: Path) -> Iterable[Event]:
+def _cannot_write(error: OSError) -> PathaiError:
+    """As `storage_error`, for the folder of reviews."""
+    told = storage_error(error)
+    if told.code != "E160":
+        return told
+    message = f"the review cannot be saved: {error.strerror or error}"
+    return PathaiError("E160", message, "choose a folder that you may write: --reviews FOLDER")
+
+
+def read_log(path: Path) -> list[Event]:
     """Events of a log without opening it for writing; a half-written last line is left alone.
 
     Raises

@@ -65,7 +65,7 @@ class Review:
     def __init__(self, viewer: ViewerModel, run: Run, reader: str) -> None:
         self.viewer, self.run = viewer, run
         self.session = ReviewSession(
-            run.reviews, reader, [case.record for case in run.cases.values()]
+            run.reviews, reader, [case.record for case in run.cases.values()], blind=False
         )
         self.slide: Slide | None = None
         self.selected, self.place = "", 0

@@ -78,7 +78,7 @@ def test_an_answer_overrides_the_label_of_every_slide_of_the_patient(sheet, revi
 
 
 def test_only_answers_are_labels(sheet, reviews):
-    session = ReviewSession(reviews, "dr-a", list(CASES.values()))
+    session = ReviewSession(reviews, "dr-a", list(CASES.values()), blind=False)
     session.open("CA")
     session.reject("S1")
     session.mark_reviewed()

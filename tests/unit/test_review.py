@@ -14,6 +14,7 @@ from pathai.errors import PathaiError
 from pathai.review import Case, Decision, ReviewSession, Statement, replay
 from pathai.review_log import Log, answers, parse, question, read_log
 
+NOW = "2026-01-01T00:00:00+00:00"
 TEXTS = ("Nuclei were counted.", "The area is “small”.", "Tumor: predicted.")
 CASE = Case("C01", "f" * 64, "d" * 64, tuple(Statement(f"S{i}", t) for i, t in enumerate(TEXTS)))
 OTHER = Case("C02", "a" * 64, "b" * 64, (Statement("S0", "One."),))
@@ -21,9 +22,8 @@ IDS = [s.id for s in CASE.statements]
 
 
 def session(folder: Path, *cases: Case, reader: str = "anna") -> ReviewSession:
-    return ReviewSession(
-        folder, reader, cases or (CASE, OTHER), now=lambda: "2026-01-01T00:00:00+00:00"
-    )
+    """A session with the output in view; tests/unit/test_review_blind.py hides it."""
+    return ReviewSession(folder, reader, cases or (CASE, OTHER), now=lambda: NOW, blind=False)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_case_goes_from_unread_to_reviewed(opened):
     row = opened.worklist()[0]
     assert (row.status, row.decided, row.statements) == ("reviewed", 3, 3)
     assert [e.kind for e in read_log(opened.log_path("C01"))] == [
-        "open", "accept", "reject", "edit", "reviewed",
+        "open", "reveal", "accept", "reject", "edit", "reviewed",
     ]  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_undo_takes_back_each_action_and_is_logged(opened):
     assert opened.undo() is None
     assert opened.state.decisions == {}
     events = read_log(opened.log_path("C01"))
-    assert [(e.kind, e.what) for e in events][-2:] == [("undo", "3"), ("undo", "2")]
+    assert [(e.kind, e.what) for e in events][-2:] == [("undo", "4"), ("undo", "3")]
 
 
 def test_a_reviewed_case_is_reopened_by_undo(opened):
@@ -82,7 +82,7 @@ def test_a_reviewed_case_is_reopened_by_undo(opened):
 def test_the_same_decision_twice_is_one_event(opened):
     opened.accept("S0")
     opened.accept("S0")
-    assert len(list(read_log(opened.log_path("C01")))) == 2
+    assert [e.kind for e in read_log(opened.log_path("C01"))] == ["open", "reveal", "accept"]
 
 
 def test_next_unreviewed_goes_round_and_skips_reviewed_cases(tmp_path):
@@ -347,7 +347,7 @@ def test_a_full_disk_leaves_the_log_as_it_was(opened, monkeypatch):
     assert opened.state.decisions == state
     monkeypatch.undo()
     opened.reject("S1")
-    assert len(list(read_log(path))) == 3
+    assert [e.kind for e in read_log(path)] == ["open", "reveal", "accept", "reject"]
 
 
 def test_a_broken_log_is_shown_in_the_worklist_and_never_written(tmp_path, log_bytes):
