@@ -45,6 +45,16 @@ FIELD_KEYS: dict[str, Key] = {
         "Shift-G", "Shift+G", "model", "attention of the next model", _of("overlays", "next_task")
     ),
     "gallery": Key("G", "G", "gallery", "gallery of top tiles", _of("gallery", "open")),
+    "field": Key(
+        "Enter", "Enter", "field", "next field of the screening", _of("screening", "next_field")
+    ),
+    "field_back": Key(
+        "Shift-Enter",
+        "Shift+Enter",
+        "field back",
+        "field before, in the screening",
+        _of("screening", "previous_field"),
+    ),
 }
 """Overlays and fields of the slide."""
 

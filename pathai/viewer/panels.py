@@ -26,11 +26,13 @@ TABS: tuple[Tab, ...] = (
     Tab(
         "Gallery", "Tiles a model looked at, nuclei of a class", "pathai.viewer.gallery_panel:Panel"
     ),
+    Tab("Screening", "The tissue field by field", "pathai.viewer.screening_panel:Panel"),
 )
 """From left to right, after the review itself."""
 PARTS: dict[str, str] = {
     "overlays": "pathai.viewer.overlays:Overlays",
     "gallery": "pathai.viewer.gallery:Gallery",
+    "screening": "pathai.viewer.screening:Screening",
 }
 """Parts of the presenter by name, ``module:Class``."""
 

@@ -73,7 +73,7 @@ def test_every_layer_is_in_micrometers_and_the_scale_bar_shows(window):
     viewer, _ = window
     names = [layer.name for layer in viewer.layers]
     assert names == [
-        "slide", "attention: tumor", "tissue", "attention, outline", "nuclei",
+        "slide", "attention: tumor", "tissue", "seen", "attention, outline", "nuclei",
         "nuclei, outlines", "nuclei, centers", "evidence",
     ]  # fmt: skip
     for layer in viewer.layers:
