@@ -55,6 +55,20 @@ FIELD_KEYS: dict[str, Key] = {
         "field before, in the screening",
         _of("screening", "previous_field"),
     ),
+    "draw": Key("Alt-R", "Alt+R", "region", "draw a region", _of("drawing", "toggle")),
+    "outline": Key(
+        "Alt-S",
+        "Alt+S",
+        "outline",
+        "outline of the nucleus at the mouse",
+        _of("segmenting", "at_cursor"),
+    ),
+    "box": Key(
+        "Alt-X", "Alt+X", "box", "outline of the object in a box", _of("segmenting", "toggle_box")
+    ),
+    "keep": Key(
+        "Alt-A", "Alt+A", "keep", "keep the outline as a nucleus", _of("segmenting", "keep_nucleus")
+    ),
 }
 """Overlays and fields of the slide."""
 

@@ -21,6 +21,8 @@ TISSUE = {
 }
 """By value of the tissue map: tissue, pen, dark, unreadable, edge, blur, fold, bubble."""
 EVIDENCE = "#0050c8"
+PROPOSED = "#ffd400"
+"""An outline that nobody has kept yet."""
 ATTENTION = (
     (0.00, (0.94, 0.89, 0.26, 0.00)),
     (0.35, (0.94, 0.89, 0.26, 0.10)),
@@ -45,6 +47,14 @@ STATUS = {
     "reviewed": ("●", BLUE),
 }
 """Sign and color of a case's status."""
+
+REGIONS = {"tumor": VERMILION, "exclude": BLACK, "necrosis": PURPLE}
+"""Lines around drawn regions."""
+
+
+def region_color(name: str) -> str:
+    """Color of the line around a drawn region."""
+    return REGIONS.get(name.strip().casefold(), BLUE)
 
 
 def cell_colors(classes: Sequence[str]) -> dict[str, str]:

@@ -27,12 +27,15 @@ TABS: tuple[Tab, ...] = (
         "Gallery", "Tiles a model looked at, nuclei of a class", "pathai.viewer.gallery_panel:Panel"
     ),
     Tab("Screening", "The tissue field by field", "pathai.viewer.screening_panel:Panel"),
+    Tab("Draw", "Regions and outlines", "pathai.viewer.drawing_panel:Panel"),
 )
 """From left to right, after the review itself."""
 PARTS: dict[str, str] = {
     "overlays": "pathai.viewer.overlays:Overlays",
     "gallery": "pathai.viewer.gallery:Gallery",
     "screening": "pathai.viewer.screening:Screening",
+    "drawing": "pathai.viewer.drawing:Drawing",
+    "segmenting": "pathai.viewer.segmenting:Segmenting",
 }
 """Parts of the presenter by name, ``module:Class``."""
 

@@ -23,8 +23,8 @@ MOMENT_S = 0.4
 NEW_SHARE = 0.01
 """A view that shows less new tissue than this share of itself is not written down."""
 LAYER = "seen"
-FAINT_SEEN = (0.35, 0.0)
-"""Opacity of the map far and close: it must not lie on what is being read."""
+SEEN_OPACITY = 0.35
+"""Of the map, from further away than the walk; it must not lie on what is being read."""
 
 
 class Screening:
@@ -51,7 +51,6 @@ class Screening:
         self._walk: tuple[Field, ...] = ()
         self._laid: tuple[object, ...] = ()
         self._view: tuple[Box, float] | None = None
-        review.faint[LAYER] = FAINT_SEEN
         review.slide_shown.connect(self._on_slide)
         review.slide_cleared.connect(self._forget)
         review.at_rest.connect(self.look)
@@ -150,10 +149,17 @@ class Screening:
     def look(self) -> None:
         """The camera has come to rest: the moment begins that a view needs to count as seen."""
         view = self.review.field()
+        self._fade()
         if self._view is not None and _same(self._view[0], view):
             return
         self.settle()
         self._view = (view, self.clock())
+
+    def _fade(self) -> None:
+        layer = self.review.layer(LAYER)
+        if layer is not None:
+            far = self.review.magnification < 0.9 * self.magnification
+            layer.opacity = SEEN_OPACITY if far else 0.0
 
     def settle(self) -> None:
         """Write the view down if it stood long enough, close enough, and shows something new."""
@@ -197,8 +203,9 @@ class Screening:
             "colormap": DirectLabelColormap(color_dict=colors),
             **layers.place(slide.tissue.mpp),
         }
-        self.review.put(self._map(), options, "labels", above="tissue")
-        self.review.show_layers()
+        layer = self.review.put(self._map(), options, "labels", above="tissue")
+        layer.metadata["solid"] = True
+        self._fade()
         self.changed.emit()
 
     def _map(self) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":

@@ -252,3 +252,149 @@ def test_a_glance_does_not_count_and_screening_goes_on_where_it_stopped(window):
     press(dock.window(), "Return")
     assert part.at == at + 1
     assert "%" in panel(dock, "Screening").words.text()
+
+
+# --- drawing ---------------------------------------------------------------------------------
+
+
+def click(dock, review, x_px0, y_px0, double=False):
+    """A real click on the slide, at a place in level-0 px."""
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QApplication, QWidget
+
+    canvas = next(w for w in dock.window().findChildren(QWidget) if "Canvas" in type(w).__name__)
+    field = review.field()
+    scale = canvas.width() / field.width
+    place = QPoint(round((x_px0 - field.x) * scale), round((y_px0 - field.y) * scale))
+    QTest.mouseMove(canvas, place)
+    QApplication.processEvents()
+    QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+    QApplication.processEvents()
+    if double:
+        QTest.mouseDClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+        QApplication.processEvents()
+
+
+@pytest.mark.gui
+def test_a_polygon_drawn_with_the_mouse_becomes_a_region_and_undo_takes_it_back(window):
+    viewer, dock = window
+    review, part = dock.review, dock.review.part("drawing")
+    tab = panel(dock, "Draw")
+    heard = []
+    part.corrected.connect(heard.append)
+    press(dock.window(), "R", "Alt")
+    assert viewer.layers["regions"].mode == "add_polygon"
+    corners = [(300, 300), (600, 280), (620, 560), (340, 540)]
+    for x, y in corners:
+        click(dock, review, x, y)
+    press(dock.window(), "Return")  # ends the polygon, and does not screen on
+    (region,) = part.regions()
+    assert region.name == "tumor"
+    assert np.allclose(region.rings[0], corners, atol=3)
+    assert review.part("screening").at is None
+    assert heard == ["S01"]
+    assert review.session.state.regions["S01"]["r1"].name == "tumor"
+    area = part.area_mm2(region)
+    assert f"{area:.3f} mm²" in tab.list.item(0).text()
+    press(dock.window(), "R", "Alt")
+    assert viewer.layers.selection.active.name == "slide"
+    part.choose("necrosis")
+    part.rename(0, "necrosis")
+    assert part.regions()[0].name == "necrosis"
+    press(dock.window(), "U")
+    press(dock.window(), "U")
+    assert part.regions() == ()
+    assert len(viewer.layers["regions"].data) == 0
+
+
+@pytest.mark.gui
+def test_regions_of_the_run_are_the_start_and_a_moved_corner_makes_them_the_readers(
+    window, run_folder
+):
+    import json
+
+    viewer, dock = window
+    review, part = dock.review, dock.review.part("drawing")
+    square = [[100, 100], [400, 100], [400, 400], [100, 400], [100, 100]]
+    hole = [[200, 200], [250, 200], [250, 250], [200, 250], [200, 200]]
+    feature = {
+        "type": "Feature", "geometry": {"type": "Polygon", "coordinates": [square, hole]},
+        "properties": {"classification": {"name": "tumor"}},
+    }  # fmt: skip
+    triangle = [[500, 500], [600, 500], [550, 600], [500, 500]]
+    other = {
+        "type": "Feature", "geometry": {"type": "Polygon", "coordinates": [triangle]},
+        "properties": {"name": "exclude"},
+    }  # fmt: skip
+    (run_folder / "regions").mkdir()
+    file = run_folder / "regions" / "S01.geojson"
+    file.write_text(json.dumps({"type": "FeatureCollection", "features": [feature, other]}))
+    before = file.read_bytes()
+    review.show_slide("S01")
+    assert [(one.id, one.name, len(one.rings)) for one in part.regions()] == [
+        ("", "tumor", 2),
+        ("", "exclude", 1),
+    ]
+    assert part.area_mm2(part.regions()[0]) == pytest.approx((300**2 - 50**2) * 0.25 / 1e6)
+    layer = viewer.layers["regions"]
+    moved = [one.copy() for one in layer.data]
+    k = int(np.argmax((moved[0] == (200.0, 200.0)).all(axis=1)))
+    moved[0][k] = (250.0, 260.0)  # y, x in µm
+    layer.data = [(one, "polygon") for one in moved]  # as the mouse would, with its event
+    regions = part.regions()
+    assert [(one.id, one.name) for one in regions] == [("r1", "tumor"), ("r2", "exclude")]
+    assert (520.0, 500.0) in regions[0].rings[0]
+    assert len(regions[0].rings) == 2, "its hole stays"
+    assert file.read_bytes() == before
+    part.remove(1)
+    assert [one.name for one in part.regions()] == ["tumor"]
+    review.open_case("C02")
+    review.open_case("C01")
+    assert [one.name for one in part.regions()] == ["tumor"]
+    assert len(viewer.layers["regions"].data) == 1
+
+
+@pytest.mark.gui
+def test_a_nucleus_under_the_mouse_is_outlined_and_kept(window):
+    viewer, dock = window
+    review, part = dock.review, dock.review.part("segmenting")
+    cells = review.slide.cells
+    ends = zip(cells.outline_start[:-1], cells.outline_start[1:], strict=True)
+    areas = np.array([np.ptp(cells.outline_px0[first:last, 0]) for first, last in ends])
+    row = int(np.argsort(areas)[len(areas) // 2])
+    x, y = (float(v) for v in cells.xy_px0[row])
+    viewer.cursor.position = (y * MPP.y, x * MPP.x)
+    press(dock.window(), "A", "Alt")
+    assert "No outline" in dock.message.text()
+    press(dock.window(), "S", "Alt")
+    assert part.proposal is not None
+    assert len(viewer.layers["outline"].data) == 1
+    press(dock.window(), "A", "Alt")
+    added = review.session.state.added_cells["S01"]["n1"]
+    assert added.class_name == "nucleus"
+    ring = np.array(added.outline_px0)
+    assert ring[:, 0].min() < x < ring[:, 0].max()
+    assert ring[:, 1].min() < y < ring[:, 1].max()
+    assert len(viewer.layers["nuclei, added"].data) == 1
+    assert len(viewer.layers["outline"].data) == 0
+    press(dock.window(), "U")
+    assert not review.session.state.added_cells.get("S01")
+    assert len(viewer.layers["nuclei, added"].data) == 0
+
+
+@pytest.mark.gui
+def test_a_box_outlines_a_larger_object_as_a_region(window):
+    viewer, dock = window
+    review, part = dock.review, dock.review.part("segmenting")
+    press(dock.window(), "X", "Alt")
+    assert not viewer.scene.camera.mouse_pan
+    box = review.slide.tissue.box(1)
+    part.toggle_box()
+    assert viewer.scene.camera.mouse_pan
+    part.within(box)
+    assert part.proposal is not None
+    part.keep_region()
+    (region,) = review.part("drawing").regions()
+    tissue = review.slide.tissue.area_mm2(1)
+    assert review.part("drawing").area_mm2(region) == pytest.approx(tissue, rel=0.2)
