@@ -79,7 +79,7 @@ def fit_pairs(first_um: Sequence[Point], second_um: Sequence[Point]) -> Fit:
             message = "the picked points lie on one line"
             raise PathaiError("E193", message, "pick corners of a large triangle")
     padded = np.column_stack([source, np.ones(len(source))])
-    matrix = np.linalg.lstsq(padded, target, rcond=None)[0].T
+    matrix = np.asarray(np.linalg.lstsq(padded, target, rcond=None)[0].T, np.float64)
     fit = Fit(matrix, 0.0, len(source))
     away = fit.apply(source) - target
     return Fit(matrix, float(np.sqrt((away**2).sum(axis=1).mean())), len(source))

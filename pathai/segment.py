@@ -137,7 +137,8 @@ def _nuclear(rgb: U8, row: int, column: int, mpp: Mpp) -> F32:
     spread = np.cov(pale, rowvar=False) + np.cov(own, rowvar=False) + 4e-3 * np.eye(3)
     weight = np.linalg.solve(spread, direction)
     length = float(np.linalg.norm(weight))
-    return (od @ (weight / max(length, 1e-9))).astype(np.float32)
+    found: F32 = (od @ (weight / max(length, 1e-9))).astype(np.float32)
+    return found
 
 
 def _best_region(stain: F32, row: int, column: int, mpp: Mpp) -> Bools | None:

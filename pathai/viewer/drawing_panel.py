@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathai.viewer.presenter import Review
 
 DRAWING = "Click corner by corner; Enter or a double click ends the region."
-WORDS = "Tumor replaces what the model took for tumor; exclude leaves a place out of all counts."
+WORDS = "A drawn tumor replaces what a model took for tumor."
 POINT = "Point at a nucleus and press Alt+S; or drag a box around a larger object."
 
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPixmap
 from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem, QTabWidget, QVBoxLayout, QWidget
@@ -132,13 +134,13 @@ def _score(item: Item) -> str:
     return f"{item.score:.1f}×" if item.words.endswith("tile") else f"{100 * item.score:.0f} %"
 
 
-def _icon(rgb: "object") -> QIcon:
-    height, width = rgb.shape[:2]  # type: ignore[attr-defined]
+def _icon(rgb: NDArray[np.uint8]) -> QIcon:
+    height, width = rgb.shape[:2]
     image = QImage(
         rgb.tobytes(),
         width,
         height,
         3 * width,
-        QImage.Format.Format_RGB888,  # type: ignore[attr-defined]
+        QImage.Format.Format_RGB888,
     )
     return QIcon(QPixmap.fromImage(image.copy()))

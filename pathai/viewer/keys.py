@@ -69,6 +69,7 @@ FIELD_KEYS: dict[str, Key] = {
     "keep": Key(
         "Alt-A", "Alt+A", "keep", "keep the outline as a nucleus", _of("segmenting", "keep_nucleus")
     ),
+    "side": Key("Alt-B", "Alt+B", "beside", "another slide side by side", _of("side", "toggle")),
 }
 """Overlays and fields of the slide."""
 

@@ -219,8 +219,9 @@ def contour(
     float64[n, 4]
         Left, top, right, bottom of each straight line, level-0 px; touching ones are joined.
     """
-    upright = _runs(np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1).T)
-    level = _runs(np.diff(np.pad(mask, ((1, 1), (0, 0))).astype(np.int8), axis=0))
+    beside, above = np.pad(mask, ((0, 0), (1, 1))), np.pad(mask, ((1, 1), (0, 0)))
+    upright = _runs((beside[:, 1:] != beside[:, :-1]).T)
+    level = _runs(above[1:] != above[:-1])
     lines = np.concatenate(
         [
             np.stack([upright[:, 0], upright[:, 1], upright[:, 0], upright[:, 2]], axis=1),
@@ -231,9 +232,9 @@ def contour(
     return found
 
 
-def _runs(steps: NDArray[np.int8]) -> NDArray[np.int64]:
+def _runs(edges: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Row, first and last + 1 of each run of edges in every row: int64[n, 3]."""
-    ends = np.diff(np.pad(steps != 0, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    ends = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, first = np.nonzero(ends == 1)
     last = np.nonzero(ends == -1)[1]
     found: NDArray[np.int64] = np.stack([row, first, last], axis=1)
@@ -270,7 +271,8 @@ def line_layer() -> layers.LayerData:
 def artefact_layer(tissue: TissueMap) -> layers.LayerData:
     """Areas that were left out of the analysis, by kind: pen, blur, folds and the like."""
     colors: dict[int | None, str] = {None: "transparent", BACKGROUND: "transparent"}
-    colors.update({**palette.TISSUE, TISSUE: "transparent"})
+    colors.update(dict(palette.TISSUE.items()))
+    colors[TISSUE] = "transparent"
     options = {
         "name": ARTEFACTS,
         "colormap": DirectLabelColormap(color_dict=colors),

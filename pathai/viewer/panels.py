@@ -28,6 +28,7 @@ TABS: tuple[Tab, ...] = (
     ),
     Tab("Screening", "The tissue field by field", "pathai.viewer.screening_panel:Panel"),
     Tab("Draw", "Regions and outlines", "pathai.viewer.drawing_panel:Panel"),
+    Tab("Side", "Two slides side by side", "pathai.viewer.side_panel:Panel"),
 )
 """From left to right, after the review itself."""
 PARTS: dict[str, str] = {
@@ -35,6 +36,7 @@ PARTS: dict[str, str] = {
     "gallery": "pathai.viewer.gallery:Gallery",
     "screening": "pathai.viewer.screening:Screening",
     "drawing": "pathai.viewer.drawing:Drawing",
+    "side": "pathai.viewer.side:Side",
     "segmenting": "pathai.viewer.segmenting:Segmenting",
 }
 """Parts of the presenter by name, ``module:Class``."""
