@@ -22,6 +22,7 @@ from pathai.quantities.hotspots import Circle, Square
 from pathai.region_counts import Counts, RegionIndex, circle, square
 from pathai.units import Box, Mpp, Ring
 from pathai.viewer import layers, palette
+from pathai.viewer.drawing import of_tissue
 
 if TYPE_CHECKING:
     from pathai.viewer.presenter import Review
@@ -75,7 +76,7 @@ class CountingPart:
                 "units": layers.UNITS,
             }  # fmt: skip
             layer = self.review.viewer.add_layer(Layer.create(None, options, "shapes"))
-            layer.metadata["pathai"] = True
+            layer.metadata.update(pathai=True, own=True)
             layer.current_edge_color, layer.current_face_color = color, "transparent"
             layer.text = {"string": "{label}", "color": color, "size": 11, "anchor": "upper_left"}
             layer.features = {"label": np.array([], object)}
@@ -310,7 +311,8 @@ class CountingPart:
         layer, slide = self.review.layer("regions"), self.review.slide
         if layer is None or slide is None:
             return
-        found = dict(self.review.session.state.regions.get(slide.slide_id, {}))
+        held = self.review.session.state.regions.get(slide.slide_id, {})
+        found = {key: one for key, one in held.items() if not of_tissue(one.name)}
         if found == self._shown and len(layer.data) == len(found):
             return
         self._shown, self._ids = found, list(found)

@@ -54,6 +54,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         self.review: Review | None = None
         self._open = ExitStack()
         self._panels: list[Any] = []
+        self._groups: dict[str, QTabWidget] = {}
         self.worklist: WorklistPanel | None = None
         self.sentences: SentencesPanel | None = None
         self.impression: ImpressionPanel | None = None
@@ -92,9 +93,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         layout.addWidget(self.header)
         layout.addWidget(self.open_button)
         layout.addWidget(self.overlays)
-        self.tabs = QTabWidget()
-        self.tabs.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.tabs.tabBar().setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.tabs = _tabs()
         layout.addWidget(self.tabs, stretch=1)
         layout.addWidget(self.message)
         layout.addLayout(self._buttons())
@@ -168,8 +167,13 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         self.tabs.setTabToolTip(CASES, keys.tip("worklist"))
         self.tabs.setTabToolTip(REVIEW, "The draft, sentence by sentence")
         self._panels = [panels.load(tab.widget)(review) for tab in panels.TABS]
+        self._groups = {}
         for tab, panel in zip(panels.TABS, self._panels, strict=True):
-            self.tabs.setTabToolTip(self.tabs.addTab(panel, tab.title), tab.tip)
+            if tab.group not in self._groups:
+                self._groups[tab.group] = _tabs()
+                self.tabs.addTab(self._groups[tab.group], tab.group)
+            group = self._groups[tab.group]
+            group.setTabToolTip(group.addTab(panel, tab.title), tab.tip)
         self.tabs.setCurrentIndex(REVIEW)
 
     def _add_on_canvas(self, review: Review) -> None:
@@ -208,6 +212,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
             panel = self.tabs.widget(0)
             self.tabs.removeTab(0)
             panel.deleteLater()
+        self._groups = {}
         self._panels, self.worklist, self.sentences, self.impression = [], None, None, None
         self.overview = self.key_list = None
         self._open.close()
@@ -260,8 +265,12 @@ class ReviewDock(QWidget):  # type: ignore[misc]
     def _draw_curtain(self, blind: bool) -> None:
         """Before the first impression there are only the page for it and what shows no result."""
         self.pages.setCurrentIndex(0 if blind else 1)
-        for place, tab in enumerate(panels.TABS, start=REVIEW + 1):
-            self.tabs.setTabVisible(place, tab.blind or not blind)
+        for tab, panel in zip(panels.TABS, self._panels, strict=True):
+            group = self._groups[tab.group]
+            group.setTabVisible(group.indexOf(panel), tab.blind or not blind)
+        for name, group in self._groups.items():
+            shown = any(tab.blind for tab in panels.TABS if tab.group == name) or not blind
+            self.tabs.setTabVisible(self.tabs.indexOf(group), shown)
 
     def _show_done(self, review: Review) -> None:
         if review.blind:
@@ -329,6 +338,13 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         if self.review is not None:
             self.review.refresh_view()
             self.header.show_magnification(self.review)
+
+
+def _tabs() -> QTabWidget:
+    tabs = QTabWidget()
+    tabs.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    tabs.tabBar().setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return tabs
 
 
 def _button(text: str, tooltip: str, act: object) -> QPushButton:

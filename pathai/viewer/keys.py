@@ -32,6 +32,111 @@ class Key:
     group: str = "Sentences"
 
 
+def _of(part: str, act: str) -> Callable[[Review], None]:
+    """A method of a part."""
+    return lambda review: getattr(review.part(part), act)()
+
+
+FIELD_KEYS: dict[str, Key] = {
+    "outlines": Key(
+        "Shift-H",
+        "Shift+H",
+        "outlines",
+        "outlines alone, no areas",
+        _of("overlays", "toggle_outlines"),
+        False,
+        "Slide",
+    ),
+    "fainter": Key(
+        ",", ",", "fainter", "attention weaker", _of("overlays", "fainter"), False, "Slide"
+    ),
+    "stronger": Key(
+        ".", ".", "stronger", "attention stronger", _of("overlays", "stronger"), False, "Slide"
+    ),
+    "more": Key(
+        "Alt-,", "Alt+,", "more", "attention of more tiles", _of("overlays", "more"), False, "Slide"
+    ),
+    "fewer": Key(
+        "Alt-.",
+        "Alt+.",
+        "fewer",
+        "attention of fewer tiles",
+        _of("overlays", "fewer"),
+        False,
+        "Slide",
+    ),
+    "task": Key(
+        "Shift-G",
+        "Shift+G",
+        "model",
+        "attention of the next model",
+        _of("overlays", "next_task"),
+        False,
+        "Slide",
+    ),
+    "gallery": Key(
+        "G", "G", "gallery", "gallery of top tiles", _of("gallery", "open"), False, "Slide"
+    ),
+    "field": Key(
+        "Shift-F",
+        "Shift+F",
+        "field",
+        "next field of the screening",
+        _of("screening", "next_field"),
+        True,
+        "Fields",
+    ),
+    "field_back": Key(
+        "Shift-B",
+        "Shift+B",
+        "field back",
+        "field before, in the screening",
+        _of("screening", "previous_field"),
+        True,
+        "Fields",
+    ),
+    "draw": Key(
+        "Alt-R", "Alt+R", "region", "draw a region", _of("drawing", "toggle"), True, "Fields"
+    ),
+    "outline": Key(
+        "Alt-S",
+        "Alt+S",
+        "outline",
+        "outline of the nucleus at the mouse",
+        _of("segmenting", "at_cursor"),
+        True,
+        "Fields",
+    ),
+    "box": Key(
+        "Alt-X",
+        "Alt+X",
+        "box",
+        "outline of the object in a box",
+        _of("segmenting", "toggle_box"),
+        True,
+        "Fields",
+    ),
+    "keep": Key(
+        "Alt-A",
+        "Alt+A",
+        "keep",
+        "keep the outline as a nucleus",
+        _of("segmenting", "keep_nucleus"),
+        True,
+        "Fields",
+    ),
+    "side": Key(
+        "Alt-B",
+        "Alt+B",
+        "beside",
+        "another slide side by side",
+        _of("side", "toggle"),
+        True,
+        "Fields",
+    ),
+}
+"""Overlays and fields of the slide."""
+
 KEYS: dict[str, Key] = {
     "next": Key("N", "N", "next", "next unreviewed case", lambda r: r.next_case(), True, "Cases"),
     "previous": Key(
@@ -94,6 +199,7 @@ KEYS: dict[str, Key] = {
         f"class {n}": Key(
             f"Alt-{n}", f"Alt+{n}", f"class {n}", f"hide or show class {n} of the nuclei",
             lambda r, n=n: r.part("cells").toggle_number(n),  # type: ignore[misc]
+            False, "Nuclei",
         )
         for n in (1, 2, 3, 4, 6, 7, 8, 9)
     },
@@ -101,29 +207,31 @@ KEYS: dict[str, Key] = {
         f"give {n}": Key(
             f"Control-{n}", f"Ctrl+{n}", f"is {n}", f"the chosen nucleus is of class {n}",
             lambda r, n=n: r.part("cells").classify_number(n),  # type: ignore[misc]
+            False, "Nuclei",
         )
         for n in range(1, 10)
     },
     "nucleus right": Key(
         "Control-K", "Ctrl+K", "right", "the chosen nucleus has the right class",
-        lambda r: r.part("cells").confirm(),
+        lambda r: r.part("cells").confirm(), False, "Nuclei",
     ),
     "nucleus none": Key(
         "Control-J", "Ctrl+J", "none", "the chosen one is no nucleus",
-        lambda r: r.part("cells").reject(),
+        lambda r: r.part("cells").reject(), False, "Nuclei",
     ),
     "region draw": Key(
         "Shift-D", "Shift+D", "draw", "draw a region to count in",
-        lambda r: r.part("counting").draw(),
+        lambda r: r.part("counting").draw(), True, "Counting",
     ),
     "region drop": Key(
         "Shift-C", "Shift+C", "drop", "drop a region of the chosen area in the middle",
-        lambda r: r.part("counting").drop(),
+        lambda r: r.part("counting").drop(), False, "Counting",
     ),
     "ruler": Key(
         "Shift-M", "Shift+M", "ruler", "measure a length",
-        lambda r: r.part("counting").measure(),
+        lambda r: r.part("counting").measure(), True, "Counting",
     ),
+    **FIELD_KEYS,
 }  # fmt: skip
 """By the name of the action."""
 

@@ -25,6 +25,8 @@ SELECTED = "#101010"
 """Of the chosen nucleus: no class and no stain is as dark."""
 REGION = "#7a3300"
 """Of regions that a reader drew."""
+PROPOSED = "#ffd400"
+"""An outline that nobody has kept yet."""
 ATTENTION = (
     (0.00, (0.94, 0.89, 0.26, 0.00)),
     (0.35, (0.94, 0.89, 0.26, 0.10)),
@@ -32,6 +34,9 @@ ATTENTION = (
     (1.00, (0.00, 0.62, 0.45, 0.90)),
 )
 """From clear over yellow to green, which tissue in H&E or DAB never is: position, RGBA."""
+
+ATTENTION_LINE = "#00664b"
+"""Line around attention: the dark end of its colors, darker still."""
 
 VERDICTS = {
     "": ("○", "#8a8a8a", "no decision yet"),
@@ -49,6 +54,14 @@ STATUS = {
     "signed": ("◆", GREEN),
 }
 """Sign and color of a case's status."""
+
+REGIONS = {"tumor": VERMILION, "exclude": BLACK, "necrosis": PURPLE}
+"""Lines around drawn regions."""
+
+
+def region_color(name: str) -> str:
+    """Color of the line around a drawn region."""
+    return REGIONS.get(name.strip().casefold(), BLUE)
 
 
 def cell_colors(classes: Sequence[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tab:
-    """One tab of the dock: its title, its tooltip and ``module:Widget``.
+    """One tab of the dock: its title, its tooltip, ``module:Widget``, and the tab that it is part of.
 
     ``blind``: it shows nothing of the AI's, so it is there before the first impression, too.
     """
@@ -22,16 +22,48 @@ class Tab:
     title: str
     tip: str
     widget: str
+    group: str
     blind: bool = False
 
 
 TABS: tuple[Tab, ...] = (
-    Tab("Report", "Read, correct and sign the report", "pathai.viewer.report_panel:ReportPanel"),
-    Tab("Enter", "Enter what only a person sees", "pathai.viewer.entry_panel:EntryPanel"),
     Tab(
-        "Nuclei", "Classes of nuclei: hide, choose, correct", "pathai.viewer.cells_panel:CellsPanel"
+        "Report",
+        "Read, correct and sign the report",
+        "pathai.viewer.report_panel:ReportPanel",
+        "Report",
     ),
-    Tab("Counting", "Count in regions, measure", "pathai.viewer.counting_panel:CountingPanel"),
+    Tab("Enter", "Enter what only a person sees", "pathai.viewer.entry_panel:EntryPanel", "Report"),
+    Tab(
+        "Classes",
+        "Classes of nuclei: hide, choose, correct",
+        "pathai.viewer.cells_panel:CellsPanel",
+        "Nuclei",
+    ),
+    Tab(
+        "Counting",
+        "Count in regions, measure",
+        "pathai.viewer.counting_panel:CountingPanel",
+        "Nuclei",
+    ),
+    Tab(
+        "Overlays", "Attention, tissue and artefacts", "pathai.viewer.overlays_panel:Panel", "Slide"
+    ),
+    Tab(
+        "Gallery",
+        "Tiles a model looked at, nuclei of a class",
+        "pathai.viewer.gallery_panel:Panel",
+        "Slide",
+    ),
+    Tab("Regions", "Regions and outlines", "pathai.viewer.drawing_panel:Panel", "Fields", True),
+    Tab(
+        "Screening",
+        "The tissue field by field",
+        "pathai.viewer.screening_panel:Panel",
+        "Fields",
+        True,
+    ),
+    Tab("Side by side", "Two slides at once", "pathai.viewer.side_panel:Panel", "Fields", True),
 )
 """From left to right, after the review itself."""
 PARTS: dict[str, str] = {
@@ -40,6 +72,12 @@ PARTS: dict[str, str] = {
     "counting": "pathai.viewer.counting:CountingPart",
     "report": "pathai.viewer.report:Report",
     "entry": "pathai.viewer.entry:Entries",
+    "overlays": "pathai.viewer.overlays:Overlays",
+    "gallery": "pathai.viewer.gallery:Gallery",
+    "screening": "pathai.viewer.screening:Screening",
+    "drawing": "pathai.viewer.drawing:Drawing",
+    "side": "pathai.viewer.side:Side",
+    "segmenting": "pathai.viewer.segmenting:Segmenting",
 }
 """Parts of the presenter by name, ``module:Class``."""
 

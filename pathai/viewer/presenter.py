@@ -82,6 +82,8 @@ class Review(Looking):
         self._close = False
         self.overlays: dict[str, bool] = {}
         self.listing = Listing()
+        self.faint = dict(FAINT)
+        """Opacity of a family of overlays, far and close; a part may set it."""
         self._parts: dict[str, Any] = {}
         self._curtain = Curtain(self)
         viewer.scene.camera.events.zoom.connect(self._on_zoom)
@@ -261,13 +263,19 @@ class Review(Looking):
 
     def _on_zoom(self) -> None:
         zoom, evidence = self.viewer.scene.camera.zoom, self.layer("evidence")
-        for layer in self.viewer.layers if (zoom >= CLOSE) != self._close else ():
-            if layer.metadata.get("pathai") and _family(layer.name) in FAINT:
-                share = self.preferences.opacity
-                layer.opacity = FAINT[_family(layer.name)][zoom >= CLOSE] * share
+        if (zoom >= CLOSE) != self._close:
+            self._fade()
         self._close = bool(zoom >= CLOSE)
         if evidence is not None and len(evidence.data):
             evidence.edge_width = EDGE_PX / zoom
+
+    def _fade(self) -> None:
+        """Give coarse overlays the opacity that is meant for this zoom."""
+        near = self.viewer.scene.camera.zoom >= CLOSE
+        for layer in self.viewer.layers:
+            ours = layer.metadata.get("pathai") and not layer.metadata.get("solid")
+            if ours and _family(layer.name) in self.faint:
+                layer.opacity = self.faint[_family(layer.name)][near]
 
     # --- overlays -------------------------------------------------------------------------
 
@@ -289,13 +297,33 @@ class Review(Looking):
         self._show_overlays()
 
     def _show_overlays(self) -> None:
+        self.show_layers()
+        self.changed.emit()
+
+    def show_layers(self) -> None:
+        """Bring visibility and opacity of our layers to what is wanted."""
+        self._fade()
         for layer in self.viewer.layers:
             if layer.metadata.get("pathai"):
                 layer.visible = self._wanted(layer)
         self.refresh_view()
-        self.changed.emit()
+
+    def put(self, data: object, options: dict[str, object], kind: str, above: str = "") -> Layer:
+        """Add a layer of a part, on top or right above the named one; it goes with the slide."""
+        self._add(data, options, kind)
+        names = [layer.name for layer in self.viewer.layers]
+        if above in names:
+            self.viewer.layers.move(len(names) - 1, names.index(above) + 1)
+        self.viewer.layers.selection.active = self.layer("slide")
+        return self.layer(str(options["name"]))
+
+    def wanted(self, layer: Layer) -> bool:
+        """Whether a layer of ours is to be seen; a part leaves one out by its metadata."""
+        return self._wanted(layer)
 
     def _wanted(self, layer: Layer) -> bool:
+        if layer.metadata.get("left out"):
+            return False
         family = _family(layer.name)
         if self.blind and self._curtain.covers(layer):
             return False

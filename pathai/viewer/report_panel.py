@@ -4,10 +4,11 @@ from html import escape
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QProgressBar, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
 from pathai.viewer import palette
 from pathai.viewer.cards import label
+from pathai.viewer.controls import bring_forward
 from pathai.viewer.presenter import Review
 from pathai.viewer.report import Page, Report
 from pathai.viewer.report_card_panel import ReportCard
@@ -173,9 +174,7 @@ class ReportPanel(QWidget):  # type: ignore[misc]
 
     def _asked(self, what: str) -> None:
         if what == "show":
-            tabs = self.parentWidget().parentWidget() if self.parentWidget() else None
-            if isinstance(tabs, QTabWidget):
-                tabs.setCurrentWidget(self)
+            bring_forward(self)
         elif what == "edit" and self.review.selected:
             self._begin(self.review.selected)
 

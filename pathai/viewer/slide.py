@@ -98,7 +98,7 @@ def open_slide(
     for task in tasks:
         if not folder.prediction(task).exists():
             continue
-        found = _overlay(slide, f"attention of {task}", partial(_attention, folder, task))
+        found = _overlay(slide, f"attention of {task}", partial(read_attention, folder, task))
         if found is not None:
             slide.attention.append(found)
     return slide
@@ -116,7 +116,14 @@ def _nuclei(folder: SlideFolder, detector: str) -> Nuclei:
     return open_nuclei(folder.cells(detector), detector, folder.cells_digest(detector))
 
 
-def _attention(folder: SlideFolder, task: str) -> Attention:
+def read_attention(folder: SlideFolder, task: str) -> Attention:
+    """Answer and attention of one model on a slide.
+
+    Raises
+    ------
+    PathaiError
+        E164 if it cannot be read, E166 if it is of other tiles than the features.
+    """
     found = folder.read_prediction(task)
     features = folder.read_features(found.attrs.encoder)
     if found.attrs.grid_digest != features.attrs.grid_digest:

@@ -73,7 +73,7 @@ def test_every_layer_is_in_micrometers_and_the_scale_bar_shows(window):
     viewer, _ = window
     names = [layer.name for layer in viewer.layers]
     assert names == [
-        "slide", "attention: tumor", "tissue", "nuclei",
+        "slide", "attention: tumor", "tissue", "seen", "attention, outline", "nuclei",
         "nuclei, outlines", "nuclei, centers", "nuclei, selected", "evidence",
         "regions", "ruler",
     ]  # fmt: skip

@@ -1,0 +1,94 @@
+"""Buttons and sliders of the panels: they never take the keyboard from the slide."""
+
+from collections.abc import Callable, Sequence
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QTabWidget,
+    QWidget,
+)
+from superqt import QLabeledSlider
+
+from pathai.viewer import palette
+
+NAME_WIDTH = 84
+CHECKED = f"QPushButton:checked {{ background: #dcebf7; border: 2px solid {palette.BLUE}; }}"
+
+
+def button(text: str, tip: str, act: Callable[[], object], checkable: bool = False) -> QPushButton:
+    """A button that calls a function without arguments."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setCheckable(checkable)
+    if checkable:
+        made.setStyleSheet(CHECKED)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.clicked.connect(lambda *_: act())
+    return made
+
+
+def percent(tip: str, act: Callable[[float], object]) -> QLabeledSlider:
+    """A slider from 0 to 100 % that calls a function with a share, 0 to 1."""
+    made = QLabeledSlider(Qt.Orientation.Horizontal)
+    made.setRange(0, 100)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    for part in made.findChildren(QSlider):
+        part.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.valueChanged.connect(lambda value: act(value / 100))
+    return made
+
+
+def choice(tip: str, act: Callable[[str], object]) -> QComboBox:
+    """A list of names to choose one from."""
+    made = QComboBox()
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.textActivated.connect(act)
+    return made
+
+
+def fill(box: QComboBox, names: Sequence[str], current: str) -> None:
+    """Show these names, without calling what a person's choice would call."""
+    if [box.itemText(i) for i in range(box.count())] != list(names):
+        box.clear()
+        box.addItems(list(names))
+    if current in names:
+        box.setCurrentIndex(list(names).index(current))
+
+
+def named(name: str, part: QWidget) -> QWidget:
+    """A row: its name, and what is set."""
+    row = QWidget()
+    line = QHBoxLayout(row)
+    line.setContentsMargins(0, 0, 0, 0)
+    words = QLabel(name)
+    words.setFixedWidth(NAME_WIDTH)
+    line.addWidget(words)
+    line.addWidget(part, stretch=1)
+    return row
+
+
+def beside(*parts: QWidget) -> QHBoxLayout:
+    """Parts in one row."""
+    row = QHBoxLayout()
+    row.setSpacing(6)
+    for part in parts:
+        row.addWidget(part)
+    return row
+
+
+def bring_forward(panel: QWidget) -> None:
+    """Show a panel: in every row of tabs that it lies in, its tab comes to the front."""
+    tabs = panel.parentWidget()
+    while tabs is not None:
+        if isinstance(tabs, QTabWidget):
+            pages = [tabs.widget(i) for i in range(tabs.count())]
+            page = next(one for one in pages if one is panel or one.isAncestorOf(panel))
+            tabs.setCurrentWidget(page)
+        tabs = tabs.parentWidget()
