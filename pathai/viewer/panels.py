@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tab:
-    """One tab of the dock: its title, its tooltip, ``module:Widget``, and the tab that it is part of.
+    """One tab of the dock: title, tooltip, ``module:Widget``, and the tab that it is part of.
 
     ``blind``: it shows nothing of the AI's, so it is there before the first impression, too.
     """

@@ -275,7 +275,8 @@ class Review(Looking):
         for layer in self.viewer.layers:
             ours = layer.metadata.get("pathai") and not layer.metadata.get("solid")
             if ours and _family(layer.name) in self.faint:
-                layer.opacity = self.faint[_family(layer.name)][near]
+                share = self.preferences.opacity
+                layer.opacity = self.faint[_family(layer.name)][near] * share
 
     # --- overlays -------------------------------------------------------------------------
 

@@ -15,6 +15,12 @@ from pathai.viewer.class_raster import ClassRaster, PatchedLevel
 KI67 = "S03"
 
 
+def bring_forward(panel):
+    from pathai.viewer.controls import bring_forward as bring
+
+    bring(panel)
+
+
 @pytest.fixture
 def window(run_folder, qtbot):
     """The window on the slide with Ki-67, near enough to see single nuclei."""
@@ -387,7 +393,7 @@ def test_the_legend_counts_and_hides(window, qtbot):
 
     _, dock = window
     panel = next(p for p in dock._panels if isinstance(p, CellsPanel))
-    dock.tabs.setCurrentWidget(panel)
+    bring_forward(panel)
     part = dock.review.part("cells")
     counts = part.counts()
     assert [row.name for row in panel.rows] == list(counts)

@@ -14,6 +14,12 @@ KI67 = "S03"
 MPP = Mpp(0.5, 0.5)
 
 
+def bring_forward(panel):
+    from pathai.viewer.controls import bring_forward as bring
+
+    bring(panel)
+
+
 @pytest.fixture
 def window(run_folder, qtbot):
     """The window on the slide with Ki-67, its tab of counting in front."""
@@ -26,7 +32,7 @@ def window(run_folder, qtbot):
     dock.review.open_case("C02")
     dock.review.show_slide(KI67)
     panel = next(p for p in dock._panels if isinstance(p, CountingPanel))
-    dock.tabs.setCurrentWidget(panel)
+    bring_forward(panel)
     for _ in range(5):
         QApplication.processEvents()
     yield viewer, dock, panel
@@ -159,22 +165,22 @@ def test_regions_come_back_with_the_slide_and_are_renamed_and_removed(window, ru
     viewer, dock, panel = window
     review, part = dock.review, dock.review.part("counting")
     part.drop((400.0, 400.0))
-    part.rename("tumor")
+    part.rename("spot")
     part.drop((600.0, 600.0))
     review.show_slide("S02")
     assert part.regions == {}
     assert part.chosen == ""
     part.drop((100.0, 100.0))
     review.show_slide(KI67)
-    assert [d.name for d in part.regions.values()] == ["tumor", "1 mm²"]
-    assert list(viewer.layers["regions"].features["label"]) == ["tumor", "1 mm²"]
+    assert [d.name for d in part.regions.values()] == ["spot", "1 mm²"]
+    assert list(viewer.layers["regions"].features["label"]) == ["spot", "1 mm²"]
     part.choose("r1")
-    assert panel.regions.currentText() == "tumor  (r1)"
+    assert panel.regions.currentText() == "spot  (r1)"
     part.remove()
     assert list(part.regions) == ["r2"]
     assert part.chosen == ""
     review.undo()
-    assert [d.name for d in part.regions.values()] == ["1 mm²", "tumor"] or len(part.regions) == 2
+    assert [d.name for d in part.regions.values()] == ["1 mm²", "spot"] or len(part.regions) == 2
 
 
 @pytest.mark.gui

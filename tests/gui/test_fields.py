@@ -41,9 +41,14 @@ def press(target, key, modifier="No"):
 
 
 def panel(dock, title):
-    names = [dock.tabs.tabText(i) for i in range(dock.tabs.count())]
-    dock.tabs.setCurrentIndex(names.index(title))
-    return dock.tabs.currentWidget()
+    from pathai.viewer import panels
+    from pathai.viewer.controls import bring_forward
+
+    titles = [tab.title for tab in panels.TABS]
+    found = dock._panels[titles.index(title)]
+    bring_forward(found)
+    assert found.isVisible()
+    return found
 
 
 # --- overlays --------------------------------------------------------------------------------
@@ -139,7 +144,7 @@ def test_the_gallery_shows_the_top_tiles_of_the_case_and_enter_goes_there(window
     _, dock = window
     review = dock.review
     press(dock.window(), "G")
-    tab = dock.tabs.currentWidget()
+    tab = next(one for one in dock._panels if one.isVisible())
     folder = ResultsFolder(run_folder / "results").slide("S01")
     features, weights = (
         folder.read_features("morphology"),
@@ -173,7 +178,7 @@ def test_the_gallery_spans_the_slides_of_a_case_and_jumps_between_them(window, q
     other = next(row.slide_id for row in review.case.rows if row.slide_id != review.slide.slide_id)
     review.show_slide(other)  # Ki-67, on which no model looked
     press(dock.window(), "G")
-    tab = dock.tabs.currentWidget()
+    tab = next(one for one in dock._panels if one.isVisible())
     assert {item.slide_id for item in tab.items} == {"S02"}
     place = tab.list.visualItemRect(tab.list.item(0)).center()
     qtbot.mouseClick(tab.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
@@ -203,7 +208,7 @@ def test_enter_walks_over_all_tissue_and_all_is_seen(window, run_folder):
     panel(dock, "Screening")
     shares = []
     for _ in range(200):
-        press(dock.window(), "Return")
+        press(dock.window(), "F", "Shift")
         if part.at is None or (shares and part.share == 1.0):
             break
         assert viewer.scene.camera.zoom == pytest.approx(4.0)
@@ -230,10 +235,10 @@ def test_a_glance_does_not_count_and_screening_goes_on_where_it_stopped(window):
     part.clock = lambda: time[0]
     part.set_magnification(40)
     for _ in range(3):
-        press(dock.window(), "Return")
+        press(dock.window(), "F", "Shift")
         time[0] += 0.1  # too short to see anything
     assert part.share == 0
-    press(dock.window(), "Return", "Shift")
+    press(dock.window(), "B", "Shift")
     at = part.at
     assert at == 1
     time[0] += 1
@@ -249,7 +254,7 @@ def test_a_glance_does_not_count_and_screening_goes_on_where_it_stopped(window):
     assert part.share == 0
     review.open_case("C01")
     assert part.share == before
-    press(dock.window(), "Return")
+    press(dock.window(), "F", "Shift")
     assert part.at == at + 1
     assert "%" in panel(dock, "Screening").words.text()
 
@@ -280,7 +285,7 @@ def click(dock, review, x_px0, y_px0, double=False):
 def test_a_polygon_drawn_with_the_mouse_becomes_a_region_and_undo_takes_it_back(window):
     viewer, dock = window
     review, part = dock.review, dock.review.part("drawing")
-    tab = panel(dock, "Draw")
+    tab = panel(dock, "Regions")
     heard = []
     part.corrected.connect(heard.append)
     press(dock.window(), "R", "Alt")
@@ -288,7 +293,7 @@ def test_a_polygon_drawn_with_the_mouse_becomes_a_region_and_undo_takes_it_back(
     corners = [(300, 300), (600, 280), (620, 560), (340, 540)]
     for x, y in corners:
         click(dock, review, x, y)
-    press(dock.window(), "Return")  # ends the polygon, and does not screen on
+    press(dock.window(), "F", "Shift")  # ends the polygon, and does not screen on
     (region,) = part.regions()
     assert region.name == "tumor"
     assert np.allclose(region.rings[0], corners, atol=3)
@@ -365,8 +370,9 @@ def test_a_nucleus_under_the_mouse_is_outlined_and_kept(window):
     viewer, dock = window
     review, part = dock.review, dock.review.part("segmenting")
     cells = review.slide.cells
-    ends = zip(cells.outline_start[:-1], cells.outline_start[1:], strict=True)
-    areas = np.array([np.ptp(cells.outline_px0[first:last, 0]) for first, last in ends])
+    points, start = cells.outlines(np.arange(len(cells)))
+    ends = zip(start[:-1], start[1:], strict=True)
+    areas = np.array([np.ptp(points[first:last, 0]) for first, last in ends])
     row = int(np.argsort(areas)[len(areas) // 2])
     x, y = (float(v) for v in cells.xy_px0[row])
     viewer.cursor.position = (y * MPP.y, x * MPP.x)

@@ -12,6 +12,12 @@ from pathai.review_log import read_log
 pytestmark = pytest.mark.gui
 
 
+def bring_forward(panel):
+    from pathai.viewer.controls import bring_forward as bring
+
+    bring(panel)
+
+
 @pytest.fixture(scope="module")
 def prostate(tmp_path_factory):
     """A run with a layout of the prostate; nobody may write to it."""
@@ -116,7 +122,6 @@ def close_all(panel):
 def test_q_brings_the_report_and_a_click_flies_to_the_evidence(window):
     viewer, dock = window
     panel, _ = panels(dock)
-    assert dock.tabs.currentWidget() is panel
     assert panel.isVisible()
     card = card_on(panel, "tumor.probability")
     viewer.scene.camera.center = (1e4, 1e4)
@@ -227,7 +232,7 @@ def test_a_change_elsewhere_does_not_take_the_words_from_under_the_pen(window, f
 def test_the_form_tells_what_follows_before_it_writes(window, folder):
     _, dock = window
     panel, form = panels(dock)
-    dock.tabs.setCurrentWidget(form)
+    bring_forward(form)
     settle()
     rows = {where[0]: row for where, row in form.rows.items()}
     assert not form.enter.isEnabled()
@@ -290,7 +295,7 @@ def test_signing_waits_for_all_that_is_open_and_for_who_signs(window, folder):
         assert str(path) in panel.signing.paths.text()
     assert not sign.isVisibleTo(panel)
     assert dock.review.session.worklist()[0].status == "signed"
-    dock.tabs.setCurrentWidget(form)
+    bring_forward(form)
     settle()
     assert not form.form.isEnabled()
     press(dock, "Q")

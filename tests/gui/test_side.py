@@ -61,8 +61,9 @@ def test_the_other_slide_opens_beside_by_key_and_both_move_together(window):
     press(dock, "B")
     assert part.slide_id == "S03"
     other = part.viewer
-    names = [dock.tabs.tabText(i) for i in range(dock.tabs.count())]
-    panel = dock.tabs.widget(names.index("Side"))
+    from pathai.viewer.side_panel import Panel
+
+    panel = next(one for one in dock._panels if isinstance(one, Panel))
     assert not panel.canvas.isHidden()
     assert panel.canvas.viewer is other
     viewer.scene.camera.center = (123.0, 234.0)

@@ -185,7 +185,7 @@ def test_signed_cases_say_so_and_are_passed_over(window, run_folder):
     assert cells(dock, 2)[1] == "○ unread"
     sign_off(life, "dr-b")
     dock.review.changed.emit()
-    assert cells(dock, 2)[1] == "✔ signed"
+    assert cells(dock, 2)[1] == "◆ signed"
     press(dock.window(), "N")
     assert dock.review.case.case_id == "C03"
     dock.review.open_case("C02")
