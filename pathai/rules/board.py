@@ -41,6 +41,7 @@ class Board:
         self._case = case
         self._asked = tuple(asked)
         self._sides = {s.specimen_id: s.laterality for s in case.specimens}
+        self._home = {slide: s.specimen_id for s in case.specimens for slide in s.slides}
         self._former = [f for f in case.findings if f.method.kind == "rule"]
         kept = [f for f in case.findings if f.method.kind != "rule"]
         self._found: dict[tuple[str, Place], Finding] = {(f.key, place_of(f)): f for f in kept}
@@ -80,6 +81,11 @@ class Board:
     def side(self, finding: Finding) -> str:
         """Side of the specimen that a finding stands on."""
         return self._sides.get(finding.specimen_id, "")
+
+    def together(self, one: Finding, other: Finding) -> bool:
+        """Whether two findings stand on slides of one specimen."""
+        homes = [{self._home.get(slide) for slide in place_of(f)} for f in (one, other)]
+        return bool(homes[0] & homes[1])
 
     def covers(self, finding: Finding, slides: Place) -> bool:
         """Whether a finding is what is asked for on these slides."""

@@ -4,15 +4,25 @@ from decimal import Decimal
 
 import pytest
 from entry_cases import breast_case, entered, measured_er, prostate_case, rules_of, value
+from finding_cases import slide
 
 from pathai import rules
 from pathai.errors import PathaiError
-from pathai.finding import registry
+from pathai.finding import (
+    CaseFindings,
+    Evidence,
+    Finding,
+    Method,
+    Quantity,
+    Specimen,
+    registry,
+)
+from pathai.findings import findings_of_case
 from pathai.rules import mismatch
 from pathai.rules.gleason import grade_group
 from pathai.rules.nottingham import nottingham_grade, poisson_interval
 from pathai.rules.receptors import her2_status, ki67_band, receptor_status
-from pathai.rules.tables import contradictions, derivations, suggestions
+from pathai.rules.tables import contradictions, derivations, exclusions, suggestions
 
 GROUPS = {
     (1, 1): "gg1", (1, 2): "gg1", (1, 3): "gg1", (1, 4): "gg1", (1, 5): "gg1",
@@ -218,12 +228,138 @@ def test_mitoses_are_given_per_area_with_the_exact_interval():
     ],
 )  # fmt: skip
 def test_contradictions_are_flags_and_name_both(given, rule):
-    case = entered(prostate_case(), *given)
+    case = entered(prostate_case(model="x"), *given)
     found = {c.rule: c for c in case.contradictions}
     assert set(found) == ({rule} if rule else set())
     if rule:
         assert len(found[rule].findings) >= 2
         assert found[rule].error
+
+
+LIES = [
+    ("breast.dcis", "present", "diagnosis_with_tumor"),
+    ("prostate.perineural", "present", "diagnosis_with_tumor"),
+    ("prostate.cores_positive", 3, "diagnosis_with_tumor"),
+    ("prostate.involved_percent", 60, "diagnosis_with_tumor"),
+    ("core.1.tumor_mm", 2, "diagnosis_with_tumor"),
+    ("mmr.mlh1", "lost", "diagnosis_with_tumor"),
+    ("gleason.primary", "p3", "benign_with_grade"),
+    ("gleason.grade_group", "gg1", "benign_with_grade"),
+    ("nottingham.grade", "g1", "benign_with_grade"),
+    ("nottingham.tubules", "s1", "benign_with_grade"),
+]
+
+
+@pytest.mark.parametrize(("key", "given", "rule"), LIES)
+@pytest.mark.parametrize("code", ["benign", "insufficient"])
+def test_no_malignancy_excludes_what_describes_one(key, given, rule, code):
+    case = entered(prostate_case(label="no", kept=("no",)), ("diagnosis.category", code))
+    assert not case.contradictions
+    case = entered(case, (key, given))
+    (found,) = case.contradictions
+    assert (found.rule, found.error) == (rule, True)
+    assert {case.finding(i).key for i in found.findings} >= {"diagnosis.category", key}
+    fits = entered(case, ("diagnosis.category", "invasive"))
+    assert not [c for c in fits.contradictions if c.error]
+
+
+@pytest.mark.parametrize(
+    ("code", "key", "given", "rule"),
+    [
+        ("insufficient", "prostate.perineural", "not_identified", "insufficient_with_result"),
+        ("benign", "prostate.perineural", "not_identified", ""),
+        ("benign", "prostate.cores_positive", 0, ""),
+        ("invasive", "prostate.cores_positive", 0, "diagnosis_without_tumor"),
+        ("in_situ", "prostate.perineural", "present", "in_situ_with_invasion"),
+        ("in_situ", "breast.dcis", "present", ""),
+        ("in_situ", "nottingham.grade", "g2", "benign_with_grade"),
+        ("uncertain", "breast.dcis", "present", ""),
+    ],
+)
+def test_what_a_diagnosis_excludes(code, key, given, rule):
+    case = entered(prostate_case(model="x"), ("diagnosis.category", code), (key, given))
+    assert {c.rule for c in case.contradictions} == ({rule} if rule else set())
+
+
+def test_insufficient_material_gives_no_result_of_a_stain():
+    case = entered(breast_case(), ("diagnosis.category", "insufficient"), ("her2.score", "3plus"))
+    (found,) = case.contradictions
+    assert (found.rule, found.error) == ("insufficient_with_result", True)
+
+
+def test_one_specimen_is_of_one_organ():
+    both = [("gleason.score", [3, 4]), ("nottingham.tubules", "s1")]
+    case = entered(prostate_case(model="x"), *both)
+    (found,) = case.contradictions
+    assert (found.rule, found.error) == ("organs", True)
+    named = {case.finding(i).key for i in found.findings}
+    assert named == {"gleason.score", "nottingham.tubules"}
+    apart = [slide(n, specimen_id=n, predictions=()) for n in ("A", "B")]
+    case = findings_of_case("C1", apart)
+    case = entered(case, *((*e, s) for e, s in zip(both, ("A", "B"), strict=True)))
+    assert not case.contradictions
+    case = entered(case, ("prostate.cores", 3, "B"))
+    assert {c.rule for c in case.contradictions} == {"organs"}
+
+
+def test_a_slide_without_tumor_in_a_specimen_with_one_is_no_contradiction():
+    case = findings_of_case("C1", [slide(n, predictions=()) for n in ("HE1", "HE2")])
+    case = entered(
+        case,
+        ("diagnosis.category", "benign", "HE1"),
+        ("diagnosis.category", "invasive", "HE2"),
+        ("gleason.score", [3, 3], "HE2"),
+    )
+    assert not case.contradictions
+    assert rules_of(entered(case, ("gleason.score", [3, 3], "HE1"))) == {"benign_with_grade"}
+    assert "diagnosis_with_tumor" in rules_of(entered(case, ("diagnosis.category", "benign")))
+
+
+@pytest.mark.parametrize(
+    ("label", "kept", "code", "noted"),
+    [
+        ("yes", ("yes",), "benign", True),
+        ("no", ("no",), "invasive", True),
+        ("yes", ("yes",), "invasive", False),
+        ("no", ("no",), "benign", False),
+        ("yes", ("yes", "no"), "benign", False),
+        ("no", ("no",), "uncertain", False),
+    ],
+)
+def test_a_model_that_says_the_opposite_of_a_diagnosis_is_noted(label, kept, code, noted):
+    case = entered(prostate_case(label=label, kept=kept), ("diagnosis.category", code))
+    found = [c for c in case.contradictions if c.rule == "diagnosis_predicted"]
+    assert bool(found) == noted
+    assert not any(c.error for c in found)
+    other = entered(
+        prostate_case(model="stage", label=label, kept=kept), ("diagnosis.category", code)
+    )
+    assert not other.contradictions
+
+
+def test_what_was_measured_against_a_diagnosis_is_a_note():
+    findings = (
+        Finding(id="F1", key="core.a.tumor_mm", stain="H&E", status="measured",
+                value=Quantity(value=3, unit="mm"), evidence=(Evidence(slide_id="HE"),),
+                method=Method(name="outline", version="1", kind="geometry")),
+    )  # fmt: skip
+    specimen = Specimen(specimen_id="A", slides=("HE",))
+    case = CaseFindings(case_id="C1", specimens=(specimen,), findings=findings).sealed()
+    case = entered(case, ("diagnosis.category", "benign"))
+    (found,) = case.contradictions
+    assert (found.rule, found.error) == ("diagnosis_measured", False)
+
+
+def test_the_table_of_exclusions_names_keys_codes_and_rules_that_exist():
+    codes = set(registry().vocabularies["diagnosis"])
+    for rule, row in exclusions()["diagnoses"].items():
+        assert contradictions()[rule].error
+        assert set(row["diagnosis"]) <= codes
+        for key, wanted in row["against"].items():
+            known = registry().find(key.replace("*", "x"))
+            fits = set(wanted) <= set(known.values) if isinstance(wanted, list) else True
+            assert fits, (rule, key)
+            assert isinstance(wanted, list) or wanted in ("any", "zero", "above_zero")
 
 
 def test_intensity_of_nothing_is_a_contradiction():
@@ -289,7 +425,7 @@ def test_a_side_that_is_not_the_specimens_is_flagged():
 
 def test_every_rule_of_the_registry_is_in_a_table_and_back():
     named = {rule for row in registry().keys.values() for rule in row.rules}
-    everywhere = {"laterality", "parent_corrected"}
+    everywhere = {"laterality", "parent_corrected", "organs"}
     tables = set(derivations()) | set(contradictions()) | set(suggestions())
     assert named | everywhere == tables
 
