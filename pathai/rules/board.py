@@ -153,6 +153,27 @@ class Board:
             )
         )
 
+    def withhold(self, rule: str, key: str, parents: Sequence[Finding]) -> Finding:
+        """Set down that a person must enter what ``parents`` suggest; an entry is returned."""
+        main = parents[0]
+        place = place_of(main)
+        for here in self._entered(key, place):
+            return here
+        return self.put(
+            Finding(
+                id=self.id_for(key, place, main.specimen_id),
+                key=key,
+                specimen_id=main.specimen_id,
+                laterality=main.laterality,
+                stain=main.stain,
+                status="not_assessed",
+                note="person_only",
+                method=Method(name=rule, version="1", digest=derivations_digest(), kind="rule"),
+                evidence=_joined(place, parents),
+                parents=tuple(p.id for p in parents),
+            )
+        )
+
     def _entered(self, key: str, place: Place) -> list[Finding]:
         """What a person entered under a key at this place, or at one that shares a slide."""
         found = [f for f in self._found.values() if f.key == key and entered(f)]

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 from entry_cases import breast_case, entered, measured_er, prostate_case, rules_of, value
-from finding_cases import slide
+from finding_cases import cells, slide
 
 from pathai import rules
 from pathai.errors import PathaiError
@@ -389,9 +389,7 @@ def test_the_share_of_a_corrected_core_follows_its_lengths():
 
 def test_a_corrected_count_gives_its_density_and_marks_what_it_leaves_behind():
     case = measured_er(n=420, d=1000)
-    assert value(case, "er.status") == "positive"
-    flagged = rules_of(case)
-    assert flagged == {"all_nuclei_status"}
+    assert rules_of(case) == {"counted_positive"}
     corrected = entered(case, ("cells.count", 2000, "ER"))
     assert value(corrected, "cells.density_per_mm2") == 800
     stale = next(c for c in corrected.contradictions if c.rule == "parent_corrected")
@@ -400,14 +398,98 @@ def test_a_corrected_count_gives_its_density_and_marks_what_it_leaves_behind():
     assert keys == ["er.positive_percent", "cells.count"]
 
 
-@pytest.mark.parametrize(("n", "status"), [(0, "negative"), (50, "low_positive")])
-def test_a_measured_fraction_gives_a_measured_result_with_its_caveat(n, status):
-    case = measured_er(n=n, d=1000)
+@pytest.mark.parametrize(
+    ("n", "d", "says"),
+    [
+        (0, 1000, "negative"),
+        (50, 1000, "low_positive"),
+        (420, 1000, "positive"),
+        (1, 4, "unclear"),  # few nuclei
+        (100, 1000, "unclear"),  # the interval holds the threshold
+    ],
+)
+def test_a_counted_fraction_suggests_a_result_that_a_person_must_enter(n, d, says):
+    case = measured_er(n=n, d=d)
     found = next(f for f in case.findings if f.key == "er.status")
-    assert (found.value.code, found.status, found.method.kind) == (status, "measured", "rule")
-    assert "all_nuclei" in found.flags
+    assert (found.value, found.status, found.note) == (None, "not_assessed", "person_only")
     assert [case.finding(p).key for p in found.parents] == ["er.positive_percent"]
-    assert found.evidence[0].boxes
+    share = case.finding(found.parents[0])
+    assert share.status == "measured"
+    counted = [x for x in case.suggestions if x.rule.startswith("counted_")]
+    assert [x.rule for x in counted] == [f"counted_{says}"]
+    assert set(counted[0].findings) == {share.id, found.id}
+    # The same id, once a person has entered it.
+    stated = entered(case, ("er.status", "positive"))
+    assert stated.finding(found.id).value.code == "positive"
+    assert not [x for x in stated.suggestions if x.rule.startswith("counted_")]
+    read = entered(case, ("er.positive_percent", 60))
+    assert value(read, "er.status") == "positive"
+
+
+def test_a_counted_ki67_band_waits_for_a_person():
+    found = cells(("negative", "positive"), (980, 20))
+    case = findings_of_case("C1", [slide("K", stain="Ki-67", cells=found, predictions=())])
+    assert value(case, "ki67.band") is None
+    assert "counted_ki67_low" in rules_of(case)
+
+
+@pytest.mark.parametrize("given", ["negative", "low_positive", "positive"])
+def test_a_reader_outranks_a_count_of_all_nuclei(given):
+    case = entered(measured_er(n=5, d=1000), ("er.status", given))
+    assert value(case, "er.status") == given
+    found = [(c.rule, c.error) for c in case.contradictions]
+    assert found == ([] if given == "negative" else [("counted_otherwise", False)])
+    both = entered(case, ("er.positive_percent", 0.5))
+    hard = [c.rule for c in both.contradictions if c.error]
+    assert hard == ([] if given == "negative" else ["er_status"])
+
+
+def test_an_intensity_beside_a_count_of_none_is_a_note():
+    case = entered(measured_er(n=0, d=1000), ("er.intensity", "weak"))
+    assert [(c.rule, c.error) for c in case.contradictions] == [("counted_otherwise", False)]
+
+
+def test_two_slides_of_one_marker_do_not_give_two_results():
+    slides = [
+        slide(name, stain="ER", predictions=(), cells=cells(("negative", "positive"), (d - n, n)))
+        for name, n, d in (("E1", 2, 1000), ("E2", 400, 1000))
+    ]
+    case = findings_of_case("C1", slides)
+    assert [(c.rule, c.error) for c in case.contradictions] == [("counts_differ", False)]
+    both = [("er.status", "negative", "E1"), ("er.status", "positive", "E2")]
+    case = entered(case, *both)
+    hard = [c for c in case.contradictions if c.error]
+    assert [c.rule for c in hard] == ["results_differ"]
+    assert {case.finding(i).value.code for i in hard[0].findings} == {"negative", "positive"}
+    case = entered(case, ("er.status", "positive", "E1"))
+    assert not [c for c in case.contradictions if c.error]
+    apart = [s.model_copy(update={"specimen_id": s.slide_id}) for s in slides]
+    assert not findings_of_case("C1", apart).contradictions
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "slide_id", "flagged"),
+    [
+        ("er.status", "negative", "ER", True),
+        ("er.positive_percent", 0, "ER", True),
+        ("er.status", "positive", "ER", False),
+        ("pr.status", "negative", "PR", True),
+        ("her2.score", "1plus", "HER2", True),
+    ],
+)
+def test_a_negative_result_needs_controls_that_stained(key, given, slide_id, flagged):
+    case = entered(breast_case(), (key, given, slide_id))
+    for code in ("adequate", "not_available", "inadequate"):
+        now = entered(case, ("ihc.controls", code, slide_id))
+        found = [c for c in now.contradictions if c.rule == "controls_inadequate"]
+        assert bool(found) == (flagged and code == "inadequate")
+        assert all(c.error for c in found)
+
+
+def test_low_positive_still_asks_for_controls_that_did_not_stain():
+    case = entered(breast_case(), ("er.positive_percent", 5), ("ihc.controls", "inadequate", "ER"))
+    assert "er_controls" in rules_of(case)
+    assert "controls_inadequate" not in rules_of(case)
 
 
 def test_a_side_that_is_not_the_specimens_is_flagged():
