@@ -137,6 +137,8 @@ class Board:
             return here
         ids = tuple(dict.fromkeys(p.id for p in parents))
         flags = {flag for p in parents for flag in p.flags if flag in INHERITED}
+        by_person = any(p.status == "observed" for p in parents)
+        flags |= {"from_entries"} if by_person else set()
         return self.put(
             Finding(
                 id=self.id_for(key, place, main.specimen_id),
@@ -144,7 +146,7 @@ class Board:
                 specimen_id=main.specimen_id,
                 laterality=main.laterality,
                 stain=main.stain,
-                status="observed" if any(p.status == "observed" for p in parents) else "measured",
+                status="observed" if by_person else "measured",
                 value=value,
                 method=Method(name=rule, version="1", digest=derivations_digest(), kind="rule"),
                 evidence=_joined(place, parents),

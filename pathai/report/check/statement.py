@@ -51,7 +51,9 @@ def check_statement(
         Flags, the first reason only; the text is never changed.
     """
     finding = case.finding(line.finding)
-    if finding is None or finding.key != line.key or finding.status != line.status:
+    if finding is None or finding.key != line.key:
+        return [Problem(code="unknown_id", message=f"{line.finding} is not this finding")]
+    if line.status not in (finding.status, finding.phrased):
         return [Problem(code="unknown_id", message=f"{line.finding} is not this finding")]
     book = lexicon(line.language)
     if human:

@@ -100,7 +100,7 @@ def _check_subject(
 def _check_status(lower: list[str], finding: Finding, lexicon: Lexicon) -> list[Problem]:
     """No word that says the value came about in another way than it did."""
     said = {part for word in lower for part in _parts(word)}
-    ways = {finding.status, "measured" if finding.method.kind == "rule" else finding.status}
+    ways = _ways(finding)
     fitting = frozenset().union(*(lexicon.words.get(way, frozenset()) for way in ways))
     for status, claims in lexicon.claims.items():
         if status not in ways and (claims & said) - fitting:
@@ -112,6 +112,15 @@ def _check_status(lower: list[str], finding: Finding, lexicon: Lexicon) -> list[
     if _absent(finding) and not _left_to_value(told, lexicon):
         return [Problem(code="polarity", message="it affirms what was not found")]
     return []
+
+
+def _ways(finding: Finding) -> set[str]:
+    """How a value came about. What follows from entries was itself neither entered nor measured."""
+    if finding.derived:
+        return {"derived"}
+    if finding.method.kind == "rule":
+        return {finding.status, "measured", "derived"}
+    return {finding.status}
 
 
 def _told(lower: list[str], lexicon: Lexicon) -> list[str]:
@@ -142,9 +151,9 @@ def _left_to_value(lower: list[str], lexicon: Lexicon) -> bool:
 def _check_closed(
     lower: list[str], finding: Finding, case: CaseFindings, lexicon: Lexicon
 ) -> list[Problem]:
-    allowed = lexicon.words["any"] | lexicon.words[finding.status]
+    allowed = lexicon.words["any"] | lexicon.words[finding.phrased]
     if finding.method.kind == "rule":
-        allowed |= lexicon.words["measured"]
+        allowed |= lexicon.words["measured"] | lexicon.words["derived"]
     allowed |= place_words(finding, case, lexicon)
     for word, after in zip(lower, [*lower[1:], ""], strict=True):
         fits = word.startswith("#") or word in allowed or (_parts(word) - {word} and (
