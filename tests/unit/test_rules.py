@@ -362,6 +362,49 @@ def test_the_table_of_exclusions_names_keys_codes_and_rules_that_exist():
             assert isinstance(wanted, list) or wanted in ("any", "zero", "above_zero")
 
 
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        ([("cells.count.positive", 5000)], {"cells.count.positive", "cells.count.negative"}),
+        ([("cells.count", 100)], {"cells.count.positive", "cells.count.negative"}),
+        ([("cells.count.positive", 430)], {"cells.count.positive", "cells.count.negative"}),
+        ([("cells.count.positive", 400)], set()),
+        ([("cells.count", 2000)], set()),
+        ([("cells.count.tumor", 1001)], {"cells.count.tumor"}),
+        ([("in_tumor.count", 1001)], {"in_tumor.count"}),
+        ([("region.a.count", 1001)], {"region.a.count"}),
+        ([("region.a.count", 1000)], set()),
+    ],
+)
+def test_a_part_of_a_count_is_not_more_than_the_count(given, parts):
+    case = entered(measured_er(n=420, d=1000), *((*e, "ER") for e in given))
+    found = [c for c in case.contradictions if c.rule == "part_over_whole"]
+    named = {case.finding(i).key for c in found for i in c.findings}
+    assert named == (parts | {"cells.count"} if parts else set())
+    assert all(c.error for c in found)
+
+
+def test_a_densest_circle_does_not_hold_more_than_the_slide():
+    spot = Finding(id="F2", key="hotspot_1mm2.nucleus", status="measured", stain="H&E",
+                   value=Quantity(value=1915, unit="{nuclei}"),
+                   method=Method(name="m", version="1", kind="count"),
+                   evidence=(Evidence(slide_id="HE"),))  # fmt: skip
+    whole = spot.model_copy(
+        update={"id": "F1", "key": "cells.count", "value": Quantity(value=4321, unit="{nuclei}")}
+    )
+    specimen = Specimen(specimen_id="A", slides=("HE",))
+    case = CaseFindings(case_id="C1", specimens=(specimen,), findings=(whole, spot)).sealed()
+    assert not rules.apply(case).contradictions
+    (flag,) = entered(case, ("cells.count", 100)).contradictions
+    assert (flag.rule, flag.findings, flag.error) == ("part_over_whole", ("F1", "F2"), True)
+
+
+def test_mitoses_were_not_counted_on_more_than_the_tissue():
+    case = entered(breast_case(), ("mitoses.area_mm2", 2.5))  # of 2.75 mm² of tissue
+    assert "part_over_whole" not in rules_of(case)
+    assert "part_over_whole" in rules_of(entered(case, ("mitoses.area_mm2", 3)))
+
+
 def test_intensity_of_nothing_is_a_contradiction():
     both = [("er.positive_percent", 0), ("er.intensity", "weak")]
     assert "er_intensity_zero" in rules_of(entered(breast_case(), *both))
@@ -507,7 +550,7 @@ def test_a_side_that_is_not_the_specimens_is_flagged():
 
 def test_every_rule_of_the_registry_is_in_a_table_and_back():
     named = {rule for row in registry().keys.values() for rule in row.rules}
-    everywhere = {"laterality", "parent_corrected", "organs"}
+    everywhere = {"laterality", "parent_corrected", "organs", "part_over_whole"}
     tables = set(derivations()) | set(contradictions()) | set(suggestions())
     assert named | everywhere == tables
 
