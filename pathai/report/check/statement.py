@@ -42,8 +42,8 @@ def check_statement(
     case : CaseFindings
         All findings of the case.
     human : bool
-        A person may use words outside of the closed vocabulary and more letters and marks; the
-        rules on numbers, ids, polarity, side and terms are the same.
+        A person has more words, letters and marks; whatever is not known to say nothing of the
+        case is a flag, which that person may acknowledge.
 
     Returns
     -------
