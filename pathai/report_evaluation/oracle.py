@@ -68,6 +68,7 @@ def expected(finding: Data, words: Book) -> Claim:
 
 def _of_quantity(claim: Claim, value: Data, row: Data, words: Book) -> None:
     decimals, cuts = row.get("decimals", 0), [_number(c) for c in row.get("cuts", ())]
+    cuts += [Decimal(0), Decimal(100)] if value["unit"] == "%" else []  # neither none nor all
     claim.number = _rounded(value["value"], decimals, cuts)
     claim.unit = words.units[value["unit"]]
     if value["low"] is not None:

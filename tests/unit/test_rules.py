@@ -18,6 +18,7 @@ from pathai.finding import (
     registry,
 )
 from pathai.findings import findings_of_case
+from pathai.language import catalog
 from pathai.rules import mismatch
 from pathai.rules.gleason import grade_group
 from pathai.rules.nottingham import nottingham_grade, poisson_interval
@@ -403,6 +404,23 @@ def test_mitoses_were_not_counted_on_more_than_the_tissue():
     case = entered(breast_case(), ("mitoses.area_mm2", 2.5))  # of 2.75 mm² of tissue
     assert "part_over_whole" not in rules_of(case)
     assert "part_over_whole" in rules_of(entered(case, ("mitoses.area_mm2", 3)))
+
+
+@pytest.mark.parametrize(
+    ("percent", "printed"),
+    [("0", "0"), ("0.2", "0.2"), ("0.04", "0.04"), ("1.5", "2"), ("99.7", "99.7"),
+     ("99.2", "99"), ("100", "100")],
+)  # fmt: skip
+def test_some_is_not_printed_as_none_nor_as_all(percent, printed):
+    for key in ("er.positive_percent", "ki67.positive_percent", "stroma.tils_percent"):
+        assert str(registry().find(key).rounded(Decimal(percent))) == printed
+
+
+def test_a_benign_tumor_is_a_tumor():
+    for language in ("en", "fr", "es"):
+        words = catalog(language).value("diagnosis.category", "benign")
+        assert "malign" in words
+        assert "tum" not in words
 
 
 def test_intensity_of_nothing_is_a_contradiction():
