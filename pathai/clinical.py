@@ -6,6 +6,7 @@ as a quotation.
 """
 
 import unicodedata
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,12 +132,13 @@ def _first(error: Exception) -> str:
         return "nested too deeply"
     first = error.errors(include_url=False, include_input=False)[0]
     # The key may be anything that was typed; it is shown as printable ASCII and cut.
-    where = ascii(str(first["loc"][0]) if first["loc"] else "items")[1:61]
+    where = ascii(str(first["loc"][0]) if first["loc"] else "items")[1:-1][:60]
     return f"{where}: {first['msg']}"
 
 
 def _text(value: Any) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    """A number without an exponent, which a reader takes for a name."""
+    return f"{Decimal(f'{value:.10g}').normalize():f}" if isinstance(value, float) else str(value)
 
 
 def cleaned(text: str, name: str = "clinical.yaml") -> str:

@@ -132,6 +132,16 @@ class Finding(Frozen):
     parents: tuple[str, ...] = ()
     entry: Entry | None = None
 
+    @property
+    def derived(self) -> bool:
+        """Whether it follows by rule from what a person entered; nobody entered it itself."""
+        return self.status == "observed" and self.method.kind == "rule"
+
+    @property
+    def phrased(self) -> Status:
+        """The status by whose pattern a sentence says it: nobody entered what follows by rule."""
+        return "measured" if self.derived else self.status
+
     @model_validator(mode="after")
     def _allowed(self) -> "Finding":
         book = registry()

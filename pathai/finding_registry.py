@@ -69,11 +69,13 @@ class Key(Frozen):
     def places(self, value: Decimal) -> int:
         """Decimals with which ``value`` is printed: the row's, or as many as keep it off a cut.
 
-        A fraction of 0.9 % is below the cut at 1 % and would be printed as 1 % without them.
+        A fraction of 0.9 % is below the cut at 1 % and would be printed as 1 % without them. Of a
+        percentage none and all are cuts, too: 0.2 % is not printed as 0 %.
         """
+        cuts = (*self.cuts, *((Decimal(0), Decimal(100)) if self.unit == "%" else ()))
         for decimals in range(self.decimals, MOST_DECIMALS):
             printed = _quantized(value, decimals)
-            if all(value.compare(cut) == printed.compare(cut) for cut in self.cuts):
+            if all(value.compare(cut) == printed.compare(cut) for cut in cuts):
                 return decimals
         return MOST_DECIMALS
 

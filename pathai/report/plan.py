@@ -180,7 +180,7 @@ def _line(finding: Finding, number: int, language: str) -> Line:
         key=finding.key,
         name=words.term(finding.key),
         unit=words.unit(registry().find(finding.key).unit),
-        status=finding.status,
+        status=finding.phrased,
         language=language,
         cites=for_key(finding.key),
     )

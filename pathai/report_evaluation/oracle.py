@@ -49,7 +49,7 @@ def expected(finding: Data, words: Book) -> Claim:
     claim = Claim(keys=(finding["key"],))
     status, value = finding["status"], finding["value"]
     claim.predicted = int(status == "predicted")
-    claim.entered = status == "observed"
+    claim.entered = status == "observed" and finding["method"]["kind"] != "rule"
     if status in words.statuses:
         claim.status = status
         claim.code = finding["code"] if status == "failed" else ""
@@ -68,6 +68,7 @@ def expected(finding: Data, words: Book) -> Claim:
 
 def _of_quantity(claim: Claim, value: Data, row: Data, words: Book) -> None:
     decimals, cuts = row.get("decimals", 0), [_number(c) for c in row.get("cuts", ())]
+    cuts += [Decimal(0), Decimal(100)] if value["unit"] == "%" else []  # neither none nor all
     claim.number = _rounded(value["value"], decimals, cuts)
     claim.unit = words.units[value["unit"]]
     if value["low"] is not None:
@@ -192,7 +193,7 @@ def judge_raw(text: str, finding: Data, case: Data, cites: Iterable[str] = ()) -
     if not set(cited) <= set(cites):
         wrong.append("citation")
     rest = re.sub(r"\{(?:F[1-9]\d*|[TK]:[a-z0-9_.-]+)\}", " \u25cb ", text)
-    if finding["status"] == "observed":
+    if finding["status"] == "observed" and finding["method"]["kind"] != "rule":
         for phrase in sorted(WORDS["en"]["entered"], key=len, reverse=True):
             rest = re.sub(rf"\b{phrase}\b", " ", rest, flags=re.IGNORECASE)
     pieces = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[^\w\s.,:;()\u25cb'’-]", rest)

@@ -81,8 +81,10 @@ def paraphrases(finding: Mapping[str, Any]) -> list[str]:
         openings += OF_SLIDE
     if finding["specimen_id"]:
         openings += OF_SPECIMEN
-    texts = variants(finding["status"], openings)
-    if finding["method"]["kind"] == "rule":  # it was derived: nobody measured it
-        texts = [t for t in texts if "measured" not in t]
+    derived = finding["method"]["kind"] == "rule"
+    valued = finding["status"] in ("measured", "observed")
+    texts = variants("measured" if derived and valued else finding["status"], openings)
+    if derived:  # nobody measured it, and nobody entered it
+        texts = [t for t in texts if "measured" not in t and "analysis" not in t]
     term, slot = "{T:" + finding["key"] + "}", "{" + finding["id"] + "}"
     return [t.replace("{T}", term).replace("{F}", slot) for t in texts]

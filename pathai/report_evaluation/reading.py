@@ -173,7 +173,7 @@ def read_sentence(
         Units beside the registry's, which a model's task brings.
     """
     claim = Claim(odd=bool(ODD.search(text)) or unicodedata.normalize("NFC", text) != text)
-    sentence = _Sentence(text, book)
+    sentence = _Sentence(_unquoted(text, book, keys := tuple(keys)), book)
     _take_subject(sentence, claim, keys)
     _take_answer(sentence, claim)
     _take_sum(sentence, claim)
@@ -184,6 +184,23 @@ def read_sentence(
         r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[^\w\s.,:;()\u25cb'’=-]", sentence.text
     )
     return claim
+
+
+MARKS = re.compile("[“«]\\s?|\\s?[”»]")
+
+
+def _unquoted(text: str, book: Book, keys: Iterable[str]) -> str:
+    """The text with the quotation marks of names taken off; those of labels stay."""
+    for key in keys:
+        name = book.name(key)
+        if MARKS.search(name):
+            text = re.sub(
+                re.escape(name).replace(r"\ ", r"\s"),
+                lambda m: MARKS.sub("", m[0]),
+                text,
+                flags=re.IGNORECASE,
+            )
+    return text
 
 
 @lru_cache(maxsize=4096)
@@ -199,7 +216,7 @@ def _phrase(phrase: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=4096)
 def _name(language: str, key: str) -> str:
-    return book(language).name(key)
+    return MARKS.sub("", book(language).name(key))
 
 
 def _take_subject(sentence: _Sentence, claim: Claim, keys: Iterable[str]) -> None:

@@ -145,7 +145,8 @@ def unassessed_negated(rng: Random, text: str, finding: Data, case: Data) -> str
 def entry_claimed(rng: Random, text: str, finding: Data, case: Data) -> str | None:
     """A person's entry is claimed for what no person entered."""
     del case
-    if finding["status"] not in ("measured", "predicted"):
+    derived = finding["status"] == "observed" and finding["method"]["kind"] == "rule"
+    if finding["status"] not in ("measured", "predicted") and not derived:
         return None
     words = ("was confirmed by the pathologist as", "was entered as", "was signed out as")
     return f"The {_term(finding)} {rng.choice(words)} {_slot(finding)}."

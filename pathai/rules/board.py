@@ -44,6 +44,7 @@ class Board:
         self._case = case
         self._asked = tuple(asked)
         self._sides = {s.specimen_id: s.laterality for s in case.specimens}
+        self._home = {slide: s.specimen_id for s in case.specimens for slide in s.slides}
         self._former = [f for f in case.findings if f.method.kind == "rule"]
         kept = [f for f in case.findings if f.method.kind != "rule"]
         self._found: dict[tuple[str, Place], Finding] = {(f.key, place_of(f)): f for f in kept}
@@ -83,6 +84,11 @@ class Board:
     def side(self, finding: Finding) -> str:
         """Side of the specimen that a finding stands on."""
         return self._sides.get(finding.specimen_id, "")
+
+    def together(self, one: Finding, other: Finding) -> bool:
+        """Whether two findings stand on slides of one specimen."""
+        homes = [{self._home.get(slide) for slide in place_of(f)} for f in (one, other)]
+        return bool(homes[0] & homes[1])
 
     def covers(self, finding: Finding, slides: Place) -> bool:
         """Whether a finding is what is asked for on these slides."""
@@ -134,6 +140,8 @@ class Board:
             return here
         ids = tuple(dict.fromkeys(p.id for p in parents))
         flags = {flag for p in parents for flag in p.flags if flag in INHERITED}
+        by_person = any(p.status == "observed" for p in parents)
+        flags |= {"from_entries"} if by_person else set()
         return self.put(
             Finding(
                 id=self.id_for(key, place, main.specimen_id),
@@ -141,12 +149,33 @@ class Board:
                 specimen_id=main.specimen_id,
                 laterality=main.laterality,
                 stain=main.stain,
-                status="observed" if any(p.status == "observed" for p in parents) else "measured",
+                status="observed" if by_person else "measured",
                 value=value,
                 method=Method(name=rule, version="1", digest=derivations_digest(), kind="rule"),
                 evidence=_joined(place, parents),
                 flags=tuple(sorted(flags)),
                 parents=ids,
+            )
+        )
+
+    def withhold(self, rule: str, key: str, parents: Sequence[Finding]) -> Finding:
+        """Set down that a person must enter what ``parents`` suggest; an entry is returned."""
+        main = parents[0]
+        place = place_of(main)
+        for here in self._entered(key, place):
+            return here
+        return self.put(
+            Finding(
+                id=self.id_for(key, place, main.specimen_id),
+                key=key,
+                specimen_id=main.specimen_id,
+                laterality=main.laterality,
+                stain=main.stain,
+                status="not_assessed",
+                note="person_only",
+                method=Method(name=rule, version="1", digest=derivations_digest(), kind="rule"),
+                evidence=_joined(place, parents),
+                parents=tuple(p.id for p in parents),
             )
         )
 

@@ -1,21 +1,13 @@
-"""Rules that hold for every organ: sides, diagnosis and grade, and values that were corrected."""
+"""Rules that hold for every organ: sides, and values that were corrected."""
 
-from pathai.finding import Category, Finding, Quantity
+from pathai.finding import Finding, Quantity
 from pathai.rules.board import Board
-
-NOT_INVASIVE = ("benign", "in_situ", "insufficient")
-GRADES = ("gleason.score", "gleason.grade_group", "nottingham.grade")
 
 
 def apply(board: Board) -> None:
     """Flags, and the density that follows from a corrected count."""
     _densities(board)
     _sides(board)
-    for diagnosis in board.with_values("diagnosis.category"):
-        if isinstance(diagnosis.value, Category) and diagnosis.value.code in NOT_INVASIVE:
-            grades = [board.beside(diagnosis, key) for key in GRADES]
-            if given := [g for g in grades if g is not None]:
-                board.contradict("benign_with_grade", diagnosis, *given)
     _stale(board)
 
 

@@ -4,7 +4,16 @@ from collections.abc import Callable, Sequence
 
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, Evidence, Finding, Key, Method, registry
-from pathai.rules import case_rules, cores, gleason, mismatch, nottingham, receptors
+from pathai.rules import (
+    case_rules,
+    cores,
+    counts,
+    exclusions,
+    gleason,
+    mismatch,
+    nottingham,
+    receptors,
+)
 from pathai.rules.board import Board
 from pathai.rules.places import common_stain, whole_places
 
@@ -14,7 +23,9 @@ RULES: tuple[Callable[[Board], None], ...] = (
     receptors.apply,
     mismatch.apply,
     cores.apply,
+    counts.apply,
     case_rules.apply,
+    exclusions.apply,
 )
 
 

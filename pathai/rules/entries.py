@@ -1,5 +1,6 @@
 """What a person enters or corrects: checked, set down, and a new revision made of it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
@@ -241,6 +242,8 @@ def value_of(key: str, row: Key, value: Any) -> Quantity | Category | Sum:
 
 def _sum(key: str, row: Key, value: Any) -> Sum:
     allowed = range(row.part_minimum, row.part_maximum + 1)
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9](?:\s*\+\s*[0-9])+\s*", value):
+        value = [int(part) for part in value.split("+")]  # as it is read aloud: 3+4
     numbers = list(value) if isinstance(value, list | tuple) else []
     whole = all(isinstance(n, int) and not isinstance(n, bool) and n in allowed for n in numbers)
     if len(numbers) != row.parts or not whole:

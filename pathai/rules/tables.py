@@ -33,7 +33,7 @@ class Table(Frozen):
     rules: dict[str, Text]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _read(name: str) -> Any:
     return yaml.safe_load(files("pathai.rules").joinpath(f"{name}.yaml").read_text("utf-8"))
 
@@ -71,6 +71,20 @@ def msi_labels() -> tuple[tuple[str, ...], frozenset[str], frozenset[str]]:
         frozenset(plain(label) for label in data[kind]) for kind in ("deficient", "proficient")
     )
     return tuple(data["models"]), deficient, proficient
+
+
+@lru_cache(maxsize=1)
+def tumor_labels() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """First words of keys of models on tumor, and their labels for tumor and for none."""
+    data = _read("labels")["tumor"]
+    yes, no = (frozenset(plain(label) for label in data[kind]) for kind in ("present", "absent"))
+    return frozenset(data["models"]), yes, no
+
+
+def exclusions() -> dict[str, Any]:
+    """What cannot be true of one specimen together."""
+    table: dict[str, Any] = _read("exclusions")
+    return table
 
 
 def contradiction_text(rule: str, language: Language = "en") -> str:

@@ -153,3 +153,18 @@ def test_the_stage_reads_the_file_and_names_what_is_wrong(tmp_path):
     path.write_text("psa: 7")
     with pytest.raises(PathaiError, match=r"E205: C1\.yaml: psa"):
         stage(None)
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"), [(0.00001, "0.00001"), (7.0, "7"), (7.25, "7.25"), (100000.0, "100000")]
+)
+def test_a_number_has_no_exponent(value, printed):
+    assert contexts({"psa_ng_ml": value})[0].value == printed
+
+
+def test_a_wrong_item_is_named_without_a_stray_mark():
+    for name in ("psa", "p" * 80):
+        with pytest.raises(PathaiError) as caught:
+            contexts({name: 7})
+        assert "'" not in caught.value.message
+        assert name[:60] + ":" in caught.value.message

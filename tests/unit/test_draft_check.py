@@ -119,6 +119,14 @@ CONFLICTS = {
     "cores": [
         ("prostate.cores", Quantity(value=6, unit="{cores}")),
         ("prostate.cores_positive", Quantity(value=7, unit="{cores}"))],
+    "diagnosis and grade": [
+        ("diagnosis.category", Category(code="benign")), ("nottingham.grade", Category(code="g1"))],
+    "diagnosis and invasion": [
+        ("diagnosis.category", Category(code="insufficient")),
+        ("prostate.perineural", Category(code="present"))],
+    "diagnosis and cores": [
+        ("diagnosis.category", Category(code="benign")),
+        ("prostate.cores_positive", Quantity(value=3, unit="{cores}"))],
 }  # fmt: skip
 
 

@@ -247,3 +247,14 @@ def test_no_value_breaks_the_door(key, given):
         case = BREAST
     assert code in ("", "E204")
     assert load_findings(canonical(case)) == case
+
+
+@pytest.mark.parametrize("text", ["3+4", "3 + 4", " 3 +4 "])
+def test_a_sum_may_be_written_as_it_is_read(text):
+    assert value(entered(prostate_case(), ("gleason.score", text)), "gleason.score") == (3, 4)
+
+
+@pytest.mark.parametrize("text", ["3+", "3+4+", "3-4", "34", "3+9", "3+4+5", "+3+4", "three+four"])
+def test_what_is_no_sum_is_refused(text):
+    with pytest.raises(PathaiError, match="E204"):
+        entered(prostate_case(), ("gleason.score", text))

@@ -5,10 +5,10 @@ import multiprocessing
 from hashlib import sha256
 
 import pytest
-from finding_cases import full_case, slide
+from finding_cases import slide
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from life_cases import READER, life_of, sign_off, stand_in, store
+from life_cases import READER, life_of, settled_case, sign_off, stand_in, store
 
 from pathai.config import ReportConfig
 from pathai.drafters.base import Engine, Phrasing
@@ -58,7 +58,7 @@ def refused(code, call, *given, **named):
 def test_looking_writes_nothing(life, tmp_path):
     assert life.state == "draft"
     assert life.version == 0
-    assert life.revision().case == full_case()
+    assert life.revision().case == settled_case()
     assert life.audit().faults == ()
     assert not (tmp_path / "reviews").exists()
 
@@ -67,7 +67,7 @@ def test_the_draft_of_the_stages_is_what_is_reviewed(life):
     made = life.draft(reader=READER)
     assert made == life.revision().draft
     assert [e.kind for e in life.events()][:2] == ["created", "drafted"]
-    assert made.findings_digest == full_case().digest
+    assert made.findings_digest == settled_case().digest
 
 
 def test_from_draft_to_signed_to_amended(life):
@@ -126,7 +126,7 @@ def test_a_reader_has_a_name_that_can_stand_in_the_trail(life, name):
 
 
 def test_a_contradiction_must_be_mended(tmp_path):
-    case = full_case()
+    case = settled_case()
     wrong = Contradiction(rule="gleason_score", findings=("F1", "F2"))
     loose = Contradiction(rule="msi_discordant", findings=("F1",), error=False)
     case = case.model_copy(update={"contradictions": (wrong, loose), "digest": ""}).sealed()
@@ -267,7 +267,7 @@ def test_an_entry_that_does_not_fit_leaves_no_trace(life):
     entries = [Entered("cells.count", 5, "S1"), Entered("cells.count", [], "S1")]
     refused("E204", life.enter, READER, entries)
     assert [e.kind for e in life.events()] == before
-    assert life.revision().case == full_case()
+    assert life.revision().case == settled_case()
 
 
 def test_entries_make_revisions_that_name_parent_and_events(life):
@@ -276,7 +276,7 @@ def test_entries_make_revisions_that_name_parent_and_events(life):
     life.enter("reader-b", [Entered("cells.count", 5, "S1")])
     two = life.revision().case
     assert (one.revision, two.revision) == (1, 2)
-    assert one.parent == full_case().digest
+    assert one.parent == settled_case().digest
     assert two.parent == one.digest
     entered = [e.sha256 for e in life.events() if e.kind == "entered"]
     assert (one.events, two.events) == (tuple(entered[:1]), tuple(entered))
@@ -287,7 +287,7 @@ def test_entries_make_revisions_that_name_parent_and_events(life):
 def test_what_is_withdrawn_stands_as_the_stages_found_it(life):
     life.enter(READER, [Entered("cells.count", 4000, "S1")])
     life.withdraw(READER, "cells.count", "S1", "wrong slide")
-    assert life.revision().case == full_case()
+    assert life.revision().case == settled_case()
     refused("E193", life.withdraw, READER, "cells.count", "S1")
     life.enter(READER, [Entered("cells.count", 5, "S1")])
     assert life.revision().case.revision == 2  # 1 was another record
@@ -298,7 +298,7 @@ def test_findings_made_anew_ask_for_a_new_draft_and_keep_the_entries(life, tmp_p
     life.enter(READER, [Entered("cells.count", 4000, "S1")])
     life.submit(READER)
     assert not life.stale()
-    fresh = full_case()
+    fresh = settled_case()
     area = next(f for f in fresh.findings if f.key == "tissue.area_mm2" and f.value)
     other = area.model_copy(update={"value": area.value.model_copy(update={"value": 3})})
     found = tuple(other if f.id == area.id else f for f in fresh.findings)

@@ -6,7 +6,7 @@ from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
-from finding_cases import OK, answer, cells, foreign, full_case, slide
+from finding_cases import OK, answer, cells, foreign, full_case, region_case, slide
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +19,7 @@ from pathai.findings import findings_of_case
 from pathai.report import check, documents
 from pathai.report.draft import draft, run
 from pathai.report.plan import plan
+from pathai.report_evaluation.oracle import judge_draft
 from pathai.store.commit import Commit
 from pathai.store.folders import DRAFT_FILES, CaseFolder
 
@@ -376,6 +377,21 @@ def test_hostile_names_are_shown_as_text():
     assert "&lt;img" in page
     assert "<img" not in plain.replace("\\<", "")
     assert "[a](" not in plain.replace("\\[", "").replace("\\]", "")
+
+
+@pytest.mark.parametrize(
+    ("language", "name"),
+    [("en", "“ki 67 is 90”"), ("fr", "«\u00a0ki 67 is 90\u00a0»"), ("es", "“ki 67 is 90”")],
+)
+def test_the_name_of_a_drawn_region_is_quoted_and_claims_nothing(language, name):
+    case = region_case("Ki-67 is 90 %")
+    made = draft(case, ReportConfig(language=language))
+    said = [s.rendered for s in made.statements() if "ki 67" in s.rendered]
+    assert len(said) == 3
+    assert all(name in text for text in said)
+    assert check.check_draft(made, case) == []
+    if language == "en":
+        assert judge_draft(made.model_dump(mode="json"), case.model_dump(mode="json")) == []
 
 
 def test_run_writes_every_document_and_again_the_same(tmp_path):

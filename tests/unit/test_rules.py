@@ -4,15 +4,26 @@ from decimal import Decimal
 
 import pytest
 from entry_cases import breast_case, entered, measured_er, prostate_case, rules_of, value
+from finding_cases import cells, slide
 
 from pathai import rules
 from pathai.errors import PathaiError
-from pathai.finding import registry
+from pathai.finding import (
+    CaseFindings,
+    Evidence,
+    Finding,
+    Method,
+    Quantity,
+    Specimen,
+    registry,
+)
+from pathai.findings import findings_of_case
+from pathai.language import catalog
 from pathai.rules import mismatch
 from pathai.rules.gleason import grade_group
 from pathai.rules.nottingham import nottingham_grade, poisson_interval
 from pathai.rules.receptors import her2_status, ki67_band, receptor_status
-from pathai.rules.tables import contradictions, derivations, suggestions
+from pathai.rules.tables import contradictions, derivations, exclusions, suggestions
 
 GROUPS = {
     (1, 1): "gg1", (1, 2): "gg1", (1, 3): "gg1", (1, 4): "gg1", (1, 5): "gg1",
@@ -218,12 +229,198 @@ def test_mitoses_are_given_per_area_with_the_exact_interval():
     ],
 )  # fmt: skip
 def test_contradictions_are_flags_and_name_both(given, rule):
-    case = entered(prostate_case(), *given)
+    case = entered(prostate_case(model="x"), *given)
     found = {c.rule: c for c in case.contradictions}
     assert set(found) == ({rule} if rule else set())
     if rule:
         assert len(found[rule].findings) >= 2
         assert found[rule].error
+
+
+LIES = [
+    ("breast.dcis", "present", "diagnosis_with_tumor"),
+    ("prostate.perineural", "present", "diagnosis_with_tumor"),
+    ("prostate.cores_positive", 3, "diagnosis_with_tumor"),
+    ("prostate.involved_percent", 60, "diagnosis_with_tumor"),
+    ("core.1.tumor_mm", 2, "diagnosis_with_tumor"),
+    ("mmr.mlh1", "lost", "diagnosis_with_tumor"),
+    ("gleason.primary", "p3", "benign_with_grade"),
+    ("gleason.grade_group", "gg1", "benign_with_grade"),
+    ("nottingham.grade", "g1", "benign_with_grade"),
+    ("nottingham.tubules", "s1", "benign_with_grade"),
+]
+
+
+@pytest.mark.parametrize(("key", "given", "rule"), LIES)
+@pytest.mark.parametrize("code", ["benign", "insufficient"])
+def test_no_malignancy_excludes_what_describes_one(key, given, rule, code):
+    case = entered(prostate_case(label="no", kept=("no",)), ("diagnosis.category", code))
+    assert not case.contradictions
+    case = entered(case, (key, given))
+    (found,) = case.contradictions
+    assert (found.rule, found.error) == (rule, True)
+    assert {case.finding(i).key for i in found.findings} >= {"diagnosis.category", key}
+    fits = entered(case, ("diagnosis.category", "invasive"))
+    assert not [c for c in fits.contradictions if c.error]
+
+
+@pytest.mark.parametrize(
+    ("code", "key", "given", "rule"),
+    [
+        ("insufficient", "prostate.perineural", "not_identified", "insufficient_with_result"),
+        ("benign", "prostate.perineural", "not_identified", ""),
+        ("benign", "prostate.cores_positive", 0, ""),
+        ("invasive", "prostate.cores_positive", 0, "diagnosis_without_tumor"),
+        ("in_situ", "prostate.perineural", "present", "in_situ_with_invasion"),
+        ("in_situ", "breast.dcis", "present", ""),
+        ("in_situ", "nottingham.grade", "g2", "benign_with_grade"),
+        ("uncertain", "breast.dcis", "present", ""),
+    ],
+)
+def test_what_a_diagnosis_excludes(code, key, given, rule):
+    case = entered(prostate_case(model="x"), ("diagnosis.category", code), (key, given))
+    assert {c.rule for c in case.contradictions} == ({rule} if rule else set())
+
+
+def test_insufficient_material_gives_no_result_of_a_stain():
+    case = entered(breast_case(), ("diagnosis.category", "insufficient"), ("her2.score", "3plus"))
+    (found,) = case.contradictions
+    assert (found.rule, found.error) == ("insufficient_with_result", True)
+
+
+def test_one_specimen_is_of_one_organ():
+    both = [("gleason.score", [3, 4]), ("nottingham.tubules", "s1")]
+    case = entered(prostate_case(model="x"), *both)
+    (found,) = case.contradictions
+    assert (found.rule, found.error) == ("organs", True)
+    named = {case.finding(i).key for i in found.findings}
+    assert named == {"gleason.score", "nottingham.tubules"}
+    apart = [slide(n, specimen_id=n, predictions=()) for n in ("A", "B")]
+    case = findings_of_case("C1", apart)
+    case = entered(case, *((*e, s) for e, s in zip(both, ("A", "B"), strict=True)))
+    assert not case.contradictions
+    case = entered(case, ("prostate.cores", 3, "B"))
+    assert {c.rule for c in case.contradictions} == {"organs"}
+
+
+def test_a_slide_without_tumor_in_a_specimen_with_one_is_no_contradiction():
+    case = findings_of_case("C1", [slide(n, predictions=()) for n in ("HE1", "HE2")])
+    case = entered(
+        case,
+        ("diagnosis.category", "benign", "HE1"),
+        ("diagnosis.category", "invasive", "HE2"),
+        ("gleason.score", [3, 3], "HE2"),
+    )
+    assert not case.contradictions
+    assert rules_of(entered(case, ("gleason.score", [3, 3], "HE1"))) == {"benign_with_grade"}
+    assert "diagnosis_with_tumor" in rules_of(entered(case, ("diagnosis.category", "benign")))
+
+
+@pytest.mark.parametrize(
+    ("label", "kept", "code", "noted"),
+    [
+        ("yes", ("yes",), "benign", True),
+        ("no", ("no",), "invasive", True),
+        ("yes", ("yes",), "invasive", False),
+        ("no", ("no",), "benign", False),
+        ("yes", ("yes", "no"), "benign", False),
+        ("no", ("no",), "uncertain", False),
+    ],
+)
+def test_a_model_that_says_the_opposite_of_a_diagnosis_is_noted(label, kept, code, noted):
+    case = entered(prostate_case(label=label, kept=kept), ("diagnosis.category", code))
+    found = [c for c in case.contradictions if c.rule == "diagnosis_predicted"]
+    assert bool(found) == noted
+    assert not any(c.error for c in found)
+    other = entered(
+        prostate_case(model="stage", label=label, kept=kept), ("diagnosis.category", code)
+    )
+    assert not other.contradictions
+
+
+def test_what_was_measured_against_a_diagnosis_is_a_note():
+    findings = (
+        Finding(id="F1", key="core.a.tumor_mm", stain="H&E", status="measured",
+                value=Quantity(value=3, unit="mm"), evidence=(Evidence(slide_id="HE"),),
+                method=Method(name="outline", version="1", kind="geometry")),
+    )  # fmt: skip
+    specimen = Specimen(specimen_id="A", slides=("HE",))
+    case = CaseFindings(case_id="C1", specimens=(specimen,), findings=findings).sealed()
+    case = entered(case, ("diagnosis.category", "benign"))
+    (found,) = case.contradictions
+    assert (found.rule, found.error) == ("diagnosis_measured", False)
+
+
+def test_the_table_of_exclusions_names_keys_codes_and_rules_that_exist():
+    codes = set(registry().vocabularies["diagnosis"])
+    for rule, row in exclusions()["diagnoses"].items():
+        assert contradictions()[rule].error
+        assert set(row["diagnosis"]) <= codes
+        for key, wanted in row["against"].items():
+            known = registry().find(key.replace("*", "x"))
+            fits = set(wanted) <= set(known.values) if isinstance(wanted, list) else True
+            assert fits, (rule, key)
+            assert isinstance(wanted, list) or wanted in ("any", "zero", "above_zero")
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        ([("cells.count.positive", 5000)], {"cells.count.positive", "cells.count.negative"}),
+        ([("cells.count", 100)], {"cells.count.positive", "cells.count.negative"}),
+        ([("cells.count.positive", 430)], {"cells.count.positive", "cells.count.negative"}),
+        ([("cells.count.positive", 400)], set()),
+        ([("cells.count", 2000)], set()),
+        ([("cells.count.tumor", 1001)], {"cells.count.tumor"}),
+        ([("in_tumor.count", 1001)], {"in_tumor.count"}),
+        ([("region.a.count", 1001)], {"region.a.count"}),
+        ([("region.a.count", 1000)], set()),
+    ],
+)
+def test_a_part_of_a_count_is_not_more_than_the_count(given, parts):
+    case = entered(measured_er(n=420, d=1000), *((*e, "ER") for e in given))
+    found = [c for c in case.contradictions if c.rule == "part_over_whole"]
+    named = {case.finding(i).key for c in found for i in c.findings}
+    assert named == (parts | {"cells.count"} if parts else set())
+    assert all(c.error for c in found)
+
+
+def test_a_densest_circle_does_not_hold_more_than_the_slide():
+    spot = Finding(id="F2", key="hotspot_1mm2.nucleus", status="measured", stain="H&E",
+                   value=Quantity(value=1915, unit="{nuclei}"),
+                   method=Method(name="m", version="1", kind="count"),
+                   evidence=(Evidence(slide_id="HE"),))  # fmt: skip
+    whole = spot.model_copy(
+        update={"id": "F1", "key": "cells.count", "value": Quantity(value=4321, unit="{nuclei}")}
+    )
+    specimen = Specimen(specimen_id="A", slides=("HE",))
+    case = CaseFindings(case_id="C1", specimens=(specimen,), findings=(whole, spot)).sealed()
+    assert not rules.apply(case).contradictions
+    (flag,) = entered(case, ("cells.count", 100)).contradictions
+    assert (flag.rule, flag.findings, flag.error) == ("part_over_whole", ("F1", "F2"), True)
+
+
+def test_mitoses_were_not_counted_on_more_than_the_tissue():
+    case = entered(breast_case(), ("mitoses.area_mm2", 2.5))  # of 2.75 mm² of tissue
+    assert "part_over_whole" not in rules_of(case)
+    assert "part_over_whole" in rules_of(entered(case, ("mitoses.area_mm2", 3)))
+
+
+@pytest.mark.parametrize(
+    ("percent", "printed"),
+    [("0", "0"), ("0.2", "0.2"), ("0.04", "0.04"), ("1.5", "2"), ("99.7", "99.7"),
+     ("99.2", "99"), ("100", "100")],
+)  # fmt: skip
+def test_some_is_not_printed_as_none_nor_as_all(percent, printed):
+    for key in ("er.positive_percent", "ki67.positive_percent", "stroma.tils_percent"):
+        assert str(registry().find(key).rounded(Decimal(percent))) == printed
+
+
+def test_a_benign_tumor_is_a_tumor():
+    for language in ("en", "fr", "es"):
+        words = catalog(language).value("diagnosis.category", "benign")
+        assert "malign" in words
+        assert "tum" not in words
 
 
 def test_intensity_of_nothing_is_a_contradiction():
@@ -253,9 +450,7 @@ def test_the_share_of_a_corrected_core_follows_its_lengths():
 
 def test_a_corrected_count_gives_its_density_and_marks_what_it_leaves_behind():
     case = measured_er(n=420, d=1000)
-    assert value(case, "er.status") == "positive"
-    flagged = rules_of(case)
-    assert flagged == {"all_nuclei_status"}
+    assert rules_of(case) == {"counted_positive"}
     corrected = entered(case, ("cells.count", 2000, "ER"))
     assert value(corrected, "cells.density_per_mm2") == 800
     stale = next(c for c in corrected.contradictions if c.rule == "parent_corrected")
@@ -264,14 +459,98 @@ def test_a_corrected_count_gives_its_density_and_marks_what_it_leaves_behind():
     assert keys == ["er.positive_percent", "cells.count"]
 
 
-@pytest.mark.parametrize(("n", "status"), [(0, "negative"), (50, "low_positive")])
-def test_a_measured_fraction_gives_a_measured_result_with_its_caveat(n, status):
-    case = measured_er(n=n, d=1000)
+@pytest.mark.parametrize(
+    ("n", "d", "says"),
+    [
+        (0, 1000, "negative"),
+        (50, 1000, "low_positive"),
+        (420, 1000, "positive"),
+        (1, 4, "unclear"),  # few nuclei
+        (100, 1000, "unclear"),  # the interval holds the threshold
+    ],
+)
+def test_a_counted_fraction_suggests_a_result_that_a_person_must_enter(n, d, says):
+    case = measured_er(n=n, d=d)
     found = next(f for f in case.findings if f.key == "er.status")
-    assert (found.value.code, found.status, found.method.kind) == (status, "measured", "rule")
-    assert "all_nuclei" in found.flags
+    assert (found.value, found.status, found.note) == (None, "not_assessed", "person_only")
     assert [case.finding(p).key for p in found.parents] == ["er.positive_percent"]
-    assert found.evidence[0].boxes
+    share = case.finding(found.parents[0])
+    assert share.status == "measured"
+    counted = [x for x in case.suggestions if x.rule.startswith("counted_")]
+    assert [x.rule for x in counted] == [f"counted_{says}"]
+    assert set(counted[0].findings) == {share.id, found.id}
+    # The same id, once a person has entered it.
+    stated = entered(case, ("er.status", "positive"))
+    assert stated.finding(found.id).value.code == "positive"
+    assert not [x for x in stated.suggestions if x.rule.startswith("counted_")]
+    read = entered(case, ("er.positive_percent", 60))
+    assert value(read, "er.status") == "positive"
+
+
+def test_a_counted_ki67_band_waits_for_a_person():
+    found = cells(("negative", "positive"), (980, 20))
+    case = findings_of_case("C1", [slide("K", stain="Ki-67", cells=found, predictions=())])
+    assert value(case, "ki67.band") is None
+    assert "counted_ki67_low" in rules_of(case)
+
+
+@pytest.mark.parametrize("given", ["negative", "low_positive", "positive"])
+def test_a_reader_outranks_a_count_of_all_nuclei(given):
+    case = entered(measured_er(n=5, d=1000), ("er.status", given))
+    assert value(case, "er.status") == given
+    found = [(c.rule, c.error) for c in case.contradictions]
+    assert found == ([] if given == "negative" else [("counted_otherwise", False)])
+    both = entered(case, ("er.positive_percent", 0.5))
+    hard = [c.rule for c in both.contradictions if c.error]
+    assert hard == ([] if given == "negative" else ["er_status"])
+
+
+def test_an_intensity_beside_a_count_of_none_is_a_note():
+    case = entered(measured_er(n=0, d=1000), ("er.intensity", "weak"))
+    assert [(c.rule, c.error) for c in case.contradictions] == [("counted_otherwise", False)]
+
+
+def test_two_slides_of_one_marker_do_not_give_two_results():
+    slides = [
+        slide(name, stain="ER", predictions=(), cells=cells(("negative", "positive"), (d - n, n)))
+        for name, n, d in (("E1", 2, 1000), ("E2", 400, 1000))
+    ]
+    case = findings_of_case("C1", slides)
+    assert [(c.rule, c.error) for c in case.contradictions] == [("counts_differ", False)]
+    both = [("er.status", "negative", "E1"), ("er.status", "positive", "E2")]
+    case = entered(case, *both)
+    hard = [c for c in case.contradictions if c.error]
+    assert [c.rule for c in hard] == ["results_differ"]
+    assert {case.finding(i).value.code for i in hard[0].findings} == {"negative", "positive"}
+    case = entered(case, ("er.status", "positive", "E1"))
+    assert not [c for c in case.contradictions if c.error]
+    apart = [s.model_copy(update={"specimen_id": s.slide_id}) for s in slides]
+    assert not findings_of_case("C1", apart).contradictions
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "slide_id", "flagged"),
+    [
+        ("er.status", "negative", "ER", True),
+        ("er.positive_percent", 0, "ER", True),
+        ("er.status", "positive", "ER", False),
+        ("pr.status", "negative", "PR", True),
+        ("her2.score", "1plus", "HER2", True),
+    ],
+)
+def test_a_negative_result_needs_controls_that_stained(key, given, slide_id, flagged):
+    case = entered(breast_case(), (key, given, slide_id))
+    for code in ("adequate", "not_available", "inadequate"):
+        now = entered(case, ("ihc.controls", code, slide_id))
+        found = [c for c in now.contradictions if c.rule == "controls_inadequate"]
+        assert bool(found) == (flagged and code == "inadequate")
+        assert all(c.error for c in found)
+
+
+def test_low_positive_still_asks_for_controls_that_did_not_stain():
+    case = entered(breast_case(), ("er.positive_percent", 5), ("ihc.controls", "inadequate", "ER"))
+    assert "er_controls" in rules_of(case)
+    assert "controls_inadequate" not in rules_of(case)
 
 
 def test_a_side_that_is_not_the_specimens_is_flagged():
@@ -289,7 +568,7 @@ def test_a_side_that_is_not_the_specimens_is_flagged():
 
 def test_every_rule_of_the_registry_is_in_a_table_and_back():
     named = {rule for row in registry().keys.values() for rule in row.rules}
-    everywhere = {"laterality", "parent_corrected"}
+    everywhere = {"laterality", "parent_corrected", "organs", "part_over_whole"}
     tables = set(derivations()) | set(contradictions()) | set(suggestions())
     assert named | everywhere == tables
 

@@ -294,6 +294,58 @@ def test_a_person_may_write_out_the_name_of_the_finding():
     assert codes(text, line, human=True) == []
 
 
+LIES = {
+    "denial": [
+        "The T was entered as F by mistake.", "The T was wrongly entered as F.",
+        "The T was entered as F, and this is incorrect.", "The T is F, which I retract.",
+        "It is a lie that the T is F.", "The T is F, so they say, in error.",
+        "The void T is F.", "The T is F pending correction.",
+    ],
+    "polarity": [
+        "The T was entered as F, obvious emboli.", "The T is F, yet plainly so.",
+        "The T is F, beyond dispute.",
+    ],
+    "advice": [
+        "The T is F, give letrozole daily.", "The T is F, chemo starts soon.",
+        "The T is F, operate soon.", "The T is F, give aspirin.",
+    ],
+    "prognosis": [
+        "The T is F, poor outcome expected.", "The T is F, a poor outlook.",
+        "The T is F, short time to live.", "The T is F, fully cured.",
+        "The T is F in a palliative setting.",
+    ],
+    "place": [
+        "The T is F, spread to bones.", "The T of the opposite side is F.", "The T, rechts, is F.",
+    ],
+    "person": ["The T of Erika Muster is F.", "The T of Muster is F."],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", sorted(LIES))
+@pytest.mark.parametrize("key", ["prostate.perineural", "prostate.cribriform", "core.a.length_mm"])
+def test_a_persons_lies_around_a_true_value_are_flagged(kind, key):
+    """Whatever is not known to say nothing is flagged; a list of lies would never be whole."""
+    for pattern in LIES[kind]:
+        assert said(pattern, key, human=True), pattern
+
+
+def test_honest_words_of_a_person_are_hardly_ever_flagged():
+    flagged = [text for text, line, case in HONEST if codes(text, line, case, human=True)]
+    assert len(flagged) <= 0.005 * len(HONEST), flagged[:20]
+
+
+def test_a_person_may_name_the_findings_own_specimen():
+    finding = of("core.a.length_mm")
+    names = {"L": "Oben", "R": "Unten"}
+    specimens = tuple(
+        s.model_copy(update={"specimen_id": names[s.specimen_id]}) for s in CASE.specimens
+    )
+    named = CASE.model_copy(update={"specimens": specimens, "digest": ""})
+    text = f"The {{T:{finding.key}}} of Oben is {{{finding.id}}}."
+    assert codes(text, line_for(finding), named, human=True) == []
+    assert codes(text.replace("Oben", "Unten"), line_for(finding), named, human=True)
+
+
 @pytest.mark.parametrize(
     ("pattern", "code"),
     [
@@ -375,7 +427,7 @@ def test_a_vocabulary_never_holds_what_it_forbids(language):
     for kind, words in book.forbidden.items():
         assert not words & allowed, kind
     assert not allowed & (book.sites | book.subjects | set(book.sides))
-    assert book.only_before.keys() <= book.affirming
+    assert book.only_before.keys() <= book.affirming | {"good"}
 
 
 def test_each_code_that_is_absent_has_absent_words():

@@ -3,8 +3,8 @@
 Nothing here trusts a drafter, and nothing asks a model. Expected numbers and units are computed
 from the finding, independently of the renderer, and compared with what is read back from the
 printed sentence. A drafter's vocabulary is closed, so a paraphrase that it does not know is
-refused, too: the template's sentence is then printed instead. A person may use other words, is
-held to the same rules on numbers, ids, polarity, side and terms, and is never rewritten.
+refused, too: the template's sentence is then printed instead. A person has more words, is
+held to the same rules, and is flagged but never rewritten.
 """
 
 from pathai.report.check.draft import check_draft, digest_of, require

@@ -155,7 +155,7 @@ def _beside(finding: Finding, draft: Draft, case: CaseFindings) -> str:
 
 def _check_contradictions(case: CaseFindings) -> Iterator[Problem]:
     named = {finding for c in case.contradictions for finding in c.findings}
-    for ids in (*_gleason(case), *_nottingham(case), *_status(case), *_counts(case)):
+    for ids in (*_gleason(case), *_nottingham(case), *_status(case), *_counts(case), *_tumor(case)):
         if not set(ids) & named:
             yield Problem(code="cross_field", message=f"{' and '.join(ids)} contradict one another")
 
@@ -246,6 +246,28 @@ def _counts(case: CaseFindings) -> Iterator[Sequence[str]]:
         whole, part = _number(of.get("cores")), _number(of.get("cores_positive"))
         if whole is not None and part is not None and part > whole:
             yield of["cores_positive"].id, of["cores"].id
+
+
+MALIGNANT = (
+    r"(?:gleason|nottingham)\..*|(?:breast|prostate)\..*=present|prostate\.cores_positive=[1-9].*"
+)
+
+
+def _tumor(case: CaseFindings) -> Iterator[Sequence[str]]:
+    """Material of one place that is benign, or too little, holds no grade and no invasion."""
+    for of in _groups(case, "diagnosis."):
+        diagnosis = of.get("category")
+        if diagnosis is None or not isinstance(diagnosis.value, Category):
+            continue
+        if diagnosis.value.code not in ("benign", "insufficient"):
+            continue
+        here = {e.slide_id for e in diagnosis.evidence}
+        for finding in case.findings:
+            value = finding.value
+            said = value.code if isinstance(value, Category) else _number(finding)
+            inside = {e.slide_id for e in finding.evidence} <= here and finding.status == "observed"
+            if inside and re.fullmatch(MALIGNANT, f"{finding.key}={said}"):
+                yield diagnosis.id, finding.id
 
 
 def _number(finding: Finding | None) -> Decimal | None:

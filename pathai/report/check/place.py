@@ -39,6 +39,13 @@ def place_words(finding: Finding, case: CaseFindings, lexicon: Lexicon) -> set[s
     return true | (sites_of(finding, case) & lexicon.sites)
 
 
+def name_words(finding: Finding, case: CaseFindings) -> set[str]:
+    """Words of the ids of a finding's own slides and specimens, and of its case."""
+    names = {case.case_id, *(item.slide_id for item in finding.evidence)}
+    names |= {s.specimen_id for s in specimens_of(finding, case)}
+    return {bare(word) for name in names for word in WORD.findall(name)}
+
+
 def check_place(
     text: str, spoken: Sequence[str], finding: Finding, case: CaseFindings, lexicon: Lexicon
 ) -> list[Problem]:

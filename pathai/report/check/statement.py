@@ -42,8 +42,8 @@ def check_statement(
     case : CaseFindings
         All findings of the case.
     human : bool
-        A person may use words outside of the closed vocabulary and more letters and marks; the
-        rules on numbers, ids, polarity, side and terms are the same.
+        A person has more words, letters and marks; whatever is not known to say nothing of the
+        case is a flag, which that person may acknowledge.
 
     Returns
     -------
@@ -51,7 +51,9 @@ def check_statement(
         Flags, the first reason only; the text is never changed.
     """
     finding = case.finding(line.finding)
-    if finding is None or finding.key != line.key or finding.status != line.status:
+    if finding is None or finding.key != line.key:
+        return [Problem(code="unknown_id", message=f"{line.finding} is not this finding")]
+    if line.status not in (finding.status, finding.phrased):
         return [Problem(code="unknown_id", message=f"{line.finding} is not this finding")]
     book = lexicon(line.language)
     if human:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathai.finding import CaseFindings, Category, Finding
 from pathai.report.check.form import marked
 from pathai.report.check.lexicon import WORD, Lexicon, bare
-from pathai.report.check.place import check_place, place_words
+from pathai.report.check.place import check_place, name_words, place_words
 from pathai.report.check.printed import other_names, other_values, term_words
 from pathai.report.records import Problem
 
@@ -36,9 +36,7 @@ def check_words(
     problems = problems or check_place(text, spoken, finding, case, lexicon)
     problems = problems or _check_subject(text, lower, finding, case, lexicon)
     problems = problems or _check_status(lower, finding, lexicon)
-    if problems or human:
-        return problems
-    return _check_closed(lower, finding, case, lexicon)
+    return problems or _check_closed(lower, finding, case, lexicon, human=human)
 
 
 def words_of(text: str) -> list[str]:
@@ -100,7 +98,7 @@ def _check_subject(
 def _check_status(lower: list[str], finding: Finding, lexicon: Lexicon) -> list[Problem]:
     """No word that says the value came about in another way than it did."""
     said = {part for word in lower for part in _parts(word)}
-    ways = {finding.status, "measured" if finding.method.kind == "rule" else finding.status}
+    ways = _ways(finding)
     fitting = frozenset().union(*(lexicon.words.get(way, frozenset()) for way in ways))
     for status, claims in lexicon.claims.items():
         if status not in ways and (claims & said) - fitting:
@@ -112,6 +110,15 @@ def _check_status(lower: list[str], finding: Finding, lexicon: Lexicon) -> list[
     if _absent(finding) and not _left_to_value(told, lexicon):
         return [Problem(code="polarity", message="it affirms what was not found")]
     return []
+
+
+def _ways(finding: Finding) -> set[str]:
+    """How a value came about. What follows from entries was itself neither entered nor measured."""
+    if finding.derived:
+        return {"derived"}
+    if finding.method.kind == "rule":
+        return {finding.status, "measured", "derived"}
+    return {finding.status}
 
 
 def _told(lower: list[str], lexicon: Lexicon) -> list[str]:
@@ -140,12 +147,15 @@ def _left_to_value(lower: list[str], lexicon: Lexicon) -> bool:
 
 
 def _check_closed(
-    lower: list[str], finding: Finding, case: CaseFindings, lexicon: Lexicon
+    lower: list[str], finding: Finding, case: CaseFindings, lexicon: Lexicon, *, human: bool
 ) -> list[Problem]:
-    allowed = lexicon.words["any"] | lexicon.words[finding.status]
+    """Any word that is not known to say nothing of the case; a person has some more of them."""
+    allowed = lexicon.words["any"] | lexicon.words[finding.phrased]
     if finding.method.kind == "rule":
-        allowed |= lexicon.words["measured"]
+        allowed |= lexicon.words["measured"] | lexicon.words["derived"]
     allowed |= place_words(finding, case, lexicon)
+    if human:
+        allowed |= lexicon.words["human"] | name_words(finding, case)
     for word, after in zip(lower, [*lower[1:], ""], strict=True):
         fits = word.startswith("#") or word in allowed or (_parts(word) - {word} and (
             _parts(word) - {word} <= allowed
@@ -154,6 +164,6 @@ def _check_closed(
             fits = after in lexicon.only_before[word]
         if not fits:
             return [Problem(code="unknown_word", message="a word outside the vocabulary")]
-    if any(a == b and not a.startswith("#") for a, b in pairwise(lower)):
+    if not human and any(a == b and not a.startswith("#") for a, b in pairwise(lower)):
         return [Problem(code="unknown_word", message="a word stands twice in a row")]
     return []

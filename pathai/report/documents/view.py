@@ -222,7 +222,7 @@ def _sentence(said: Statement, words: Words, evidence: Sequence[Picture]) -> Sen
 
 def _row(finding: Finding, words: Words) -> Row:
     spoken = catalog(words.language)
-    status = spoken.status(finding.status)
+    status = spoken.status("derived" if finding.derived else finding.status)
     if finding.code in CODES:
         status += f": {CODES[finding.code].title} ({finding.code})"
     if finding.entry is not None:
