@@ -74,8 +74,9 @@ class Browser:
     def size(self, width: int, height: int) -> None:
         self.call("window/rect", {"width": width, "height": height})
 
-    def picture(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.call("screenshot")))
+    def picture(self) -> bytes:
+        """What is seen, as PNG."""
+        return base64.b64decode(self.call("screenshot"))
 
     def log(self) -> list[str]:
         """What the console said since the last call."""
