@@ -34,6 +34,7 @@ class Archive:
 
     def __enter__(self) -> "Archive":
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._zip = zipfile.ZipFile(self.part, "w", zipfile.ZIP_STORED, allowZip64=True)
         except OSError as error:
             raise storage_error(error) from None

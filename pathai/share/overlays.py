@@ -54,8 +54,9 @@ def attention(features: Features, weights: NDArray[np.float32]) -> Attention | N
     known = share[np.isfinite(share)]
     limit = max(float(np.quantile(known, 0.97)), 2.0)
     level = np.clip(np.nan_to_num(share) / limit, 0, 1) ** 0.7  # the second best is seen too
-    stops, colors = zip(*palette.ATTENTION, strict=True)
-    rgba = np.stack([np.interp(level, stops, [c[i] for c in colors]) for i in range(4)], axis=-1)
+    stops = np.array([stop for stop, _ in palette.ATTENTION])
+    colors = np.array([color for _, color in palette.ATTENTION])
+    rgba = np.stack([np.interp(level, stops, colors[:, i]) for i in range(4)], axis=-1)
     picture = np.rint(255 * rgba).astype(np.uint8)
     scale = max(min(SCALE, MOST_EDGE // max(shape)), 1)
     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
