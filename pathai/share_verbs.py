@@ -89,7 +89,7 @@ def _signed(life: Life, *, readers: bool) -> Standing | None:
     signed = life.signed()
     if signed is None:
         return None
-    who = f"{signed.reader}, {signed.role}, {signed.time}, as asserted" if readers else ""
+    who = f"{signed.reader}, {signed.role}, {signed.time[:10]}, as asserted" if readers else ""
     return Standing(life.signed_findings(signed), signed.draft, signed.state, who)
 
 

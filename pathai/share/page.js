@@ -65,6 +65,12 @@
     return found;
   }
 
+  // It warns of tiles that arrive after their slide has gone, which is no fault.
+  const quiet = () => {};
+  OpenSeadragon.console = {
+    log: quiet, debug: quiet, info: quiet, warn: quiet, assert: quiet,
+    error: (...words) => console.error(...words),
+  };
   const viewer = OpenSeadragon({
     element: byId("viewer"), drawer: "canvas", prefixUrl: "", showNavigationControl: false,
     showNavigator: true, navigatorPosition: "BOTTOM_RIGHT", navigatorSizeRatio: 0.16,
@@ -348,10 +354,13 @@
     const place = item.places[at];
     const count = item.places.length;
     const slide = data.slides[place.slide];
-    byId("place").textContent = slide.problem
+    const where = place.box ? `place ${at + 1} of ${count}` : "whole slide";
+    byId("place").replaceChildren(slide.problem
       ? `Slide ${place.slide + 1} is not in this bundle.`
-      : `${item.id ? `${item.id} · ` : ""}slide ${place.slide + 1}, ${place.box ? `place ${at + 1} of ${count}` : "whole slide"}`
-        + (count > 1 ? ". Choose the sentence again for the next." : ".");
+      : `${item.id ? `${item.id} · ` : ""}slide ${place.slide + 1}, ${where}`);
+    if (count > 1) {
+      byId("place").append(make("span", { className: "again" }, " · choose the sentence again for the next"));
+    }
     byId("place").hidden = false;
     show(place.slide, () => {
       if (!place.box) { viewer.viewport.goHome(still); draw(); return; }
@@ -401,6 +410,10 @@
     chapter("Suggestions from the rules' table, not from a model", story.suggestions);
     chapter("References", story.references);
   }
+
+  const mark = document.querySelector(".mark");
+  new ResizeObserver(() =>
+    document.documentElement.style.setProperty("--top", `${mark.offsetHeight}px`)).observe(mark);
 
   // --- keys ---------------------------------------------------------------------------------
 

@@ -236,6 +236,25 @@ def test_draft_stays_in_view(page):
         assert wide <= 0
 
 
+def test_on_a_phone_the_slide_stays_in_view_beside_the_sentences(page):
+    page.size(500, 860)
+    name = page.run(
+        "return window.pathaiShare.data.story.sections.at(-1).items"
+        ".findLast((i) => i.places.length).id"
+    )
+    page.run(f"document.querySelector('button[data-id=\"{name}\"]').focus()")
+    page.press("Enter")
+    page.wait(f"window.pathaiShare.state.item?.id === '{name}'")
+    view, one, high = page.run(
+        f"""const box = (css) => document.querySelector(css).getBoundingClientRect();
+        const [v, o] = [box('.view'), box('button[data-id="{name}"]')];
+        return [[v.top, v.bottom], [o.top, o.bottom], innerHeight];"""
+    )
+    assert view[0] >= 0
+    assert view[1] <= one[0] + 1
+    assert one[1] <= high + 1
+
+
 def test_no_other_script_may_run(page):
     page.run(
         "const s = document.createElement('script'); s.textContent = 'window.bad = 1';"
