@@ -6,7 +6,7 @@ level: memory grows with a slide's width, not with its area.
 """
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,34 +109,36 @@ def walk(
     """
     rows = levels.shape(levels.finest)[0]
 
-    def parts(level: int, row: int) -> dict[int, Pixels]:
-        """Tiles of a row, by column."""
-        columns = levels.shape(level)[1]
+    def tiles(level: int, row: int) -> Iterator[tuple[Place, Pixels]]:
+        """Tiles of a row, from left to right."""
+        places = [levels.place(level, column, row) for column in range(levels.shape(level)[1])]
         if level == levels.finest:
-            places = (levels.place(level, column, row) for column in range(columns))
-            found = {p.column: pixels for p in places if (pixels := leaf(p)) is not None}
+            for place in places:
+                pixels = leaf(place)
+                if pixels is not None:
+                    yield place, pixels
             told(row + 1, rows)
-            return found
+            return
         made: dict[int, Pixels] = {}
         below, half = levels.shape(level + 1)[0], levels.tile // 2
-        for down in range(2):
-            if 2 * row + down >= below:
-                continue
+        for down in range(min(2, below - 2 * row)):
             for column, part in done(level + 1, 2 * row + down).items():
-                place = levels.place(level, column // 2, row)
+                place = places[column // 2]
                 if place.column not in made:
                     shape = (place.height, place.width, part.shape[2])
                     made[place.column] = np.full(shape, blank, np.uint8)
                 y, x = down * half, column % 2 * half
                 made[place.column][y : y + part.shape[0], x : x + part.shape[1]] = part
-        return made
+        for column in sorted(made):
+            yield places[column], made.pop(column)
 
     def done(level: int, row: int) -> dict[int, Pixels]:
         """Emit a row's tiles and give them half-sized to the level above."""
-        found = parts(level, row)
-        for column, pixels in found.items():
-            emit(levels.place(level, column, row), pixels)
-        return {column: halved(pixels) for column, pixels in found.items()}
+        halves = {}
+        for place, pixels in tiles(level, row):
+            emit(place, pixels)
+            halves[place.column] = halved(pixels)
+        return halves
 
     done(0, 0)
 
