@@ -88,15 +88,20 @@
 
   // --- slides -------------------------------------------------------------------------------
 
+  let opening = false; // a slide is on its way, and `then` comes after it
   let then = null;
   const layers = []; // what can be switched: { on, strength, apply }
 
   function show(number, after = null) {
     const slide = data.slides[number];
     if (!slide || slide.problem) return;
-    if (number === state.slide) { if (after) after(); return; }
-    state.slide = number;
-    then = after;
+    if (number === state.slide) {
+      if (opening) then = after;
+      else if (after) after();
+      return;
+    }
+    Object.assign(state, { slide: number });
+    [opening, then] = [true, after];
     for (const tab of byId("tabs").children) {
       const chosen = Number(tab.dataset.slide) === number;
       tab.setAttribute("aria-selected", chosen);
@@ -113,7 +118,7 @@
     applyLayers();
     powers();
     const after = then;
-    then = null;
+    [opening, then] = [false, null];
     if (after) after();
     viewer.forceRedraw();
   });
@@ -441,4 +446,6 @@
   viewer.canvas.setAttribute("aria-label", "Slide: arrows move, plus and minus zoom, 0 shows all");
   if (matchMedia("(max-width: 58rem)").matches) document.querySelector(".layers").open = false;
   show(data.slides.findIndex((slide) => !slide.problem));
+  const linked = decodeURIComponent(location.hash.slice(1)); // index.html#S2 opens at that sentence
+  if (linked) document.querySelector(`button[data-id="${CSS.escape(linked)}"]`)?.click();
 })();

@@ -218,6 +218,23 @@ def test_everything_by_keyboard(page):
     assert named == 0
 
 
+@pytest.mark.parametrize("slide", [0, 1])
+def test_an_address_can_name_a_sentence(page, slide):
+    name, box = page.run(
+        "const s = window.pathaiShare.data.story.sections.flatMap((p) => p.items)"
+        f".find((i) => i.places.length && i.places[0].box && i.places[0].slide === {slide});"
+        "return [s.id, s.places[0].box];"
+    )
+    address = page.run("return location.href")
+    page.open(f"{address}?again#{name}")
+    page.wait(LOADED)
+    page.wait(f"window.pathaiShare.state.item?.id === '{name}'")
+    x, y, width, height = settled(page)
+    center = (box[0] + box[2] / 2, box[1] + box[3] / 2)
+    assert (x + width / 2, y + height / 2) == pytest.approx(center, abs=2)
+    assert page.run("return window.pathaiShare.state.slide") == slide
+
+
 def test_draft_stays_in_view(page):
     for width, height in ((1400, 900), (900, 700), (500, 800)):
         page.size(width, height)
