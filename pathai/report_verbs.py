@@ -17,6 +17,7 @@ from pathai.report.life.audit import audit as audit_case
 from pathai.report.life.audit import audited_cases
 from pathai.report.life.case import Entered
 from pathai.report.life.changes import lines as change_lines
+from pathai.report.life.ledger import lost
 from pathai.report.life.record import SignedReport
 from pathai.report.life.trail import digest
 from pathai.report.patient import patient_summary
@@ -246,13 +247,15 @@ def audit(config: Path | None, cases: Sequence[str], *, as_json: bool) -> int:
     if unknown := sorted(set(cases) - set(there)):
         raise wrong(f"{unknown[0]} has no report in a person's hands")
     found = [audit_case(plan.reviews, case) for case in cases or there]
+    gone = [] if cases else lost(plan.reviews)
     if as_json:
-        print_json([{**vars(a), "faults": list(a.faults)} for a in found])
+        listed = [{**vars(a), "faults": list(a.faults)} for a in found]
+        print_json([*listed, {"case_id": "", "faults": gone}] if gone else listed)
     else:
-        for fault in (fault for a in found for fault in a.faults):
+        for fault in (*(fault for a in found for fault in a.faults), *gone):
             sys.stdout.write(f"{fault}\n")
     events, files = sum(a.events for a in found), sum(a.files for a in found)
-    faults = sum(len(a.faults) for a in found)
+    faults = sum(len(a.faults) for a in found) + len(gone)
     say(f"{len(found)} report(s), {events} events and {files} files checked, {faults} faults")
     return int(bool(faults))
 

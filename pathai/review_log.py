@@ -321,13 +321,16 @@ def append_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def lock_file(file: IO[bytes]) -> None:
-    """Lock a file until it is closed or the program ends; OSError if it is locked already."""
+def lock_file(file: IO[bytes], *, wait: bool = False) -> None:
+    """Lock a file until it is closed or the program ends; OSError if it is locked already.
+
+    With ``wait`` the call returns when whoever holds it lets go.
+    """
     if os.name == "nt":
         import msvcrt
 
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
         import fcntl
 
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -8,6 +8,7 @@ from pathai.case import PredictionInput, SlideInput, StageState
 from pathai.finding import CaseFindings
 from pathai.findings import findings_of_case
 from pathai.sheet import SheetRow
+from pathai.store.cells_summary import CellsSummary, Crowded, Region
 from pathai.store.commit import Key, run_stage
 from pathai.store.groups import write_cells, write_features, write_prediction
 from pathai.store.pyramid import write_tissue
@@ -105,6 +106,30 @@ def full_case() -> CaseFindings:
         slide("S1"),
     ]
     return findings_of_case("C1", slides)
+
+
+def region_case(name: str) -> CaseFindings:
+    """A slide on which a person drew a region of this name."""
+    value = Interval(value=120, low=110, high=140)
+    drawn = Region(
+        name=name,
+        kind="region",
+        box=TILES[0],
+        tissue_mm2=0.5,
+        count=value,
+        density_per_mm2=Interval(value=240, low=220, high=280),
+        classes=(),
+    )
+    counted = CellsSummary(
+        detector="classical",
+        detector_digest="",
+        stain="H&E",
+        family="he",
+        error=None,
+        regions=(drawn.model_copy(update={"kind": "slide"}),),
+        crowded=Crowded(densest_per_mm2=None),
+    )
+    return findings_of_case("C1", [slide("S1", summary=counted, drawn=(drawn,))])
 
 
 def by_key(case, slide_id="S1"):

@@ -69,7 +69,7 @@ def revise(case, entered, requires=()):
     return case.model_copy(update=fields).sealed()
 
 
-def documents(draft, case, said, results, kinds=neighbors.KINDS):
+def documents(draft, case, said, results, kinds=neighbors.KINDS, *, snomed=False):
     """Bytes that show what a document would be printed from."""
     text = json.dumps([said, draft.digest, case.digest], sort_keys=True)
     return {kind: f"{kind} {text}".encode() for kind in kinds}

@@ -317,8 +317,18 @@ class _Parser:
             self.place += 1
             return Not(part=self.predicate(bare=False))
         if bare and self._ends():
+            self._needs_no_answer()
             return Stands(key=self.key, status="valued")
         raise self.lost()
+
+    def _needs_no_answer(self) -> None:
+        """*Cases with tumor*: a prediction that exists may say no, so the answer must be named."""
+        if self.key.endswith(".probability") and len(set(self._values_of().values())) > 1:
+            asked = f"say which answer of {self.key} is meant"
+            raise PathaiError("E213", asked, f"{_words_of(self)}, or 'is predicted' for any")
+
+    def _values_of(self) -> dict[str, str]:
+        return self.known.values.get(self.key, {})
 
     def _turn_to_status(self) -> None:
         """*ER positive* is about the status of ER, whose values have that word."""

@@ -32,7 +32,8 @@ class Compare(Frozen):
 
     def text(self) -> str:
         """In words."""
-        return f"{self.key} {_SIGNS[self.sign]} {_plain(self.value)}{_unit(self.unit)}"
+        number = f"{_plain(self.value)}{_unit(self.unit)}"
+        return f"{_numbered(self.key)} {_SIGNS[self.sign]} {number}"
 
 
 class Between(Frozen):
@@ -52,7 +53,9 @@ class Between(Frozen):
 
     def text(self) -> str:
         """In words."""
-        return f"{self.key} is {_plain(self.low)} to {_plain(self.high)}{_unit(self.unit)}"
+        return (
+            f"{_numbered(self.key)} is {_plain(self.low)} to {_plain(self.high)}{_unit(self.unit)}"
+        )
 
 
 class Says(Frozen):
@@ -154,6 +157,11 @@ def _keys(condition: Condition) -> list[str]:
     if isinstance(condition, Not):
         return _keys(condition.part)
     return [] if isinstance(condition, From) else [condition.key]
+
+
+def _numbered(key: str) -> str:
+    """What the number of a key is of: a prediction's is that of its label, whichever that is."""
+    return f"the probability of the answer given to {key}" if key.endswith(".probability") else key
 
 
 def _plain(number: Decimal) -> str:

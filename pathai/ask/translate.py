@@ -27,6 +27,7 @@ from pathai.ask.query import (
 from pathai.ask.vocabulary import Vocabulary, folded
 from pathai.config import LlmConfig
 from pathai.errors import PathaiError
+from pathai.finding import registry
 
 SYSTEM = """Translate a question about pathology cases into one JSON query. Use only the keys,
 values and names listed. Do not answer the question and do not invent conditions. Kinds:
@@ -72,13 +73,18 @@ def translate(question: str, known: Vocabulary, ask: Ask) -> Query:
 
 
 def listing(known: Vocabulary) -> str:
-    """Keys with units and values, and names of places, for the prompt."""
+    """Keys with units and values, stains and sides, for the prompt.
+
+    What a person wrote freely, the names of drawn regions and of sites, is left out: a question
+    may name a site all the same, and what is named must exist.
+    """
     rows = []
-    for key in sorted(set(known.keys.values())):
+    for key in sorted(k for k in set(known.keys.values()) if not k.startswith("region.")):
         values = sorted(set(known.values.get(key, {}).values()))
         rows.append(f"key {key}: unit {known.unit(key)!r}, values {json.dumps(values)}")
-    for part in ("stain", "site", "laterality"):
-        rows.append(f"{part}: {json.dumps(sorted(set(known.parts[part].values())))}")
+    stains = {name for name in known.parts["stain"].values() if registry().family(name)}
+    for part, names in (("stain", stains), ("laterality", set(known.parts["laterality"].values()))):
+        rows.append(f"{part}: {json.dumps(sorted(names))}")
     return "\n".join(rows)
 
 

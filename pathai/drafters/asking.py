@@ -3,6 +3,9 @@
 Shared by the drafters that reach a model in different ways. Whatever constrains the model, its
 answer is checked against the form here; what is still wrong after one repair is left to the
 template.
+
+The name that a person gave to a drawn region is part of its finding's key, and may be anything,
+a patient's name too. A model is asked about ``region.r1`` instead; its answer gets the key back.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +21,11 @@ from pathai.drafters.base import (
     read_answer,
     schema,
 )
+from pathai.language import catalog
 from pathai.store.manifest import canonical
 
+NAMED_BY_A_PERSON = "region"
+"""Head of the keys whose second word a person wrote."""
 PER_REQUEST = 6
 TOKENS_PER_LINE = 160
 HINTS = {
@@ -53,6 +59,7 @@ def ask(lines: Sequence[Line], request: Request, flags: set[str]) -> Phrasing:
     flags : set of str
         What is known already; what goes wrong is added.
     """
+    coded = [_coded(line, number) for number, line in enumerate(lines, start=1)]
     texts: list[str | None] = []
     sent, raw = sha256(), sha256()
     asked = False
@@ -67,16 +74,30 @@ def ask(lines: Sequence[Line], request: Request, flags: set[str]) -> Phrasing:
         return content
 
     try:
-        for start in range(0, len(lines), PER_REQUEST):
-            texts += _part(lines[start : start + PER_REQUEST], recorded, flags)
+        for start in range(0, len(coded), PER_REQUEST):
+            texts += _part(coded[start : start + PER_REQUEST], recorded, flags)
     except Stopped as stop:
         flags.add(stop.flag)
+    texts += [None] * (len(lines) - len(texts))
     return Phrasing(
-        texts=(*texts, *[None] * (len(lines) - len(texts))),
+        texts=tuple(_decoded(*one) for one in zip(texts, coded, lines, strict=True)),
         flags=tuple(sorted(flags)),
         prompt_sha256=sent.hexdigest() if asked else "",
         raw_sha256=raw.hexdigest() if asked else "",
     )
+
+
+def _coded(line: Line, number: int) -> Line:
+    """A line without the name that a person gave to its region."""
+    head, _, tail = line.key.partition(".")
+    if head != NAMED_BY_A_PERSON:
+        return line
+    key = f"{head}.r{number}.{tail.partition('.')[2]}"
+    return line.model_copy(update={"key": key, "name": catalog(line.language).term(key)})
+
+
+def _decoded(text: str | None, coded: Line, line: Line) -> str | None:
+    return text if text is None else text.replace(f"{{T:{coded.key}}}", f"{{T:{line.key}}}")
 
 
 def _part(lines: Sequence[Line], request: Request, flags: set[str]) -> list[str | None]:

@@ -188,7 +188,7 @@ def run(
     out.part("draft.html").write_text(page, "utf-8")
     out.part("draft.docx").write_bytes(documents.docx(made, case, documents.DRAFT, evidence))
     out.part("draft.pdf").write_bytes(documents.pdf(made, case, documents.DRAFT, evidence))
-    out.part("fhir.json").write_bytes(canonical_file(fhir(made, case)))
+    out.part("fhir.json").write_bytes(canonical_file(fhir(made, case, snomed=section.codes.snomed)))
     _structured(folder, case, sources or {}, out)
 
 

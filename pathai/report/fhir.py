@@ -53,7 +53,7 @@ def fhir(
     draft : Draft
         Its sentences become the sections of the composition.
     case : CaseFindings
-        Each finding becomes an observation.
+        Each finding whose value the sentences give becomes an observation.
     state : State
         ``preliminary`` until signed, then ``final`` or ``amended``.
     pdf : bytes
@@ -113,6 +113,7 @@ class _Bundle:
 
     def __init__(self, draft: Draft, case: CaseFindings, state: State, *, snomed: bool) -> None:
         self.draft, self.case, self.state, self.snomed = draft, case, state, snomed
+        self.findings = [f for f in case.findings if f.id in draft.told()]
         self.status = STATUS[state.name]
         self.time = state.time if INSTANT.fullmatch(state.time) else ""
         self.seed = draft.digest or draft.findings_digest
@@ -128,6 +129,11 @@ class _Bundle:
     def to(self, name: str) -> Resource:
         return {"reference": self.url(name)}
 
+    def these(self, ids: Iterable[str]) -> list[Resource]:
+        """References to those of the findings that the report tells."""
+        told = {f.id for f in self.findings}
+        return [self.to(i) for i in ids if i in told]
+
     def make(self, pdf: bytes) -> Resource:
         document = not self.state.watermark and bool(self.time)
         named: list[tuple[str, Resource]] = [
@@ -136,7 +142,7 @@ class _Bundle:
             ("device", self.device()),
         ]
         named += [(f"specimen-{s.specimen_id}", self.specimen(s)) for s in self.case.specimens]
-        named += [(f.id, self.observation(f)) for f in self.case.findings]
+        named += [(f.id, self.observation(f)) for f in self.findings]
         bundle: Resource = {
             "resourceType": "Bundle",
             "identifier": {"system": "urn:ietf:rfc:3986", "value": self.url("bundle")},
@@ -186,12 +192,12 @@ class _Bundle:
     def said(self, section: Section) -> Resource:
         texts = [" ".join((said.rendered, *said.notes)) for said in section.statements]
         ids = [said.finding for said in section.statements]
-        return _section(section.title, (*section.notes, *texts), [self.to(i) for i in ids])
+        return _section(section.title, (*section.notes, *texts), self.these(ids))
 
     def told(self, title: str, fixed: Sequence[Fixed]) -> Resource:
         texts = [" ".join(t for t in (one.text, one.source) if t) for one in fixed]
         ids = dict.fromkeys(i for one in fixed for i in one.findings)
-        return _section(title, texts, [self.to(i) for i in ids])
+        return _section(title, texts, self.these(ids))
 
     def report(self, pdf: bytes) -> Resource:
         made: Resource = {
@@ -202,7 +208,7 @@ class _Bundle:
                                       "code": "SP", "display": "Surgical Pathology"}]}],
             "code": SYNOPTIC,
             "subject": self.subject,
-            "result": [self.to(f.id) for f in self.case.findings],
+            "result": [self.to(f.id) for f in self.findings],
         }  # fmt: skip
         if self.case.specimens:
             made["specimen"] = [self.to(f"specimen-{s.specimen_id}") for s in self.case.specimens]
@@ -248,8 +254,8 @@ class _Bundle:
         }
         if any(s.specimen_id == finding.specimen_id for s in self.case.specimens):
             made["specimen"] = self.to(f"specimen-{finding.specimen_id}")
-        if finding.parents:
-            made["derivedFrom"] = [self.to(parent) for parent in finding.parents]
+        if parents := self.these(finding.parents):
+            made["derivedFrom"] = parents
         if notes := list(_notes(finding, self.draft.language)):
             made["note"] = [{"text": printable(note)} for note in notes]
         if finding.entry is not None:

@@ -149,7 +149,7 @@ def _parts(signed: Draft, case: CaseFindings, state: Signed) -> list[_Part]:
     """Everything below the introduction, checked."""
     _require_signed(signed, case, state)
     book = _book()
-    parts = list(_found(case))
+    parts = list(_found(case, signed.told()))
     missing = _missing(case)
     if missing:
         parts.append(_Part(book.missing, (book.missing_intro,), missing))
@@ -173,14 +173,16 @@ def _require_signed(signed: Draft, case: CaseFindings, state: Signed) -> None:
         raise PathaiError("E206", "plain words exist in English only", "set report.language to en")
 
 
-def _found(case: CaseFindings) -> Iterator[_Part]:
+def _found(case: CaseFindings, told: frozenset[str]) -> Iterator[_Part]:
     """One part per specimen; what stands on several comes first."""
     book = _book()
     for specimen in (None, *case.specimens):
         here = [f for f in case.findings if _specimen(f, case) == specimen]
-        items = tuple((_said(f), f.id) for f in here if _plain(f))
+        items = tuple((_said(f), f.id) for f in here if _plain(f) and f.id in told)
         guessed = any(f.status in ("predicted", "indeterminate") for f in here)
-        more = any(f.status in ("measured", "observed") and not _plain(f) for f in here)
+        more = any(
+            f.status in ("measured", "observed") and not (_plain(f) and f.id in told) for f in here
+        )
         lines = [book.guess] if guessed else []
         lines += [book.unfit] if more else []
         if items or lines:

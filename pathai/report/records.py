@@ -146,3 +146,13 @@ class Draft(Frozen):
     def statements(self) -> tuple[Statement, ...]:
         """Every statement, in order."""
         return tuple(s for section in self.sections for s in section.statements)
+
+    def told(self) -> frozenset[str]:
+        """Findings whose value the printed sentences give.
+
+        Not those whose sentence a person deleted, nor those that a person told in words which
+        the verifier flagged: what leaves as data must not say more than, or against, the words.
+        """
+        spoken = [s for s in self.statements() if s.source == "human" and s.verdict == "flag"]
+        against = {s.finding for s in spoken}
+        return frozenset(s.finding for s in self.statements()) - against

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 from ask_cases import case, cohorts
+from finding_cases import region_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,8 +71,8 @@ PHRASINGS = {
     "MSI is MSI-H": f"{MSI} is 'MSI-H'",
     "microsatellite instability is MSI-H": f"{MSI} is 'MSI-H'",
     "cases where the model predicted MSS for MSI": f"{MSI} is 'MSS'",
-    "MSI probability above 80 %": f"{MSI} is above 0.8",
-    "MSI above 0.8": f"{MSI} is above 0.8",
+    "MSI probability above 80 %": f"the probability of the answer given to {MSI} is above 0.8",
+    "MSI above 0.8": f"the probability of the answer given to {MSI} is above 0.8",
     "MSI indeterminate": f"{MSI} is indeterminate",
     "MSI withheld by the model": f"{MSI} is indeterminate",
     "MSI not assessed": f"{MSI} was not assessed",
@@ -87,7 +88,7 @@ PHRASINGS = {
     "Ki-67 assessed": f"{KI67} has a value",
     "cases with Ki-67": f"{KI67} has a value",
     "cases without Ki-67": f"not {KI67} has a value",
-    "Ki-67 and MSI": f"({KI67} has a value and {MSI} has a value)",
+    "Ki-67 and MSI predicted": f"({KI67} has a value and {MSI} is predicted)",
     "MSI-H or Ki-67 above 20": None,
     "Ki-67 above 20 or MSI is MSS": f"({ABOVE} or {MSI} is 'MSS')",
     "Ki-67 above 20, MSI is MSS": f"({ABOVE} and {MSI} is 'MSS')",
@@ -380,3 +381,22 @@ def test_a_question_never_goes_to_a_model_that_is_relayed():
         with pytest.raises(PathaiError, match=r"E201.*relayed"):
             ask([{"role": "user", "content": "canary"}], {})
         assert not any(b"canary" in one.body for one in seen)
+
+
+def test_what_a_person_wrote_freely_is_not_listed_for_a_model():
+    known = vocabulary([*COHORT, region_case("ana_perez_7")])
+    assert any("ana_perez" in key for key in known.keys.values())
+    assert "perez" not in listing(known)
+    assert "colon" in known.parts["site"].values()
+    assert "colon" not in listing(known).replace("colon_", "")
+
+
+@pytest.mark.parametrize("question", ["which cases have MSI?", "no MSI", "Ki-67 and MSI"])
+def test_a_prediction_that_exists_is_not_taken_for_its_answer(question):
+    with pytest.raises(PathaiError, match=r"E213.*which answer of msi.probability"):
+        parse(question, KNOWN)
+
+
+def test_a_probability_is_told_as_that_of_the_answer_given():
+    told = parse("MSI probability above 0.5", KNOWN).text()
+    assert told == f"list cases where the probability of the answer given to {MSI} is above 0.5"

@@ -5,6 +5,7 @@ import re
 import time
 
 import pytest
+from finding_cases import region_case
 from llm_cases import (
     CASE,
     HONEST,
@@ -29,6 +30,7 @@ from pathai.errors import PathaiError
 from pathai.loopback import check_address
 from pathai.report import check
 from pathai.report.draft import draft
+from pathai.report.plan import plan
 from pathai.report_evaluation import faults
 
 # --- an honest server ------------------------------------------------------------------------
@@ -340,3 +342,17 @@ def test_every_drafter_gives_one_text_per_line_or_none(name):
     phrasing = DRAFTERS.load(name)(config).phrase(LINES)
     assert len(phrasing.texts) == len(LINES)
     assert set(phrasing.flags) <= set(FLAGS)
+
+
+def test_the_name_of_a_drawn_region_never_reaches_a_model(monkeypatch):
+    """A person may have called a region by a patient's name; it is part of the finding's key."""
+    case = region_case("ana_perez_7")
+    lines = [line for part in plan(case) for line in part.lines]
+    assert sum("ana_perez" in line.key for line in lines) == 3
+    with server(lambda r, b: send(r, phrased(b))) as (url, seen):
+        made = draft(case, section(url))
+    assert not [body for _, _, _, body in seen if b"perez" in body or b"ana_" in body]
+    assert check.check_draft(made, case) == []
+    told = [s for s in made.statements() if "ana_perez" in s.text]
+    assert {s.source for s in told} == {"llm"}
+    assert sum("ana perez 7" in s.rendered for s in told) == 3

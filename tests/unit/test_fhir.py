@@ -172,3 +172,22 @@ def test_a_bad_resource_is_refused(harm):
 def test_a_signature_needs_an_instant():
     with pytest.raises(PathaiError, match="E203"):
         fhir(MADE, CASE, State(name="signed", signer="A", time="yesterday"))
+
+
+@pytest.mark.parametrize("change", ["deleted", "told against the finding"])
+def test_what_the_report_does_not_tell_is_no_observation(change):
+    gone = next(f for f in CASE.findings if any(f.id in g.parents for g in CASE.findings))
+    own = {"source": "human", "verdict": "flag", "flags": ("missing_slot",)}
+
+    def changed(said):
+        if said.finding != gone.id:
+            return (said,)
+        return () if change == "deleted" else (said.model_copy(update=own),)
+
+    sections = tuple(
+        s.model_copy(update={"statements": tuple(x for one in s.statements for x in changed(one))})
+        for s in MADE.sections
+    )
+    bundle = fhir(MADE.model_copy(update={"sections": sections}), CASE, SIGNED)
+    assert set(by_finding(bundle)) == {f.id for f in CASE.findings} - {gone.id}
+    assert set(by_finding(fhir(MADE, CASE, SIGNED))) == {f.id for f in CASE.findings}

@@ -21,6 +21,8 @@ from pathai.report.life.case import Entered
 from pathai.report.life.changes import word_distance
 from pathai.report.life.drafting import Again
 from pathai.report.life.events import parse
+from pathai.report.life.items import open_items
+from pathai.report.life.ledger import lost, signatures
 from pathai.report.life.overlay import bound, printed
 from pathai.report.life.trail import check_head, writing
 
@@ -184,7 +186,37 @@ def test_an_edit_follows_a_corrected_value(life):
     now = life.revision()
     assert "4,000" in "".join(s.rendered for s in now.draft.statements())
     # measured became observed: the words stand open instead of saying something old
-    assert [i.id.split(":")[0] for i in life.items()] in ([], ["edit"])
+    assert [i.id.split(":")[0] for i in life.items()] == ["edit"]
+
+
+def test_words_written_on_another_value_wait_for_a_look(life):
+    """They follow the value, but what was said around it may no longer be true."""
+    life.enter(READER, [Entered("cells.count", 4000, "S1")])
+    said = statement(life, "cells.count")
+    assert life.edit(READER, said.id, said.rendered.replace("was", "were")) == []
+    assert life.items() == []
+    life.enter(READER, [Entered("cells.count", 9, "S1")])
+    (item,) = life.items()
+    assert item.acknowledgeable
+    assert "value_changed" in item.message
+    assert statement(life, "cells.count").rendered.count("9") == 1
+    assert life.edit(READER, said.id, statement(life, "cells.count").rendered) == []
+    assert life.items() == []
+    life.delete(READER, said.id, "not asked for")
+    life.enter(READER, [Entered("cells.count", 10, "S1")])
+    assert [i.id.split(":")[0] for i in life.items()] == ["deleted"]
+
+
+def test_a_required_sentence_is_not_deleted_in_silence(life):
+    said = statement(life, "cells.count")
+    life.delete(READER, said.id, "not asked for")
+    now = life.revision()
+    free = open_items(now.draft, now.case, now.state, ["tissue.*"])
+    assert not [i for i in free if i.id.startswith("deleted")]
+    items = open_items(now.draft, now.case, now.state, ["cells.count"])
+    (item,) = [i for i in items if i.id.startswith("deleted")]
+    assert item.acknowledgeable
+    assert f"(cells.count, {said.finding}) is required" in item.message
 
 
 def test_deleting_needs_a_reason_and_keeps_the_finding(life):
@@ -194,6 +226,11 @@ def test_deleting_needs_a_reason_and_keeps_the_finding(life):
     now = life.revision()
     assert said.finding not in [s.finding for s in now.draft.statements()]
     assert now.case.finding(said.finding) is not None
+    told = [b.text for section in now.draft.sections for b in section.briefs]
+    assert (
+        f"Left out by {READER}: number of nuclei in the analyzed tissue (reason: not asked for)."
+        in told
+    )
     signed = sign_off(life)
     assert [(d.finding, d.text, d.reason) for d in signed.deleted] == [
         (said.finding, said.rendered, "not asked for")
@@ -242,6 +279,9 @@ def test_what_is_withdrawn_stands_as_the_stages_found_it(life):
     life.withdraw(READER, "cells.count", "S1", "wrong slide")
     assert life.revision().case == full_case()
     refused("E193", life.withdraw, READER, "cells.count", "S1")
+    life.enter(READER, [Entered("cells.count", 5, "S1")])
+    assert life.revision().case.revision == 2  # 1 was another record
+    assert life.audit().faults == ()
 
 
 def test_findings_made_anew_ask_for_a_new_draft_and_keep_the_entries(life, tmp_path):
@@ -514,6 +554,30 @@ def test_cut_swapped_doubled_and_missing_lines_are_found(small):
         path.write_bytes(data[:-cut])
         assert small.audit().faults
     path.write_bytes(data)
+
+
+def test_a_signed_case_that_was_removed_whole_is_missed(life):
+    sign_off(life)
+    life.amend(READER, "more to say")
+    sign_off(life)
+    reviews = life.folder.parent.parent
+    assert [(s.case_id, s.version) for s in signatures(reviews)] == [("C1", 1), ("C1", 2)]
+    assert lost(reviews) == []
+    kept = life.folder.rename(reviews / "elsewhere")
+    assert [f.split(":")[0] for f in lost(reviews)] == ["C1", "C1"]
+    kept.rename(life.folder)
+    first, second = (reviews / "signatures.jsonl").read_bytes().splitlines(keepends=True)
+    for altered in (second, second + first, first + second.replace(b"C1", b"C2")):
+        (reviews / "signatures.jsonl").write_bytes(altered)
+        assert "does not fit" in lost(reviews)[0]
+
+
+def test_a_file_in_a_folder_that_nobody_named_is_found(life):
+    life.enter(READER, [Entered("cells.count", 4000, "S1")])
+    (life.folder / "sub").mkdir()
+    (life.folder / "sub" / "x.pdf").write_bytes(b"x")
+    (fault,) = life.audit().faults
+    assert "x.pdf is named by no event" in fault
 
 
 def test_missing_and_swapped_files_are_found(small):

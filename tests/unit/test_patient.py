@@ -11,7 +11,7 @@ from pathai.errors import PathaiError
 from pathai.finding import CaseFindings, Category, Quantity, Specimen, Sum, registry
 from pathai.report.patient import _book, patient_page, patient_summary
 from pathai.report.readability import reading_grade, syllables
-from pathai.report.records import Draft, Verification
+from pathai.report.records import Draft, Section, Statement, Verification
 
 # Counted by hand from how the words are spoken.
 SPOKEN = {
@@ -36,13 +36,24 @@ class State(NamedTuple):
     digest: str = ""
 
 
+def told(case, **changes):
+    """One sentence of the machine for each finding."""
+    return tuple(
+        Statement(
+            id=f"S{number}", finding=finding.id, text="", rendered="", source="template",
+            verdict="pass", **changes,
+        )
+        for number, finding in enumerate(case.findings, start=1)
+    )  # fmt: skip
+
+
 def draft_of(case, **changes):
     fields = {
         "case_id": case.case_id,
         "findings_digest": case.sha256(),
         "template": "generic",
         "engine": Engine(name="template"),
-        "sections": (),
+        "sections": (Section(id="s", title="", statements=told(case)),),
         "verification": Verification(statements=0, accepted=0, fallback=0),
         "digest": "d" * 64,
         **changes,
@@ -75,6 +86,22 @@ def test_the_reading_grade_is_the_formula():
     grade = 0.39 * 5 / 2 + 11.8 * (4 + 4 + 5 + 3 + 4) / 5 - 15.59
     assert reading_grade(hard + ".") == pytest.approx(grade)
     assert reading_grade("") == 0
+
+
+def test_what_the_signer_took_out_or_told_otherwise_is_not_summed_up():
+    case = reader_case()
+    whole = summary(case)
+    gone = re.findall(r"\[(F[0-9]+)\]", whole)[0]
+    for change in ("deleted", "told otherwise"):
+        said = [s for s in told(case) if s.finding != gone]
+        if change == "told otherwise":
+            own = {"source": "human", "verdict": "flag", "flags": ("missing_slot",)}
+            (machine,) = [s for s in told(case) if s.finding == gone]
+            said.append(machine.model_copy(update=own))
+        sections = (Section(id="s", title="", statements=tuple(said)),)
+        short = summary(case, sections=sections)
+        assert f"[{gone}]" in whole
+        assert gone not in short
 
 
 def test_only_a_signed_report_of_these_findings_is_summed_up():

@@ -13,14 +13,14 @@ from pathai.config import ID_PATTERN, ReportConfig
 from pathai.drafters.base import Drafter
 from pathai.errors import PathaiError
 from pathai.finding import CaseFindings
-from pathai.report.life import drafting, signing
+from pathai.report.life import drafting, ledger, signing
 from pathai.report.life.events import Facts, Kind
 from pathai.report.life.neighbors import check_words
-from pathai.report.life.overlay import bound, line_of, printed
+from pathai.report.life.overlay import OUTLIVED, bound, line_of, printed, value_digest
 from pathai.report.life.record import SignedReport
 from pathai.report.life.standing import Revision, Standing
 from pathai.report.life.state import Edit, State, replay
-from pathai.report.life.trail import Trail, report_folder, writing
+from pathai.report.life.trail import Trail, digest, report_folder, writing
 from pathai.report.records import Draft, Problem, Statement
 
 
@@ -145,7 +145,7 @@ class Life(Standing):
             now = self._revision(state)
             said, machine = self._find(now, statement)
             words = bound(text, machine)
-            if words != said.text:
+            if words != said.text or OUTLIVED in said.flags:  # the same words, looked at again
                 self._say(trail, now, "edited", reader, said, words)
         return self._problems(statement, words)
 
@@ -237,9 +237,13 @@ class Life(Standing):
         with self._step(reader, stale=True) as (trail, state):
             now = self._revision(state)
             self._signable(state, now)
-            return signing.sign(
-                trail, state, now.draft, now.case, self.results, reader, role.strip()
+            snomed = self.section.codes.snomed
+            by = (reader, role.strip())
+            made = signing.sign(trail, state, now.draft, now.case, self.results, *by, snomed=snomed)
+            ledger.enlist(
+                self.folder.parent.parent, self.case_id, made.version, digest(made.data())
             )
+            return made
 
     def _signable(self, state: State, now: Revision) -> None:
         reasons = []
@@ -306,7 +310,8 @@ class Life(Standing):
         finding = now.case.finding(said.finding)
         if finding is None:
             raise PathaiError("E203", f"{said.id} stands on no finding")
-        edit = Edit(finding.id, finding.key, finding.status, text, reader, reason)
+        value = value_digest(finding)
+        edit = Edit(finding.id, finding.key, finding.status, text, reader, reason, value)
         after: Facts | None = None
         facts = _on(edit)
         if text is not None:
@@ -331,7 +336,8 @@ class Life(Standing):
 
 
 def _on(edit: Edit) -> Facts:
-    return {"finding": edit.finding, "key": edit.key, "status": edit.status}
+    facts: Facts = {"finding": edit.finding, "key": edit.key, "status": edit.status}
+    return {**facts, "value": edit.value} if edit.value else facts
 
 
 def _digests(now: Revision) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def redraft(
             "draft_file": name,
             "base_file": base.file,
             "pipeline": pipeline.digest,
+            "revision": case.revision,
             **provenance(draft),
         },
     )
@@ -107,8 +108,20 @@ def _revised(
         case, stored = pipeline, base.file
     if events:
         case, stored = neighbors.revise(case, events, requires), _next(trail, "findings", files)
+        case = _numbered(case, trail, state)
         files[stored] = findings_bytes(case)
     return case, stored
+
+
+def _numbered(case: CaseFindings, trail: Trail, state: State) -> CaseFindings:
+    """A revision with a number that none before it had: numbers tell records apart."""
+    taken = [0 if case.revision else -1]
+    taken += [int(str(e.facts.get("revision", 0))) for e in trail.events if e.kind == "drafted"]
+    if state.findings is not None:
+        taken.append(read_findings(trail.folder, state.findings, trail.case_id).revision)
+    if case.revision > max(taken):
+        return case
+    return case.model_copy(update={"revision": max(taken) + 1}).sealed()
 
 
 def _drafted(

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 
 from pathai.finding import VALUELESS, CaseFindings, Finding, registry
-from pathai.report.life.overlay import fits
+from pathai.report.life.overlay import fits, outlived, value_digest
 from pathai.report.life.state import State
 from pathai.report.records import Draft
 
@@ -41,6 +41,7 @@ def open_items(
         required in any case.
     """
     items = _contradictions(case) + _stale(case, state) + _flags(draft) + _missing(case, requires)
+    items += _deleted(case, state, requires)
     return [item for item in items if item.id not in state.acknowledged]
 
 
@@ -70,6 +71,28 @@ def _stale(case: CaseFindings, state: State) -> list[Item]:
     ]
 
 
+def _deleted(case: CaseFindings, state: State, requires: Iterable[str]) -> list[Item]:
+    """Deleted sentences that the layout requires, or whose finding has another value by now."""
+    wanted, items = tuple(requires), list[Item]()
+    for edit in state.edits.values():
+        finding = case.finding(edit.finding)
+        if edit.text is not None or finding is None or not fits(edit, case):
+            continue
+        name = f"{registry().find(finding.key).name} ({finding.key}, {finding.id})"
+        value = value_digest(finding)[:8]
+        if outlived(edit, finding):
+            message = f"the sentence on {name} was deleted before its value changed"
+            items.append(Item(f"deleted:{finding.id}:{value}", message, acknowledgeable=True))
+        elif finding.status not in VALUELESS and _asked(finding, wanted):
+            message = f"the sentence on {name} is required and was deleted"
+            items.append(Item(f"deleted:{finding.id}:{value}", message, acknowledgeable=True))
+    return items
+
+
+def _asked(finding: Finding, wanted: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(finding.key, w) for w in wanted)
+
+
 def _flags(draft: Draft) -> list[Item]:
     """An acknowledgement holds for these printed words, not for those of tomorrow."""
     return [
@@ -87,7 +110,7 @@ def _missing(case: CaseFindings, requires: Iterable[str]) -> list[Item]:
     wanted = tuple(requires)
 
     def required(finding: Finding) -> bool:
-        return finding.note == "person_only" or any(fnmatchcase(finding.key, w) for w in wanted)
+        return finding.note == "person_only" or _asked(finding, wanted)
 
     found = [
         Item(

@@ -60,6 +60,8 @@ def documents(
     said: dict[str, str],
     results: Path,
     kinds: Sequence[str] = KINDS,
+    *,
+    snomed: bool = False,
 ) -> dict[str, bytes]:
     """Documents of a report, by the ending of their names.
 
@@ -75,6 +77,8 @@ def documents(
         Folder of the results, for pictures of the evidence.
     kinds : sequence of str
         Some of ``KINDS``.
+    snomed : bool
+        Whether FHIR may hold codes of SNOMED CT.
     """
     from pathai.report import documents as pages  # reportlab and docx are not needed to enter
     from pathai.report.fhir import fhir
@@ -85,7 +89,7 @@ def documents(
     for kind in kinds:
         if kind == "fhir.json":
             pdf = made.get("pdf") or pages.pdf(draft, case, state, evidence)
-            made[kind] = canonical_file(fhir(draft, case, state, pdf=pdf))
+            made[kind] = canonical_file(fhir(draft, case, state, pdf=pdf, snomed=snomed))
         else:
             text = getattr(pages, _NAMES[kind])(draft, case, state, evidence)
             made[kind] = text.encode() if isinstance(text, str) else bytes(text)

@@ -9,9 +9,11 @@ from pathai.finding import CaseFindings, Finding, canonical, registry
 from pathai.language import catalog
 from pathai.report.life.neighbors import check_words
 from pathai.report.life.state import Edit, State
-from pathai.report.records import Draft, Section, Statement, Verification
+from pathai.report.records import Brief, Draft, Section, Statement, Verification
 from pathai.report.render import render_text
 
+OUTLIVED = "value_changed"
+"""Flag of words whose finding has another value by now."""
 _TOKEN = re.compile(r"\{(?:F[1-9][0-9]{0,3}|T:[a-z0-9_.]+|K:[a-z0-9_-]+)\}")
 
 
@@ -83,6 +85,7 @@ def spoken(
         raise PathaiError("E203", f"{number} stands on no finding")
     problems = check_words(edit.text, line_of(number, finding, language), case)
     flags = tuple(dict.fromkeys(problem.code for problem in problems))
+    flags += (OUTLIVED,) if outlived(edit, finding) else ()
     return said.model_copy(
         update={
             "id": number,
@@ -101,6 +104,17 @@ def fits(edit: Edit, case: CaseFindings) -> bool:
     """Whether an edit still stands on the kind of finding that it was written for."""
     finding = case.finding(edit.finding)
     return finding is not None and (finding.key, finding.status) == (edit.key, edit.status)
+
+
+def outlived(edit: Edit, finding: Finding) -> bool:
+    """Whether the finding has another value now than when a person wrote, or deleted, the words."""
+    return edit.value not in ("", value_digest(finding))
+
+
+def value_digest(finding: Finding) -> str:
+    """What tells a finding's value from another one: 16 hex digits."""
+    value = finding.value.model_dump_json() if finding.value else ""
+    return sha256(value.encode()).hexdigest()[:16]
 
 
 def overlaid(draft: Draft, case: CaseFindings, state: State) -> Draft:
@@ -127,17 +141,29 @@ def overlaid(draft: Draft, case: CaseFindings, state: State) -> Draft:
     return made.model_copy(update={"digest": digest})
 
 
+def left_out(edit: Edit, language: str) -> Brief:
+    """The line that says which finding's sentence a person took out, and why."""
+    words = catalog(language)
+    text = words.phrase(
+        "left_out", reader=edit.reader, what=words.term(edit.key), reason=edit.reason.rstrip(". ")
+    )
+    return Brief(text=words.typeset(text), findings=())  # what is added on it is printed still
+
+
 def _section(section: Section, case: CaseFindings, state: State, language: str) -> Section:
     out: list[Statement] = []
+    gone: list[Brief] = []
     for said in section.statements:
         edit = state.edits.get(said.finding)
         if edit is None or not fits(edit, case):
             out.append(said)
         elif edit.text is not None:
             out.append(spoken(said.id, edit, said, case, language))
+        else:
+            gone.append(left_out(edit, language))
         for number, added in state.added.items():
             if added.finding == said.finding and fits(added, case):
                 out.append(spoken(number, added, said, case, language))
     touched = state.edits.keys() | {edit.finding for edit in state.added.values()}
     briefs = tuple(b for b in section.briefs if touched.isdisjoint(b.findings))
-    return section.model_copy(update={"statements": tuple(out), "briefs": briefs})
+    return section.model_copy(update={"statements": tuple(out), "briefs": (*briefs, *gone)})

@@ -20,6 +20,8 @@ def sign(
     results: Path,
     reader: str,
     role: str,
+    *,
+    snomed: bool = False,
 ) -> SignedReport:
     """Write ``signed-<n>.json`` and its documents, and the event that names them."""
     record = _record(trail, state, draft, case, reader, role)
@@ -32,7 +34,7 @@ def sign(
         "digest": draft.digest,
         "reason": record.reason,
     }
-    made = neighbors.documents(draft, case, said, results)
+    made = neighbors.documents(draft, case, said, results, snomed=snomed)
     files = {f"{name}.{kind}": content for kind, content in made.items()}
     trail.append(
         "signed",

@@ -154,7 +154,14 @@ class Standing:
                 self.folder, name, state.signed[-1].files[name], self.case_id
             )
         now = self._revision(state)
-        made = neighbors.documents(now.draft, now.case, {"name": state.name}, self.results, (kind,))
+        made = neighbors.documents(
+            now.draft,
+            now.case,
+            {"name": state.name},
+            self.results,
+            (kind,),
+            snomed=self.section.codes.snomed,
+        )
         return made[kind]
 
     def check(self, statement: str, text: str) -> list[Problem]:

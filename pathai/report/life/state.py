@@ -13,8 +13,9 @@ Name = Literal["draft", "in_review", "signed", "amended"]
 class Edit:
     """A person's words in the place of, or beside, a statement.
 
-    ``finding`` is what it stands on, ``status`` and ``key`` are the finding's when it was written;
-    ``text`` is None for a statement that was deleted.
+    ``finding`` is what it stands on; ``status``, ``key`` and ``value`` (a digest) are the finding's
+    when it was written, ``value`` empty in trails that did not keep it yet. ``text`` is None for
+    a statement that was deleted.
     """
 
     finding: str
@@ -23,6 +24,7 @@ class Edit:
     text: str | None
     reader: str
     reason: str = ""
+    value: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ def _edit(state: State, event: Event) -> None:
         return
     text = None if event.kind == "deleted" else str(said["text"])
     key, status = str(event.facts["key"]), str(event.facts["status"])
-    edit = Edit(finding, key, status, text, event.reader, event.reason)
+    value = str(event.facts.get("value", ""))
+    edit = Edit(finding, key, status, text, event.reader, event.reason, value)
     if event.kind == "added" or (event.kind == "edited" and event.what in state.added):
         state.added[event.what] = edit
     elif event.kind == "deleted" and event.what in state.added:

@@ -191,6 +191,8 @@ class Trail:
             os.truncate(self.folder / LOG, (self.folder / LOG).stat().st_size - len(tail))
             aside[name] = digest(tail)
         for path in unnamed(self.folder, self.events):
+            if path.relative_to(self.folder).as_posix() in aside:
+                continue
             data = path.read_bytes()
             name = f"{ASIDE}/{digest(data)[:12]}-{path.name}"
             (self.folder / ASIDE).mkdir(exist_ok=True)
@@ -201,12 +203,16 @@ class Trail:
 
 
 def unnamed(folder: Path, events: list[Event]) -> list[Path]:
-    """Files of the folder that no event names."""
+    """Files of the folder, and of folders in it, that no event names."""
     named = {name for event in events for name in event.files} | {LOG, HEAD, LOCK}
     if not folder.is_dir():
         return []
     return sorted(
-        p for p in folder.iterdir() if p.is_file() and p.name not in named and p.suffix != ".part"
+        p
+        for p in folder.rglob("*")
+        if (p.is_file() or p.is_symlink())
+        and p.relative_to(folder).as_posix() not in named
+        and p.suffix != ".part"
     )
 
 
