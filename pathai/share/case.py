@@ -23,7 +23,7 @@ Ids are pseudonyms. The lab that made this keeps the list.
 {mark}
 
 index.html      slides, overlays and report
-findings.json   every number of the report
+findings.json   what the report says, as data
 slides/         tiles in the Deep Zoom layout; a tile that is not there is background
 licenses/       of OpenSeadragon, which shows the slides
 """
@@ -95,7 +95,8 @@ def share_case(
         told_story = None
         if standing is not None:
             told_story = story(standing, names, [row.slide_id for row in rows])
-            found = findings_without_names(standing.case, names, readers=readers)
+            told_ids = standing.draft.told()
+            found = findings_without_names(standing.case, told_ids, names, readers=readers)
             archive.put("findings.json", canonical(found).encode() + b"\n")
         mark = WATERMARK
         if told_story is not None and told_story["signed"]:

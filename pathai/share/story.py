@@ -15,6 +15,8 @@ from pathai.report.documents.words import words_of
 from pathai.report.records import WATERMARK, Draft, Fixed, Section, Statement
 from pathai.share.pseudonyms import Pseudonyms
 
+LEFT_OUT = "A sentence was left out here by a person; who and why is with the lab."
+"""In the place of the line that names the reader and quotes the reason."""
 FREE = "note"
 """Item of the clinical context that holds free text, and is left out."""
 Item = dict[str, Any]
@@ -48,7 +50,7 @@ class Standing:
 
 
 def findings_without_names(
-    case: CaseFindings, names: Pseudonyms, *, readers: bool = False
+    case: CaseFindings, told: frozenset[str], names: Pseudonyms, *, readers: bool = False
 ) -> CaseFindings:
     """Findings with pseudonyms for ids, without sites, free text, times and logged events.
 
@@ -56,6 +58,8 @@ def findings_without_names(
     ----------
     case : CaseFindings
         Of the lab.
+    told : frozenset of str
+        Ids of those that the report tells (`Draft.told`): data say no more than the words.
     names : Pseudonyms
         That know every id of the case's rows.
     readers : bool
@@ -76,8 +80,18 @@ def findings_without_names(
             reader = entry["reader"] if readers else "reader"
             before = names.scrub(entry["before"])
             finding["entry"] = {"reader": reader, "event": "", "time": "", "before": before}
+    _keep(data, told)
     data["context"] = [item for item in data["context"] if item["key"] != FREE]
     return CaseFindings.model_validate(data).sealed()
+
+
+def _keep(data: dict[str, Any], told: frozenset[str]) -> None:
+    """Leave out findings that are not told, and what is said of them elsewhere."""
+    data["findings"] = [finding for finding in data["findings"] if finding["id"] in told]
+    for finding in data["findings"]:
+        finding["parents"] = [parent for parent in finding["parents"] if parent in told]
+    for kind in ("contradictions", "suggestions"):
+        data[kind] = [found for found in data[kind] if told.issuperset(found["findings"])]
 
 
 def story(standing: Standing, names: Pseudonyms, slides: Sequence[str]) -> Item:
@@ -139,7 +153,8 @@ class _Teller:
         items = [self.statement(said) for said in section.shown()]
         for line in section.briefs:
             places = self.places(self.findings(line.findings))
-            items.append(self.item("", line.text, line.notes, places) | {"kind": "brief"})
+            text = line.text if line.findings else LEFT_OUT
+            items.append(self.item("", text, line.notes, places))
         return {
             "title": self.title(section),
             "notes": [self.names.scrub(note) for note in section.notes],
