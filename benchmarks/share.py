@@ -34,6 +34,17 @@ from pathai.units import Box, Mpp, Size
 PIECE, MPP, STEP = 1000, Mpp(0.5, 0.5), 20
 """Edge of the piece that is drawn, px; µm/px; level-0 px per pixel of the tissue map."""
 
+SHARE = """
+import sys
+from pathlib import Path
+from pathai.cli import app
+peak = Path(sys.argv.pop(1))
+app(standalone_mode=False)
+lines = Path("/proc/self/status").read_text().splitlines()
+peak.write_text(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+"""
+"""The peak is the process's own: that of rusage would hold what its parent had when it forked."""
+
 
 def piece() -> tuple[np.ndarray, list[np.ndarray]]:
     """The tissue in the middle of a drawn slide, uint8[y, x, 3], and outlines of its nuclei."""
@@ -97,9 +108,20 @@ def measure(edge: int) -> dict[str, Any]:
         folder, out = Path(place) / "run", Path(place) / "out.zip"
         nuclei = write_run(folder, edge)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        code = "from pathai.cli import main; main()"
+        peak = Path(place) / "peak"
         config = str(folder / "config.yaml")
-        command = [sys.executable, "-c", code, "share", "C1", "-o", str(out), "--config", config]
+        command = [
+            sys.executable,
+            "-c",
+            SHARE,
+            str(peak),
+            "share",
+            "C1",
+            "-o",
+            str(out),
+            "--config",
+            config,
+        ]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -117,7 +139,7 @@ def measure(edge: int) -> dict[str, Any]:
             "jpeg_mb_per_10000_px2": round(per * jpeg / 1e6, 1),
             "nuclei_mb_per_10000_px2": round(per * png / 1e6, 1),
             "cpu_s_per_10000_px2": round(per * cpu, 1),
-            "peak_mib": round(after.ru_maxrss / 1024),
+            "peak_mib": round(int(peak.read_text()) / 1024),
         }
 
 
