@@ -51,6 +51,7 @@ pictures: demo
 	$(BIN)/python docs/pictures/cells.py
 	$(BIN)/python docs/pictures/cell_classes.py
 	$(BIN)/python docs/pictures/cohort.py $(DEMO)
+	$(BIN)/python docs/pictures/share.py $(DEMO)
 	$(XVFB) $(BIN)/python docs/pictures/review.py $(DEMO)
 
 venv:

@@ -71,7 +71,8 @@ def main() -> None:
     parser.add_argument("--extras", default="dev")
     options = parser.parse_args()
     pins = constraints()
-    sources = [pins, ROOT / "pyproject.toml", Path(__file__)]
+    fetched = ROOT / "envs" / "openseadragon.py"  # run by the build: another pin builds anew
+    sources = [pins, ROOT / "pyproject.toml", fetched, Path(__file__)]
     text = options.extras.encode() + b"".join(path.read_bytes() for path in sources)
     stamp = options.folder / ".pathai-stamp"
     digest = hashlib.sha256(text).hexdigest()

@@ -532,6 +532,32 @@ def export(
 
 
 @app.command()
+def share(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="case id")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="zip to write")],
+    key: Annotated[
+        Path | None,
+        typer.Option(help="file with the site's secret; default: share.key, drawn once"),
+    ] = None,
+    mpp: Annotated[
+        float, typer.Option(min=0, help="µm/px of the finest pixels; 0: all there are")
+    ] = 0.0,
+    quality: Annotated[int, typer.Option(min=30, max=95, help="of JPEG")] = 80,
+    names: Annotated[
+        bool, typer.Option("--names", help="with the readers' names and the time of signing")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="replace an existing one")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Pack a case for a tumor board: slides, overlays and report in one page, without ids."""
+    from pathai import share_verbs
+
+    share_verbs.share(
+        config, case, out, key, finest_mpp=mpp, quality=quality, readers=names, overwrite=overwrite
+    )
+
+
+@app.command()
 def ask(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="in plain English")],
     config: ConfigFile = None,

@@ -87,5 +87,7 @@ def test_the_wheel_carries_workflow_and_configs(tmp_path):
     ):
         assert f"pathai/_shipped/{name}" in inside
     assert "pathai/viewer/napari.yaml" in inside
+    for name in ("openseadragon.min.js", "openseadragon.LICENSE.txt"):
+        assert f"pathai/share/vendor/{name}" in inside
     for name in ("weights.safetensors", "card.json", "log.json"):
         assert f"pathai/encoders/tissue_small/{name}" in inside
