@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DRAWING = "Click corner by corner; Enter or a double click ends the region."
 WORDS = "A drawn tumor replaces what a model took for tumor."
-POINT = "Point at a nucleus and press Alt+S; or drag a box around a larger object."
+POINT = "Point at a nucleus and press Alt+D; or drag a box around a larger object."
 
 
 class Panel(QWidget):  # type: ignore[misc]
@@ -61,7 +61,7 @@ class Panel(QWidget):  # type: ignore[misc]
         part = self.outlines
         self.method = choice("What finds the outline", part.choose_method)
         self.kind = choice("Class of the nucleus", part.choose_class)
-        self.point = button("At the mouse  Alt+S", keys.tip("outline"), part.at_cursor)
+        self.point = button("At the mouse  Alt+D", keys.tip("outline"), part.at_cursor)
         self.box = button("Box  Alt+X", keys.tip("box"), part.toggle_box, checkable=True)
         self.nucleus = button("Keep nucleus  Alt+A", keys.tip("keep"), part.keep_nucleus)
         self.region = button(

@@ -99,8 +99,8 @@ FIELD_KEYS: dict[str, Key] = {
         "Alt-R", "Alt+R", "region", "draw a region", _of("drawing", "toggle"), True, "Fields"
     ),
     "outline": Key(
-        "Alt-S",
-        "Alt+S",
+        "Alt-D",
+        "Alt+D",
         "outline",
         "outline of the nucleus at the mouse",
         _of("segmenting", "at_cursor"),

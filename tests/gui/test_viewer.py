@@ -75,7 +75,7 @@ def test_every_layer_is_in_micrometers_and_the_scale_bar_shows(window):
     assert names == [
         "slide", "attention: tumor", "tissue", "seen", "attention, outline", "nuclei",
         "nuclei, outlines", "nuclei, centers", "nuclei, selected", "evidence",
-        "regions", "ruler", "tissue regions", "outline",
+        "regions", "ruler", "tissue regions", "nuclei, added", "outline",
     ]  # fmt: skip
     for layer in viewer.layers:
         assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"], layer.name
