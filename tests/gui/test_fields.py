@@ -274,7 +274,7 @@ def click(dock, review, x_px0, y_px0, double=False):
     scale = canvas.width() / field.width
     place = QPoint(round((x_px0 - field.x) * scale), round((y_px0 - field.y) * scale))
     QTest.mouseMove(canvas, place)
-    QApplication.processEvents()
+    QTest.qWait(60)  # a hand is slower, too: napari takes where the mouse was last
     QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
     QApplication.processEvents()
     if double:
