@@ -24,7 +24,8 @@ test: venv
 
 ## make test-slow  faults, kills, browser, real servers
 test-slow: venv
-	$(XVFB) $(BIN)/python -m pytest -m slow
+	$(XVFB) $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and gui"
+	$(XVFB) $(BIN)/python -m pytest -m "slow and not gui"
 
 ## make nightly    full figures: every test, every benchmark
 nightly: venv

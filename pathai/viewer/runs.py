@@ -168,7 +168,7 @@ def find_config(path: Path) -> Path:
     """The run's configuration file for anything that a user may point at (E212 if none).
 
     That is the file itself, the run's folder, its results, a slide's folder in them or the
-    ``tiles.zarr`` in that.
+    ``tiles.zarr`` in that; else the folder of the only run below, such as ``demo``.
     """
     path = path.absolute()
     for found in (path, path / CONFIG, *(folder / CONFIG for folder in list(path.parents)[:4])):
@@ -176,7 +176,12 @@ def find_config(path: Path) -> Path:
             continue
         if found.parent in (path, path.parent) or found == path or _of(found, path):
             return found
-    raise PathaiError("E212", f"no run at {path.name}", "give the folder that holds config.yaml")
+    below = [one for one in path.glob(f"*/{CONFIG}") if (one.parent / "results").is_dir()]
+    if len(below) == 1:
+        return below[0]
+    several = f"there are {len(below)}; " if below else ""
+    remedy = f"{several}give the folder that holds config.yaml"
+    raise PathaiError("E212", f"no run at {path.name}", remedy)
 
 
 def _of(config: Path, path: Path) -> bool:

@@ -14,6 +14,8 @@ from pathai.viewer.class_raster import ClassRaster, PatchedLevel
 
 KI67 = "S03"
 
+pytestmark = pytest.mark.slow
+
 
 def bring_forward(panel):
     from pathai.viewer.controls import bring_forward as bring

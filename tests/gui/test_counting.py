@@ -13,6 +13,8 @@ from pathai.units import Mpp
 KI67 = "S03"
 MPP = Mpp(0.5, 0.5)
 
+pytestmark = pytest.mark.slow
+
 
 def bring_forward(panel):
     from pathai.viewer.controls import bring_forward as bring

@@ -11,6 +11,8 @@ from pathai.units import Mpp
 
 MPP = Mpp(0.5, 0.5)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def window(run_folder, qtbot):

@@ -15,6 +15,8 @@ from pathai.viewer.plain import LevelOf, Source, levels_of, plain_layer
 from pathai.viewer.reader import get_reader, get_slide_reader, layers_of
 from pathai.viewer.runs import Run, find_config, loose_slide
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def opened(qtbot):
@@ -346,3 +348,20 @@ def test_the_command_line_passes_every_choice_on(run_folder, monkeypatch):
         assert result.exit_code == 0, result.output
         given, named = asked.pop()
         assert (given, named) == ((Path(run), *wanted[0]), {"blind": wanted[1]})
+
+
+def test_the_only_run_below_is_found_and_two_are_not_guessed(written_run):
+    from pathai.errors import PathaiError
+    from pathai.viewer.runs import find_config
+
+    assert find_config(written_run.parent) == written_run / "config.yaml"
+    other = written_run.parent / "other"
+    (other / "results").mkdir(parents=True)
+    (other / "config.yaml").write_text("")
+    try:
+        with pytest.raises(PathaiError, match=r"E212.*there are 2"):
+            find_config(written_run.parent)
+    finally:
+        import shutil
+
+        shutil.rmtree(other)

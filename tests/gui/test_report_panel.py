@@ -9,7 +9,7 @@ import pytest
 from pathai.report.life import open_case
 from pathai.review_log import read_log
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 
 def bring_forward(panel):

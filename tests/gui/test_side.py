@@ -10,6 +10,8 @@ from pathai.pairs import fit_pairs
 
 FIRST = [(100.0, 100.0), (400.0, 120.0), (200.0, 420.0), (390.0, 400.0)]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def window(run_folder, qtbot):

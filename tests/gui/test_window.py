@@ -13,6 +13,8 @@ from pathai.viewer.keymap import keymap, spelled
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 def opened(run_folder, **options):
     """A window on the run, drawn and with the keys at work."""

@@ -16,6 +16,7 @@ from pathai.findings import findings_of_case
 from pathai.readers.slide_files import quick_identity
 from pathai.report.draft import run
 from pathai.report.render import value_text
+from pathai.rules import revise
 from pathai.store.commit import Commit, Key, run_stage
 from pathai.store.folders import DRAFT_FILES, ResultsFolder, cells_files, write_slide_info
 from pathai.store.groups import write_cells
@@ -173,6 +174,14 @@ def test_a_code_is_read_back_with_its_words(tmp_path, file, info):
 
     counted = cells(("negative", "positive"), (580, 420))
     case = findings_of_case("CASE-7", [slide("D1", stain="Ki-67", cells=counted)])
+    entry = {
+        "key": "ki67.positive_percent",
+        "value": 42,
+        "reader": "dr-a",
+        "event": "e",
+        "time": "t",
+    }
+    case = revise(case, [entry])  # what a person entered has a band
     write_measurements(tmp_path / "sr.dcm", case, [read_source(file, info, "CASE-7")], value_text)
     content = srread(tmp_path / "sr.dcm").content
     groups = [*content.get_planar_roi_measurement_groups(),

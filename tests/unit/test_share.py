@@ -248,12 +248,12 @@ def marked(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "SLIDES", slides)
     plain = run_folder.findings_of_case
 
-    def findings(case_id, inputs):
+    def findings(case_id, inputs, requires=()):
         named = [s.model_copy(update={"specimen_id": c["specimen"], "site": c["site"]})
                  for s in inputs]  # fmt: skip
         context = (Context(id="C1", key="age_band", value="60-69", unit="years"),
                    Context(id="C2", key="note", value=c["note"]))  # fmt: skip
-        return plain(case_id, named, context=context)
+        return plain(case_id, named, requires, context=context)
 
     monkeypatch.setattr(run_folder, "findings_of_case", findings)
     folder = make_run(tmp_path / c["folder"], side=700)

@@ -170,6 +170,7 @@ def test_training_that_was_interrupted_goes_on(
         np.testing.assert_array_equal(array, again.models[0][name])
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pathai.train import nested as room
 

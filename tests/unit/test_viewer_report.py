@@ -22,6 +22,7 @@ os.environ.setdefault("NAPARI_CONFIG", "")  # napari's settings stay in memory
 
 from napari.components import ViewerModel
 
+from pathai.viewer.preferences import Preferences
 from pathai.viewer.presenter import Review
 from pathai.viewer.runs import Run
 
@@ -53,9 +54,9 @@ def written(tmp_path_factory):
     return make_run(folder, side=512, template="prostate_core")
 
 
-def review_of(folder, reviews, case="C01", reader="dr-a"):
+def review_of(folder, reviews, case="C01", reader="dr-a", *, blind=False):
     """The review of a case and its report part; decisions go to a folder of the test."""
-    review = Quiet(ViewerModel(), Run(folder, reviews), reader)
+    review = Quiet(ViewerModel(), Run(folder, reviews), reader, Preferences(blind=blind))
     OPENED.append(review)
     review.heard = []
     review.told.connect(review.heard.append)

@@ -125,6 +125,7 @@ def test_results_of_a_mixed_run_verify(mixed):
     assert pathai("verify", folder / "results").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_mended_slide_is_taken_up_by_the_next_run(mixed, slides, tmp_path):
     folder = shutil.copytree(mixed[0], tmp_path / "run")
     text = (folder / "slides.tsv").read_text()

@@ -131,6 +131,7 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(finished, tmp_path):
     assert contents(folder / "results").keys() == contents(finished / "results").keys()
 
 
+@pytest.mark.slow
 def test_a_demo_killed_while_drawing_is_drawn_again(tmp_path):
     command = [str(PATHAI), "demo", "--out", str(tmp_path / "d"), "--slides", "8"]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
