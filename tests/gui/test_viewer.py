@@ -394,8 +394,9 @@ def test_no_run_no_display_no_napari(tmp_path, run_folder, monkeypatch):
     from pathai.viewer import app
 
     monkeypatch.setattr("sys.platform", "linux")
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(PathaiError, match=r"E212.*config\.yaml"):
-        app.review(tmp_path, "anna")
+        app.review(tmp_path / "nothing", "anna")
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(PathaiError, match="E211"):
