@@ -41,6 +41,9 @@ class LegendRow:
         self.swatch = Swatch(part.colors[name])
 
 
+COUNT = "The report's numbers are made anew on what you corrected; it says so"
+
+
 class CellsPanel(QWidget):  # type: ignore[misc]
     """Widget of the tab.
 
@@ -86,6 +89,9 @@ class CellsPanel(QWidget):  # type: ignore[misc]
         tip = "Draw around its edge with the mouse"
         self.draw = button("Draw it", tip, lambda: self.part.draw(self.kind.currentText()))
         column.addLayout(line(self.kind, self.draw))
+        column.addSpacing(8)
+        self.count = button("Count in the report", COUNT, review.part("corrected").update)
+        column.addWidget(self.count)
         column.addStretch(1)
         self.part.changed.connect(self.refresh)
         review.part("counting").changed.connect(self.refresh)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DRAWING = "Click corner by corner; Enter or a double click ends the region."
 WORDS = "A drawn tumor replaces what a model took for tumor."
+COUNT = "The report's numbers are made anew on your regions; it says so"
 POINT = "Point at a nucleus and press Alt+D; or drag a box around a larger object."
 
 
@@ -56,6 +57,8 @@ class Panel(QWidget):  # type: ignore[misc]
         column.addWidget(self.list, stretch=1)
         column.addLayout(beside(self.rename, self.remove))
         column.addWidget(self.words)
+        self.count = button("Count in the report", COUNT, self.review.part("corrected").update)
+        column.addWidget(self.count)
 
     def _outlines(self, column: QVBoxLayout) -> None:
         part = self.outlines

@@ -8,6 +8,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pathai.errors import PathaiError
 from pathai.review_log import read_log
 from pathai.store.folders import ResultsFolder
 from pathai.viewer.class_raster import ClassRaster, PatchedLevel
@@ -444,3 +445,27 @@ def test_napari_has_our_keys_free():
     for key in ours:
         spelled = str(KeyBinding.from_str(key.napari.replace("Control", "Ctrl").replace("-", "+")))
         assert spelled not in taken, key.napari
+
+
+@pytest.mark.gui
+def test_corrections_count_in_the_report_at_a_click(window, qtbot):
+    """What comes out of the counting is tested where it is made, `tests/unit/test_corrected.py`."""
+    from qtpy.QtCore import Qt
+
+    from pathai.viewer.cells_panel import CellsPanel
+
+    _, dock = window
+    panel = next(p for p in dock._panels if isinstance(p, CellsPanel))
+    bring_forward(panel)
+    corrected, begun = dock.review.part("corrected"), []
+    corrected._start = lambda work, done, failed: begun.append((work, done, failed))
+    dock.review.part("cells").select(0)
+    dock.review.part("cells").reject()
+    qtbot.mouseClick(panel.count, Qt.MouseButton.LeftButton)
+    assert corrected.working == dock.review.case.case_id
+    ((work, _, failed),) = begun
+    with pytest.raises(PathaiError, match="E212") as error:
+        work()  # this small run has no manifests
+    failed(error.value)
+    assert corrected.working == ""
+    assert "run pathai run first" in dock.message.text()
