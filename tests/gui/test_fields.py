@@ -275,8 +275,12 @@ def click(dock, review, x_px0, y_px0, double=False):
     field = review.field()
     scale = canvas.width() / field.width
     place = QPoint(round((x_px0 - field.x) * scale), round((y_px0 - field.y) * scale))
-    QTest.mouseMove(canvas, place)
-    QTest.qWait(60)  # a hand is slower, too: napari takes where the mouse was last
+    there = (y_px0 * MPP.y, x_px0 * MPP.x)
+    for step in range(100):  # napari takes a corner where it knows the mouse to be
+        QTest.mouseMove(canvas, place + QPoint(step % 2, 0))
+        QTest.qWait(20)
+        if step % 2 == 0 and np.allclose(dock.viewer.cursor.position[-2:], there, atol=2):
+            break
     QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
     QApplication.processEvents()
     if double:
