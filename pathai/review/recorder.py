@@ -142,14 +142,6 @@ class Recorder:
             Statement of the new draft to the one of the old draft that stands on the same
             finding; by default sentences are known by their words.
 
-        Parameters
-        ----------
-        case : Case
-            The new draft.
-        same : mapping of str to str, optional
-            Statement of the new draft to the one of the old draft that stands on the same
-            finding; by default the one with the same id.
-
         Raises
         ------
         PathaiError

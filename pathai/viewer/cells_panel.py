@@ -13,9 +13,9 @@ from qtpy.QtWidgets import (
 )
 
 from pathai.viewer import keys
-from pathai.viewer.buttons import button, combo, line
 from pathai.viewer.cards import Swatch, label
 from pathai.viewer.cells import CellsPart
+from pathai.viewer.controls import button, combo, line
 
 if TYPE_CHECKING:
     from pathai.viewer.presenter import Review

@@ -83,6 +83,24 @@ def beside(*parts: QWidget) -> QHBoxLayout:
     return row
 
 
+def combo(chosen: Callable[[], object] | None = None) -> QComboBox:
+    """A list to choose from; ``chosen`` is called when the reader has."""
+    made = QComboBox()
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    if chosen is not None:
+        made.activated.connect(lambda _: chosen())
+    return made
+
+
+def line(*parts: QWidget) -> QHBoxLayout:
+    """Controls side by side, labels as narrow as their words."""
+    row = QHBoxLayout()
+    row.setSpacing(6)
+    for part in parts:
+        row.addWidget(part, stretch=0 if isinstance(part, QLabel) else 1)
+    return row
+
+
 def bring_forward(panel: QWidget) -> None:
     """Show a panel: in every row of tabs that it lies in, its tab comes to the front."""
     tabs = panel.parentWidget()

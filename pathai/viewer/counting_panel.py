@@ -22,8 +22,8 @@ from pathai.quantities.markers import on_membrane
 from pathai.region_counts import AREAS_MM2, Counts
 from pathai.store.records import Interval
 from pathai.viewer import keys
-from pathai.viewer.buttons import button, combo, line
 from pathai.viewer.cards import label
+from pathai.viewer.controls import button, combo, line
 from pathai.viewer.counting import SLIDE, CountingPart, length_words
 
 if TYPE_CHECKING:
