@@ -266,25 +266,28 @@ def test_a_glance_does_not_count_and_screening_goes_on_where_it_stopped(window):
 
 
 def click(dock, review, x_px0, y_px0, double=False):
-    """A real click on the slide, at a place in level-0 px."""
-    from qtpy.QtCore import QPoint, Qt
-    from qtpy.QtTest import QTest
+    """A click on the slide, at a place in level-0 px.
+
+    The events go to the canvas itself: the pointer of the display is shared, and its own moves
+    come late on a busy machine.
+    """
+    from qtpy.QtCore import QEvent, QPointF, Qt
+    from qtpy.QtGui import QMouseEvent
     from qtpy.QtWidgets import QApplication, QWidget
 
     canvas = next(w for w in dock.window().findChildren(QWidget) if "Canvas" in type(w).__name__)
     field = review.field()
     scale = canvas.width() / field.width
-    place = QPoint(round((x_px0 - field.x) * scale), round((y_px0 - field.y) * scale))
-    there = (y_px0 * MPP.y, x_px0 * MPP.x)
-    for step in range(100):  # napari takes a corner where it knows the mouse to be
-        QTest.mouseMove(canvas, place + QPoint(step % 2, 0))
-        QTest.qWait(20)
-        if step % 2 == 0 and np.allclose(dock.viewer.cursor.position[-2:], there, atol=2):
-            break
-    QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
-    QApplication.processEvents()
+    place = QPointF(round((x_px0 - field.x) * scale), round((y_px0 - field.y) * scale))
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    press, release = QEvent.Type.MouseButtonPress, QEvent.Type.MouseButtonRelease
+    events = [(QEvent.Type.MouseMove, none, none), (press, left, left), (release, left, none)]
     if double:
-        QTest.mouseDClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+        events += [(QEvent.Type.MouseButtonDblClick, left, left), (release, left, none)]
+    for kind, button, buttons in events:
+        where = place, QPointF(canvas.mapToGlobal(place))
+        event = QMouseEvent(kind, *where, button, buttons, Qt.KeyboardModifier.NoModifier)
+        QApplication.sendEvent(canvas, event)
         QApplication.processEvents()
 
 
