@@ -45,8 +45,8 @@ LEAST_LIMIT = 2**15
 def case(cohort: Cohort, folder: Path, number: int, seed: int) -> dict[str, Any]:
     """One full disk, then more room.
 
-    The first of every three rounds over the stages is a whole run on the full disk; in the others
-    the results alone lie there, and the command is the one that a rule of the workflow calls.
+    Every third is a whole run on the full disk; in the others the results alone lie there, and the
+    command is the one that a rule of the workflow calls.
     """
     draw = random.Random(f"{seed} {number}")
     root = os.geteuid() == 0
@@ -54,7 +54,7 @@ def case(cohort: Cohort, folder: Path, number: int, seed: int) -> dict[str, Any]
     size = SIZES_MIB[(number + number // 8) % 6]
     if stage == "audit":
         return {"case": number, "stage": stage, **_audit(folder, draw, size, mounted=root)}
-    whole = root and number % 24 < 8
+    whole = root and number % 3 == 2
     place = folder if whole else folder / ("models" if stage == "train" else "results")
     found: dict[str, Any] = {"case": number, "stage": stage, "by": "run" if whole else "rule"}
     with _disk(place, size, mounted=root) as (grow, limit_to):

@@ -98,12 +98,12 @@ class SlideFolder:
         """Scores of one prompt set by one encoder; two may score the same words."""
         return self.path / "zeroshot" / f"{slug(prompts)}.{slug(encoder)}.zarr"
 
-    def _check(self, stage: str, name: str = "") -> None:
+    def _check(self, stage: str, name: str = "", *, chunks: bool = True) -> None:
         """Refuse a result of which a file is gone, cut off or another one (E164)."""
         base = self.base(stage, name)
         path = base.with_name(base.name + SUFFIX)
         if path.exists():  # a folder may also hold results alone
-            hurt = first_damaged(base.parent, read_manifest(path))
+            hurt = first_damaged(base.parent, read_manifest(path), chunks=chunks)
             if hurt:
                 raise PathaiError("E164", f"{self.slide_id}: {hurt} is not what was written")
 
@@ -154,14 +154,14 @@ class SlideFolder:
 
     def read_cells_summary(self, detector: str) -> "CellsSummary | None":
         """Every figure of one detector's nuclei; None where an earlier version wrote none."""
-        self._check("cells", detector)
+        self._check("cells", detector, chunks=False)
         from pathai.store.cells_summary import read_summary
 
         return read_summary(self.cells_summary(detector))
 
     def read_cells_attrs(self, detector: str) -> "CellsAttrs":
         """Counts and areas of one detector."""
-        self._check("cells", detector)
+        self._check("cells", detector, chunks=False)
         from pathai.store.groups import read_cells_attrs
 
         return read_cells_attrs(self.cells(detector))

@@ -23,8 +23,8 @@ Status = Literal["ok", "degraded", "skipped", "failed"]
 READABLE: tuple[Status, ...] = ("ok", "degraded")
 BLOCK = 4096
 """Disks give room in such pieces."""
-DESCRIPTION_BYTES = 2**18
-"""Larger JSON is data, whose bytes are for verify."""
+SHARD_BYTES = 2**22
+"""Larger files are shards of pixels, or data whose every byte is for verify."""
 
 
 class Problem(BaseModel):
@@ -224,17 +224,18 @@ def complete(folder: Path, manifest: Manifest) -> bool:
     return True
 
 
-def first_damaged(folder: Path, manifest: Manifest) -> str:
-    """First listed file that is gone, of another length, or a description of other bytes.
+def first_damaged(folder: Path, manifest: Manifest, *, chunks: bool) -> str:
+    """First listed file that is gone, of another length, or of other bytes; empty if none is found.
 
-    Chunks carry checksums of their own, descriptions (``*.json``) do not; so this and the reading
-    of chunks find what happens to a store without reading all of it. Empty if nothing is found.
+    The bytes of descriptions (``*.json``) are always compared: they carry no checksum that a reader
+    would see. Chunks carry one, but a chunk in the place of another one is whole; so who is to read
+    all of them has ``chunks`` compared too, but for shards of many MiB.
     """
     for name, record in manifest.files.items():
         path = folder / name
+        hashed = record.size <= SHARD_BYTES and (chunks or name.endswith(".json"))
         try:
-            described = name.endswith(".json") and record.size <= DESCRIPTION_BYTES
-            sound = hash_file(path) == record if described else path.stat().st_size == record.size
+            sound = hash_file(path) == record if hashed else path.stat().st_size == record.size
         except OSError:
             sound = False
         if not sound:
