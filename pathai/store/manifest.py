@@ -140,6 +140,15 @@ def told_room(error: PathaiError, folder: Path, needed: int) -> PathaiError:
     return NoRoom(error.code, told, error.remedy)
 
 
+def no_room(error: Exception) -> PathaiError | None:
+    """E161 for an error of a full disk that no writer of results has met, else None."""
+    told = storage_error(error) if isinstance(error, OSError) else None
+    if told is None or told.code != "E161":
+        return None
+    name = error.filename if isinstance(error, OSError) else None
+    return told_room(told, Path(name).parent, BLOCK) if isinstance(name, str) else told
+
+
 def _size(count: int) -> str:
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{-(-count // 2**10)} KiB"
 

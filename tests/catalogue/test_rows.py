@@ -14,7 +14,7 @@ import fault_cases as make
 import numpy as np
 import pytest
 
-from pathai import chain, verbs
+from pathai import chain, cli, verbs
 from pathai.config import Config
 from pathai.errors import PathaiError
 from pathai.plan import Plan
@@ -129,6 +129,22 @@ def test_row_59_a_folder_that_cannot_be_written_stops_the_run_at_once(good, tmp_
     error = refused(run, Plan(tmp_path / "config.yaml"))
     assert error.code == "E160"
     assert "Read-only" in error.message
+
+
+@pytest.mark.parametrize("file", [None, "/nowhere/.pathai/lock"])
+def test_row_60_a_disk_that_is_full_where_no_result_is_written(file, monkeypatch, capsys):
+    """A lock, a log or a mark finds no room first."""
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", file)
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("pathai: E161: ")
+    assert "/nowhere" not in said
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

@@ -23,7 +23,7 @@ def cohort(tmp_path_factory):
 )
 def test_a_part_keeps_its_promise(part, trials, cohort, tmp_path):
     out = tmp_path / "reliability.json"
-    options = ("--part", part, "--trials", str(trials), "--cohort", cohort, "--out", out)
+    options = ("--part", part, "--trials", trials, "--lanes", 2, "--cohort", cohort, "--out", out)
     done = subprocess.run(
         [sys.executable, SCRIPT, *map(str, options)], capture_output=True, text=True
     )
