@@ -150,7 +150,10 @@ def no_room(error: Exception) -> PathaiError | None:
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{-(-count // 2**10)} KiB"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{-(-count // 2**10)} KiB"
 
 
 def storage_error(error: OSError) -> PathaiError:

@@ -182,7 +182,7 @@ except Exception as error:
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert printed.startswith("E161"), printed
-    assert re.search(r"at least \d+ KiB needed, [\d.]+ [KM]iB free", printed)
+    assert re.search(r"at least \d+ KiB needed, [\d.]+ [GMK]iB free", printed)
     assert names(tmp_path) == set()
 
 
