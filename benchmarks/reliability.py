@@ -30,61 +30,79 @@ SEED = 20_261_128
 Trial = Callable[[int], dict[str, Any]]
 
 
-def cases(trial: Trial, asked: int, minutes: float, lanes: int) -> list[dict[str, Any]]:
-    """Run numbered trials, several at a time, until all are done or the time is over."""
-    ends = time.monotonic() + 60 * minutes
+def cases(trial: Trial, asked: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run numbered trials, several at a time, until all are done or the time is over.
+
+    With ``--log`` each one is noted when it ends, and those that are noted are not tried again.
+    """
+    ends = time.monotonic() + 60 * options.minutes
+    key = trial.__name__
 
     def one(number: int) -> dict[str, Any] | None:
-        if time.monotonic() > ends:
+        if time.monotonic() > ends or f"{key} {number}" in _noted(options.log):
             return None
         found = trial(number)
         if not found["ok"]:
             sys.stderr.write(json.dumps(found, indent=1) + "\n")
+        if options.log:
+            with options.log.open("a") as log:
+                log.write(json.dumps({f"{key} {number}": found}) + "\n")
         return found
 
-    with ThreadPoolExecutor(lanes) as pool:
-        return [found for found in pool.map(one, range(asked)) if found is not None]
+    with ThreadPoolExecutor(options.lanes) as pool:
+        made = list(pool.map(one, range(options.first, asked)))
+    if not options.log:
+        return [found for found in made if found is not None]
+    return [found for name, found in sorted(_noted(options.log).items()) if name.startswith(key)]
+
+
+def _noted(log: Path | None) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for line in log.read_text().splitlines() if log and log.exists() else ():
+        found |= json.loads(line)
+    return found
 
 
 def kills(cohort: Cohort, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """See `reliability_kills`."""
 
-    def trial(number: int) -> dict[str, Any]:
+    def kills_trial(number: int) -> dict[str, Any]:
         return reliability_kills.trial(cohort, folder / str(number), number, options.seed)
 
     asked = options.trials or 200
-    return reliability_kills.summary(cases(trial, asked, options.minutes, options.lanes), asked)
+    return reliability_kills.summary(cases(kills_trial, asked, options), asked)
 
 
 def disk(cohort: Cohort, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """See `reliability_disk`."""
 
-    def trial(number: int) -> dict[str, Any]:
+    def disk_trial(number: int) -> dict[str, Any]:
         return reliability_disk.case(cohort, folder / str(number), number, options.seed)
 
     asked = options.trials or 24
-    return reliability_disk.summary(cases(trial, asked, options.minutes, options.lanes), asked)
+    return reliability_disk.summary(cases(disk_trial, asked, options), asked)
 
 
 def store(cohort: Cohort, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """See `reliability_store`."""
     stores = reliability_store.Stores(cohort, folder)
+    alone = argparse.Namespace(**{**vars(options), "lanes": 1})  # one folder is damaged and mended
 
-    def trial(number: int) -> dict[str, Any]:
+    def store_trial(number: int) -> dict[str, Any]:
         return reliability_store.fault(stores, number, options.seed)
 
     asked = options.trials or 2000
-    return reliability_store.summary(cases(trial, asked, options.minutes, 1), asked)
+    return reliability_store.summary(cases(store_trial, asked, alone), asked)
 
 
 def same(cohort: Cohort, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """See `reliability_same`."""
 
-    def trial(number: int) -> dict[str, Any]:
+    def same_trial(number: int) -> dict[str, Any]:
         return reliability_same.same(cohort, folder / str(number), number)
 
     asked = options.trials or 32
-    return reliability_same.summary(cases(trial, asked, options.minutes, options.lanes), asked)
+    return reliability_same.summary(cases(same_trial, asked, options), asked)
 
 
 PARTS = {"store": store, "disk": disk, "same": same, "kills": kills}
@@ -106,6 +124,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=0, help="of each part; default: the night's")
     parser.add_argument("--minutes", type=float, default=600, help="at most, of each part")
     parser.add_argument("--cohort", type=Path, help="folder to keep slides and golden run in")
+    parser.add_argument("--first", type=int, default=0, help="number of the first trial")
+    parser.add_argument("--log", type=Path, help="file to note trials in, and to go on from")
     parser.add_argument("--lanes", type=int, default=1, help="trials at a time")
     parser.add_argument("--seed", type=int, default=SEED)
     default = ROOT / "benchmarks" / "results" / "reliability.json"

@@ -38,6 +38,8 @@ FULL_AT = ("report", "tile", "cells", "features", "train", "cohort", "predict", 
 LIMITED = ("tile", "cells", "report", "cohort")
 PAGE = 4096
 LARGER = "size=128m"
+AROUND = 2**18
+"""What a run needs beside its results, bytes: sheet, state, logs."""
 LEAST_LIMIT = 2**15
 """A smaller limit on the size of files would meet logs first."""
 
@@ -51,7 +53,7 @@ def case(cohort: Cohort, folder: Path, number: int, seed: int) -> dict[str, Any]
     draw = random.Random(f"{seed} {number}")
     root = os.geteuid() == 0
     stage = (FULL_AT if root else LIMITED)[number % (8 if root else 4)]
-    size = SIZES_MIB[(number + number // 8) % 6]
+    size = _fitting(cohort, stage, SIZES_MIB[(number + number // 8) % 6])
     if stage == "audit":
         return {"case": number, "stage": stage, **_audit(folder, draw, size, mounted=root)}
     whole = root and number % 3 == 2
@@ -144,6 +146,14 @@ def _need(cohort: Cohort, stage: str) -> list[int]:
         sizes += [record.size for record in manifest.files.values()]
         sizes.append(path.stat().st_size)
     return sizes
+
+
+def _fitting(cohort: Cohort, stage: str, size: int) -> int:
+    """The size, or the next one that holds what was there before the stage, MiB."""
+    before = STAGES[: STAGES.index(stage)] if stage in STAGES else ()
+    sizes = [n for done in before for n in _need(cohort, done)]
+    held = sum(-(-n // PAGE) * PAGE for n in sizes) + AROUND
+    return next(s for s in SIZES_MIB if s >= size and s * 2**20 > held)
 
 
 def _told(done: subprocess.CompletedProcess[str], cohort: Cohort, folder: Path) -> dict[str, Any]:
