@@ -17,7 +17,7 @@ from pathai.export.results import model_of
 from pathai.store.commit import manifest_path
 from pathai.store.folders import SlideFolder
 from pathai.store.groups import write_prediction
-from pathai.store.manifest import SUFFIX
+from pathai.store.manifest import SUFFIX, list_files, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -231,6 +231,9 @@ def test_wrong_calls(slide, tiny_copy, tmp_path):
     old = folder.read_prediction("tumor")
     moved = old.attrs.model_copy(update={"grid_digest": "other"})
     write_prediction(folder.prediction("tumor"), replace(old, attrs=moved))
+    sealed = manifest_path(folder.base("predictions", "tumor"))
+    files = list_files(sealed.parent, [folder.prediction("tumor")])
+    write_manifest(sealed, read_manifest(sealed).model_copy(update={"files": files}))
     with pytest.raises(PathaiError, match=r"E166: E1: prediction tumor is of other tiles"):
         export_attention(folder, "ome-zarr", tmp_path / "x")
 
