@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
 
 import pathai
 from pathai import chain
@@ -29,9 +30,12 @@ from pathai.store.manifest import (
     intact,
     read_manifest,
     storage_error,
+    told_room,
     write_atomic,
 )
 
+ENGINE_BYTES = 2**20
+"""What Snakemake's own files and logs need at least; with less, a failure is the disk's."""
 MAX_ROUNDS = 1000
 """Each round records at least one killed slide, so this is a bound on them."""
 
@@ -285,6 +289,9 @@ def raise_machine_error(plan: Plan) -> None:
         told = json.loads(note.read_bytes())
         note.unlink()
         raise PathaiError(told["code"], told["message"], told["remedy"])
+    if disk_usage(plan.state).free < ENGINE_BYTES:  # the note itself may have found no room
+        full = PathaiError("E161", "a job or the workflow engine could not write")
+        raise told_room(full, plan.state, ENGINE_BYTES)
 
 
 def end_orphans(plan: Plan) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 import unicodedata
+from collections import namedtuple
 from math import ceil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pathai import chain, cli, verbs
 from pathai.config import Config
 from pathai.errors import PathaiError
 from pathai.plan import Plan
-from pathai.run import owned, run
+from pathai.run import owned, raise_machine_error, run
 from pathai.sheet import load_sheet
 from pathai.store.commit import Key, manifest_path, run_stage
 from pathai.store.folders import SlideFolder
@@ -145,6 +146,20 @@ def test_row_60_a_disk_that_is_full_where_no_result_is_written(file, monkeypatch
     said = capsys.readouterr().err
     assert said.startswith("pathai: E161: ")
     assert "/nowhere" not in said
+
+
+def test_row_60_a_workflow_engine_without_room_is_a_full_disk(tmp_path, monkeypatch):
+    """Snakemake says something else, and the job's own note found no room either."""
+    (tmp_path / "config.yaml").write_text("{}\n")
+    plan = Plan(tmp_path / "config.yaml")
+    plan.state.mkdir(parents=True)
+    raise_machine_error(plan)  # with room it is not the disk
+    for module in ("pathai.run", "pathai.store.manifest"):
+        usage = namedtuple("usage", "total used free")(2**22, 2**22 - 9000, 9000)
+        monkeypatch.setattr(f"{module}.disk_usage", lambda path, usage=usage: usage)
+    error = refused(raise_machine_error, plan)
+    assert error.code == "E161"
+    assert "at least 1.0 MiB needed, 9 KiB free" in error.message
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
