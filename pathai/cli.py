@@ -366,6 +366,7 @@ def main() -> None:
     import os
 
     from pathai.errors import PathaiError
+    from pathai.processes import Stopped
 
     debug = "--debug" in sys.argv or os.environ.get("PATHAI_DEBUG") == "1"
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
@@ -377,9 +378,9 @@ def main() -> None:
         if debug:
             raise
         sys.exit(complain(error))
-    except KeyboardInterrupt:
-        sys.stderr.write("pathai: interrupted; pathai run resumes\n")
-        sys.exit(130)
+    except Stopped as stopped:
+        sys.stderr.write(f"pathai: ended by {stopped}; the next pathai run goes on from here\n")
+        sys.exit(stopped.exit_code)
     # The one broad except of the command line: a person gets one line, not a traceback.
     except Exception as error:
         from pathai.batch import complain

@@ -386,3 +386,13 @@ def load_config(path: Path) -> Config:
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the configuration, for editors and Snakemake."""
     return Config.model_json_schema()
+
+
+def folder_config(folder: Path) -> Path | None:
+    """The configuration of the run that a folder or file belongs to."""
+    for parent in list(folder.absolute().parents)[:5]:
+        noted = parent / ".pathai" / "config"
+        name = noted.read_text() if noted.is_file() else "config.yaml"
+        if (parent / name).is_file():
+            return parent / name
+    return None
