@@ -14,6 +14,7 @@ from pathai.guard import close_guards
 from pathai.lock import working
 from pathai.plan import Plan
 from pathai.processes import identity, stoppable
+from pathai.progress import Tally, tallied
 from pathai.store.manifest import Manifest, canonical, write_atomic
 
 Say = Callable[[str], None]
@@ -35,7 +36,9 @@ def describe(manifest: Manifest) -> list[str]:
     return [head, *(f"  {p.code}: {p.message}; {p.remedy}" for p in manifest.problems)]
 
 
-def run_steps(plan: Plan | None, steps: Iterable[Step]) -> list[Manifest]:
+def run_steps(
+    plan: Plan | None, steps: Iterable[Step], tally: Tally | None = None
+) -> list[Manifest]:
     """Run steps in order; a failed subject never stops the others."""
     made = []
     for step in steps:
@@ -49,6 +52,8 @@ def run_steps(plan: Plan | None, steps: Iterable[Step]) -> list[Manifest]:
             _unmark(mark)
             raise
         _unmark(mark)
+        if tally:
+            tally.step()
         for line in describe(made[-1]):
             say(line)
     return made
@@ -65,9 +70,10 @@ def run_batch(plan: Plan, stage: str, name: str, steps: Iterable[Step]) -> list[
     if all(step.manifest() for step in steps):
         return run_steps(None, steps)
     start = time.perf_counter()
-    with stoppable(), working(plan, f"{stage}-{name}"):
+    tally = tallied(plan.state / "tallies" / f"{stage}-{name}", len(steps))
+    with stoppable(), working(plan, f"{stage}-{name}"), tally as told_of:
         try:
-            made = run_steps(plan, steps)
+            made = run_steps(plan, steps, told_of)
         except PathaiError as error:
             told = {"code": error.code, "message": error.message, "remedy": error.remedy}
             with contextlib.suppress(PathaiError):  # a full disk may refuse even this

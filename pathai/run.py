@@ -19,10 +19,10 @@ import pathai
 from pathai import chain
 from pathai.batch import say
 from pathai.errors import PathaiError
+from pathai.live import follow, told_apart
 from pathai.lock import BEAT_S, as_owner, owned, refuse_if_owned, untouched
 from pathai.plan import Plan, check_columns
 from pathai.processes import elsewhere, end, read, stop, stoppable
-from pathai.progress import follow
 from pathai.slide_level import check_slide_encoders
 from pathai.source import Remote
 from pathai.store.commit import manifest_path, remove
@@ -103,6 +103,7 @@ def run(
             forget_damaged(plan)
         note_config(plan)
         drop_stale_receipts(plan)
+        remove(plan.state / "tallies")
         command = _command(plan, cores, profile, dry, arguments)
         up_to_date = _settled(plan)
         for _ in range(MAX_ROUNDS):
@@ -156,9 +157,12 @@ def _start(plan: Plan, command: list[str], *, quiet: bool) -> int:
     order.
     """
     full = [*command, "--quiet", "all"] if quiet else command
-    process = subprocess.Popen(full, cwd=plan.root, env=_environment(), process_group=0)
+    said = told_apart() if quiet else None
+    process = subprocess.Popen(
+        full, cwd=plan.root, env=_environment(), process_group=0, stdout=said, stderr=said
+    )
     try:
-        return follow(plan, process) if quiet else process.wait()
+        return follow(plan, process, said) if quiet else process.wait()
     except BaseException:
         stop(process, "--batch")
         raise
