@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pathai import __version__
+from pathai.errors import PathaiError
 from pathai.options import ConfigFile, Json
 from pathai.report_cli import report_app
 from pathai.stage_verbs import stage_app
@@ -112,49 +113,32 @@ def run(
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="only show the jobs")] = False,
     retry_failed: Annotated[bool, typer.Option(help="try failed slides again")] = False,
     check: Annotated[bool, typer.Option(help="read every byte; redo what is damaged")] = False,
+    watch: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="take slides as they arrive there")
+    ] = None,
+    until_idle: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="watch: end when so long none came")
+    ] = 0,
+    settle: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="watch: a file is whole when so old")
+    ] = 10,
+    pattern: Annotated[
+        str, typer.Option(help="watch: reads columns from file names, as (?P<case_id>...)")
+    ] = "",
+    stain: Annotated[str, typer.Option(help="watch: of what arrives")] = "H&E",
 ) -> None:
     """Run or resume a whole cohort; arguments after -- go to Snakemake."""
-    from pathai import verbs
-    from pathai.run import run as start
-    from pathai.summary import show
+    from pathai import run_verbs
 
-    plan = verbs.plan_of(config)
-    outcome = start(
-        plan,
-        cores=cores,
-        profile=profile,
-        dry=dry_run,
-        retry_failed=retry_failed,
-        check=check,
-        arguments=tuple(context.args),
+    options = run_verbs.Options(
+        cores, profile, dry_run, retry_failed, check, arguments=tuple(context.args)
     )
-    raise typer.Exit(0 if dry_run else show(plan, outcome))
-
-
-@weights_app.command()
-def fetch(
-    names: Names = None,
-    config: ConfigFile = None,
-    folder: WeightsFolder = None,
-    revision: Annotated[str, typer.Option(help="commit, tag or branch of one encoder")] = "",
-) -> None:
-    """Download weights from the Hugging Face hub, check them and pin them."""
-    from pathai import verbs
-
-    raise typer.Exit(verbs.fetch_weights(names or [], config, folder, revision))
-
-
-@weights_app.command("check")
-def check_weights(
-    names: Names = None,
-    config: ConfigFile = None,
-    folder: WeightsFolder = None,
-    json: Json = False,
-) -> None:
-    """Read every byte of the weights that are here; say what is missing or damaged."""
-    from pathai import verbs
-
-    raise typer.Exit(verbs.check_weights(names or [], config, folder, as_json=json))
+    if watch is None:
+        if until_idle or pattern:
+            raise PathaiError("E193", "--until-idle and --pattern belong to --watch")
+        raise typer.Exit(run_verbs.run(config, options))
+    arrivals = run_verbs.Watched(watch, until_idle, settle, pattern, stain)
+    raise typer.Exit(run_verbs.watch(config, options, arrivals))
 
 
 @app.command()
@@ -365,7 +349,6 @@ def main() -> None:
     """Entry point: errors become one line and an exit code."""
     import os
 
-    from pathai.errors import PathaiError
     from pathai.processes import Stopped
 
     debug = "--debug" in sys.argv or os.environ.get("PATHAI_DEBUG") == "1"

@@ -31,7 +31,9 @@ LOOK_S = 0.5
 SHARE = 0.05
 """Of its time that the view may spend on looking, however many slides there are."""
 LINE_S = 10.0
-"""Least time between two plain lines about one stage, and between two about the whole."""
+"""Least time between two plain lines about one stage."""
+WHOLE_S = 60.0
+"""Between two plain lines about the whole."""
 WINDOW_S = 30.0
 """Speeds are means over so long."""
 NARROW = 60
@@ -264,7 +266,7 @@ def _lines(watch: Watch, process: "subprocess.Popen[bytes]") -> int:
                 sys.stderr.write(_line(watch, f"{stage:<9} {count}"))
                 said[stage], last[stage] = now, count
         head = headline(watch, counts)
-        if now - whole >= LINE_S and ended is None:
+        if now - whole >= WHOLE_S and ended is None:
             sys.stderr.write(head + "\n")
             whole = now
         sys.stderr.flush()
