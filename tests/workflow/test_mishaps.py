@@ -145,6 +145,28 @@ def test_a_second_run_is_told_at_once_who_owns_the_folder(run):
     assert (run / ".pathai" / "lock").read_text() == identity()
 
 
+def test_a_watch_takes_what_arrives_and_one_bad_file_stops_nothing(run, tmp_path):
+    """What is known under another name is not taken, what is half there is not looked at."""
+    before = tree(run / "results" / "slides")
+    arrived = tmp_path / "scanner"
+    arrived.mkdir()
+    (arrived / "bad.svs").write_text("no slide")
+    (arrived / "half.svs.part").write_text("half a slide")
+    shutil.copy(run / "slides" / "S1.svs", arrived / "another name.svs")
+    sheet = (run / "slides.tsv").read_text()
+    done = again(run, "--watch", arrived, "--settle", "0.2", "--until-idle", "1")
+    assert done.returncode == 1, done.stderr
+    assert "taken     slide-0001" in done.stderr
+    assert "E104" in done.stderr
+    (row,) = (run / "slides.tsv").read_text().removeprefix(sheet).splitlines()
+    assert row.split("\t") == ["slide-0001", str(arrived / "bad.svs"), "case-0001", "patient-0001",
+                               "H&E"]  # fmt: skip
+    after = tree(run / "results" / "slides")
+    assert {k: v for k, v in after.items() if not k.startswith("slide-0001/")} == before
+    (arrived / "bad.svs").unlink()
+    (run / "slides.tsv").write_text(sheet)
+
+
 def test_single_verbs_use_the_runs_own_configuration_and_its_lock(run):
     (run / "config.yaml").rename(run / "mine.yaml")
     assert pathai("run", "--config", run / "mine.yaml").returncode == 0
@@ -228,6 +250,10 @@ def test_text_of_a_foreign_file_is_not_repeated_in_any_form(tmp_path):
         (["features", "results/slides/S9", "--encoder", "foo"], "morphology"),
         (["cells", "results/slides/S9", "--detector", "bar"], "classical"),
         (["init", "x", "--slides", "nowhere"], "not found"),
+        (["run", "--watch", "nowhere"], "no folder"),
+        (["run", "--watch", "slides", "--pattern", "x"], "named group"),
+        (["run", "--watch", "slides", "-n"], "no dry run"),
+        (["run", "--until-idle", "5"], "--watch"),
     ],
 )
 def test_wrong_calls_say_what_where_and_what_to_do(finished, arguments, word):
