@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from pathai.address import check_server
+from pathai.address import check_server, check_webhook
 from pathai.errors import PathaiError
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -288,6 +288,16 @@ class RunConfig(Section):
     slides_per_job: int = Field(8, ge=1)
     retries: int = Field(1, ge=0, description="of a job that was killed")
     readers: int = Field(1, ge=1, le=64, description="processes of a job that decode tiles")
+    webhook: str = Field(
+        "", description="https address that gets counts and codes when a run has ended; else none"
+    )
+
+    @field_validator("webhook")
+    @classmethod
+    def _posted(cls, value: str) -> str:
+        if value:
+            check_webhook(value)
+        return value
 
 
 class Config(Section):
@@ -352,7 +362,11 @@ def explain(error: ValidationError, file: str, model: type[BaseModel], code: str
     keys = [str(part) for part in first["loc"]]
     where = ".".join(keys) or "top level"
     if first["type"] != "extra_forbidden":
-        given = "" if "remote" in keys else f" (given: {str(first.get('input'))[:80]!r})"
+        given = (
+            ""
+            if {"remote", "webhook"} & set(keys)
+            else f" (given: {str(first.get('input'))[:80]!r})"
+        )
         message = f"{file}: {where}: {first['msg']}{given}"  # an address may hold a secret
         return PathaiError(code, message, f"correct {where}")
     known: dict[str, Any] = dict(model.model_fields)
@@ -386,3 +400,13 @@ def load_config(path: Path) -> Config:
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the configuration, for editors and Snakemake."""
     return Config.model_json_schema()
+
+
+def folder_config(folder: Path) -> Path | None:
+    """The configuration of the run that a folder or file belongs to."""
+    for parent in list(folder.absolute().parents)[:5]:
+        noted = parent / ".pathai" / "config"
+        name = noted.read_text() if noted.is_file() else "config.yaml"
+        if (parent / name).is_file():
+            return parent / name
+    return None

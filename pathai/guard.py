@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pathai.errors import PathaiError
+from pathai.processes import ASKED
 
 if TYPE_CHECKING:
     Link = Connection[Any, Any]
@@ -206,7 +207,8 @@ def _environment() -> dict[str, str]:
 
 
 def _limit(memory_mib: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for asked in ASKED:  # an end is the parent's to ask for: it would look like a damaged slide
+        signal.signal(asked, signal.SIG_IGN)
     try:
         import resource
     except ImportError:  # Windows has no such limits

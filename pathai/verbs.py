@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pathai import chain
-from pathai.batch import exit_code, folder_config, print_json, run_batch, run_steps, say
+from pathai.batch import exit_code, print_json, run_batch, run_steps, say
 from pathai.chain import Step
-from pathai.config import Config, load_config
+from pathai.config import Config, folder_config, load_config
 from pathai.encoders.setup import Setup
 from pathai.errors import CODES, PathaiError
 from pathai.layouts import load_layout, names
+from pathai.lock import owned
 from pathai.plan import Plan
-from pathai.run import owned
+from pathai.processes import stoppable
 from pathai.sheet import check_id
 from pathai.source import Place
 from pathai.store.commit import manifest_path
@@ -115,7 +116,7 @@ def steps(made: Iterable[Step]) -> int:
     config = folder_config(made[0].base) if made else None
     if config is None:
         return exit_code(_named(made))
-    with owned(Plan(config)):
+    with stoppable(), owned(Plan(config)):
         return exit_code(_named(made))
 
 
