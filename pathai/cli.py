@@ -358,11 +358,16 @@ def check_weights(
 
 
 @app.command()
-def cohort(config: ConfigFile = None) -> None:
+def cohort(
+    config: ConfigFile = None,
+    link: Annotated[
+        Path | None, typer.Option(help="folder for links to the page, for snakemake --report")
+    ] = None,
+) -> None:
     """Build the cohort page from what is there."""
     from pathai import verbs
 
-    raise typer.Exit(verbs.batch("cohort", config, "cohort"))
+    raise typer.Exit(verbs.cohort(config, link))
 
 
 @app.command()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pathai
-from pathai import chain
+from pathai import chain, cluster
 from pathai.errors import PathaiError
 from pathai.plan import Plan, check_columns
 from pathai.processes import alive, die_with_parent, elsewhere, end, identity, read
@@ -206,11 +206,10 @@ def _settled(plan: Plan) -> bool:
 def _command(
     plan: Plan, cores: int | None, profile: str, dry: bool, arguments: tuple[str, ...]
 ) -> list[str]:
-    own = shipped(f"workflows/profiles/{profile}")
-    if profile and not own.is_dir() and not Path(profile).is_dir():
-        near = sorted(p.name for p in shipped("workflows/profiles").iterdir())
-        message, remedy = f"no profile {profile!r}", f"try {', '.join(near)}, or give a folder"
-        raise PathaiError("E193", message, remedy)
+    folder = profile_folder(profile)
+    executor = cluster.executor(folder, arguments)
+    cluster.require(executor)
+    slots = ("--cores", str(cores or os.cpu_count() or 1))
     return [
         sys.executable,
         "-m",
@@ -218,16 +217,29 @@ def _command(
         *("--snakefile", str(shipped("Snakefile"))),
         *("--directory", str(plan.root)),
         *("--configfile", str(plan.config_path)),
-        *("--cores", str(cores or os.cpu_count() or 1)),
+        *(slots if cores or not executor else ()),  # the profile says how many jobs a cluster gets
         *("--rerun-triggers", "mtime"),
         *("--retries", str(plan.config.run.retries)),
         "--rerun-incomplete",
         "--keep-going",
         "--nolock",
-        *(("--profile", str(own if own.is_dir() else profile)) if profile else ()),
+        *(("--profile", str(folder)) if folder else ()),
+        *(("--slurm-jobname-prefix", cluster.job_name(plan.state)) if executor == "slurm" else ()),
         *(("--dry-run",) if dry else ()),
         *arguments,
     ]
+
+
+def profile_folder(profile: str) -> Path | None:
+    """Folder of a shipped profile or of one's own (E193); None without a name."""
+    own = shipped(f"workflows/profiles/{profile}")
+    if not profile or own.is_dir():
+        return own if profile else None
+    if Path(profile).is_dir():
+        return Path(profile).absolute()
+    near = sorted(p.name for p in shipped("workflows/profiles").iterdir())
+    message, remedy = f"no profile {profile!r}", f"try {', '.join(near)}, or give a folder"
+    raise PathaiError("E193", message, remedy)
 
 
 def _environment() -> dict[str, str]:
@@ -288,7 +300,8 @@ def raise_machine_error(plan: Plan) -> None:
 
 
 def end_orphans(plan: Plan) -> None:
-    """End jobs that outlived their scheduler, so that nothing has two writers."""
+    """End jobs that outlived their scheduler, here and on a cluster: nothing has two writers."""
+    cluster.end_jobs(plan.state)  # before those here, or jobs that wait would take their place
     for folder in ("workers", "running"):
         for mark in sorted((plan.state / folder).rglob("*")):
             if mark.is_file():
