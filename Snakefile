@@ -21,6 +21,8 @@ rule all:
     default_target: True
     input:
         ".pathai/receipts/cohort/cohort",
+        ".pathai/report/cohort.html",
+        ".pathai/report/failures.tsv",
 
 
 include: "workflows/rules/common.smk"

@@ -18,6 +18,7 @@ from pathai.errors import PathaiError
 from pathai.store.manifest import write_atomic
 
 PLUGIN = "snakemake_executor_plugin_slurm"
+PLUGIN_NAME = "executor plugin"
 COMMANDS = ("sbatch", "squeue", "scancel")
 END_S = 300.0
 """Longest that canceled jobs may take to end; a busy controller needs some minutes."""
@@ -53,11 +54,21 @@ def lacking() -> dict[str, str]:
     """What Slurm jobs need and this machine has not, with the remedy of each."""
     found = {}
     if find_spec(PLUGIN) is None:
-        found["executor plugin"] = "pip install 'pathai[slurm]'"
+        found[PLUGIN_NAME] = "pip install 'pathai[slurm]'"
     for command in COMMANDS:
         if shutil.which(command) is None:
             found[command] = "start it on a node of the cluster that has Slurm's commands"
     return found
+
+
+def answer() -> str:
+    """What Slurm says of its nodes, such as ``4 nodes, 256 cores``; empty if it does not answer."""
+    try:
+        said = _slurm("sinfo", "--noheader", "--Node", "--format=%N %c")
+    except PathaiError:
+        return ""
+    cores = {row[0]: int(row[1]) for row in map(str.split, said.splitlines()) if len(row) == 2}
+    return f"{len(cores)} nodes, {sum(cores.values())} cores" if cores else ""
 
 
 def require(name: str) -> None:

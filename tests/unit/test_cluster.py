@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pathai import cluster
+from pathai import cluster, doctor
 from pathai.errors import PathaiError
 
 QUEUE = """#!{python}
@@ -29,7 +29,7 @@ def queue(tmp_path, monkeypatch):
     programs = tmp_path / "bin"
     programs.mkdir()
     file = tmp_path / "queue"
-    for name in ("squeue", "scancel"):
+    for name in ("squeue", "scancel", "sbatch"):
         (programs / name).write_text(QUEUE.format(python=sys.executable, queue=str(file)))
         (programs / name).chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
@@ -104,3 +104,30 @@ def test_what_is_missing_is_said_with_its_remedy(monkeypatch):
     assert "pathai[slurm]" in caught.value.remedy
     cluster.require("")
     cluster.require("kubernetes")
+
+
+def states(profile):
+    return {c.name: (c.ok, c.found) for c in doctor.check(None, profile)}
+
+
+def test_doctor_says_what_a_profile_needs(monkeypatch, queue):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    found = states("slurm")
+    assert found["profile"] == (True, "slurm: slurm")
+    assert found["executor plugin"] == (False, "missing")
+    assert found["sbatch"] == (True, "yes")
+    assert "slurm" not in found, "a cluster is asked once everything is there"
+    assert "sbatch" not in states("local")
+    assert "profile" not in states("")
+    with pytest.raises(PathaiError, match="E193"):
+        states("slurn")
+
+
+def test_doctor_asks_the_cluster_for_its_nodes(monkeypatch, queue):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: object())
+    sinfo = queue.parent / "bin" / "sinfo"
+    sinfo.write_text("#!/bin/sh\nprintf 'n1 64\\nn2 32\\nn2 32\\n'\n")
+    sinfo.chmod(stat.S_IRWXU)
+    assert states("slurm-gpu")["slurm"] == (True, "2 nodes, 96 cores")
+    sinfo.write_text("#!/bin/sh\nexit 1\n")
+    assert states("slurm-gpu")["slurm"] == (False, "does not answer")
