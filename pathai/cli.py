@@ -83,11 +83,15 @@ def init(
 
 
 @app.command()
-def doctor(config: ConfigFile = None, json: Json = False) -> None:
+def doctor(
+    config: ConfigFile = None,
+    profile: Annotated[str, typer.Option(help="of pathai run: what it needs of a cluster")] = "",
+    json: Json = False,
+) -> None:
     """Say what is missing on this machine and how to mend it."""
     from pathai.doctor import check, show
 
-    raise typer.Exit(show(check(config), as_json=json))
+    raise typer.Exit(show(check(config, profile), as_json=json))
 
 
 @app.command()
@@ -109,7 +113,9 @@ def run(
     context: typer.Context,
     config: ConfigFile = None,
     cores: Annotated[int | None, typer.Option(min=1, help="default: all")] = None,
-    profile: Annotated[str, typer.Option(help="Snakemake profile: local, or a folder")] = "",
+    profile: Annotated[
+        str, typer.Option(help="Snakemake profile: local, slurm, slurm-gpu, or a folder")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="only show the jobs")] = False,
     retry_failed: Annotated[bool, typer.Option(help="try failed slides again")] = False,
     check: Annotated[bool, typer.Option(help="read every byte; redo what is damaged")] = False,
@@ -142,11 +148,16 @@ def run(
 
 
 @app.command()
-def cohort(config: ConfigFile = None) -> None:
+def cohort(
+    config: ConfigFile = None,
+    link: Annotated[
+        Path | None, typer.Option(help="folder for links to the page, for snakemake --report")
+    ] = None,
+) -> None:
     """Build the cohort page from what is there."""
     from pathai import verbs
 
-    raise typer.Exit(verbs.batch("cohort", config, "cohort"))
+    raise typer.Exit(verbs.cohort(config, link))
 
 
 @app.command()

@@ -237,6 +237,12 @@ class LlmConfig(Section):
     model: str = ""
     seconds: float = Field(60, gt=0)
     networks: tuple[str, ...] = Field((), description="CIDR ranges allowed beside loopback")
+    command: tuple[str, ...] = Field(
+        (),
+        description="program and arguments of a server that each job starts for itself, with "
+        "`{port}` where its port belongs; `base_url` is then left out",
+    )
+    start_seconds: float = Field(300, gt=0, description="until that server must answer")
     path: str = Field("", description="folder of a model for `local`, relative to this file")
     evaluations: str = Field(
         "evaluations", description="folder of passed evaluations, relative to this file"

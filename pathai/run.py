@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pathai
-from pathai import chain
+from pathai import chain, cluster
 from pathai.batch import say
 from pathai.errors import PathaiError
 from pathai.live import follow, told_apart
@@ -176,27 +176,39 @@ def _settled(plan: Plan) -> bool:
 def _command(
     plan: Plan, cores: int | None, profile: str, dry: bool, arguments: tuple[str, ...]
 ) -> list[str]:
-    own = shipped(f"workflows/profiles/{profile}")
-    if profile and not own.is_dir() and not Path(profile).is_dir():
-        near = sorted(p.name for p in shipped("workflows/profiles").iterdir())
-        message, remedy = f"no profile {profile!r}", f"try {', '.join(near)}, or give a folder"
-        raise PathaiError("E193", message, remedy)
+    folder = profile_folder(profile)
+    executor = cluster.executor(folder, arguments)
+    cluster.require(executor)
+    slots = ("--cores", str(cores or os.cpu_count() or 1))
     return [
         sys.executable,
         *("-m", "pathai.scheduler"),
         *("--snakefile", str(shipped("Snakefile"))),
         *("--directory", str(plan.root)),
         *("--configfile", str(plan.config_path)),
-        *("--cores", str(cores or os.cpu_count() or 1)),
+        *(slots if cores or not executor else ()),  # the profile says how many jobs a cluster gets
         *("--rerun-triggers", "mtime"),
         *("--retries", str(plan.config.run.retries)),
         "--rerun-incomplete",
         "--keep-going",
         "--nolock",
-        *(("--profile", str(own if own.is_dir() else profile)) if profile else ()),
+        *(("--profile", str(folder)) if folder else ()),
+        *(("--slurm-jobname-prefix", cluster.job_name(plan.state)) if executor == "slurm" else ()),
         *(("--dry-run",) if dry else ()),
         *arguments,
     ]
+
+
+def profile_folder(profile: str) -> Path | None:
+    """Folder of a shipped profile or of one's own (E193); None without a name."""
+    own = shipped(f"workflows/profiles/{profile}")
+    if not profile or own.is_dir():
+        return own if profile else None
+    if Path(profile).is_dir():
+        return Path(profile).absolute()
+    near = sorted(p.name for p in shipped("workflows/profiles").iterdir())
+    message, remedy = f"no profile {profile!r}", f"try {', '.join(near)}, or give a folder"
+    raise PathaiError("E193", message, remedy)
 
 
 def _environment() -> dict[str, str]:
@@ -257,11 +269,12 @@ def raise_machine_error(plan: Plan) -> None:
 
 
 def end_orphans(plan: Plan) -> None:
-    """End jobs that outlived their scheduler, so that nothing has two writers.
+    """End jobs that outlived their scheduler, here and on a cluster: nothing has two writers.
 
     Those on other machines end by themselves once they see whose the folder is now; they are
     waited for.
     """
+    cluster.end_jobs(plan.state)  # before those here, or jobs that wait would take their place
     workers = [m for m in (plan.state / "workers").rglob("*") if m.is_file()]
     for mark in sorted([*workers, *(plan.state / "running").rglob("*")]):
         if mark.is_file():

@@ -138,6 +138,18 @@ def batch(stage: str, config: Path | None, name: str) -> int:
     return 0
 
 
+def cohort(config: Path | None, link: Path | None) -> int:
+    """Build the cohort page; Snakemake's report finds it, and the failures, by links."""
+    code = batch("cohort", config, "cohort")
+    if link is not None:
+        from pathai.store.commit import link_to
+
+        page = plan_of(config).results.cohort
+        link_to(page / "index.html", link / "cohort.html")
+        link_to(page / "failures.tsv", link / "failures.tsv")
+    return code
+
+
 def draft_cases(config: Path | None, cases: list[str]) -> int:
     """Findings and draft of the named cases, or of all."""
     plan = plan_of(config)
