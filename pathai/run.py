@@ -21,6 +21,7 @@ from pathai.errors import PathaiError
 from pathai.plan import Plan, check_columns
 from pathai.processes import alive, die_with_parent, elsewhere, end, identity, read
 from pathai.progress import follow
+from pathai.provenance import CRATE, write_crate
 from pathai.slide_level import check_slide_encoders
 from pathai.source import Remote
 from pathai.store.commit import manifest_path, remove
@@ -153,6 +154,8 @@ def run(
             if dry or not record_killed(plan):
                 log = "logs/ and .snakemake/log"
                 raise PathaiError("E176", f"Snakemake ended with {returned}; see {log}")
+        if not dry and not (up_to_date and (plan.root / CRATE).exists()):
+            write_crate(plan)
         return Outcome(() if dry else tuple(problems(plan)), up_to_date)
 
 
