@@ -33,6 +33,19 @@ PACKAGES = ("numpy", "scipy", "scikit-image", "zarr", "torch", "timm", "openslid
             "tiffslide", "snakemake")  # fmt: skip
 OF_SHEET = ("ingest", "train", "findings", "cohort")
 """Stages that read the sheet."""
+TERMS = "#terms"
+FORMATS = {
+    ".json": "application/json",
+    ".html": "text/html",
+    ".md": "text/markdown",
+    ".tsv": "text/tab-separated-values",
+    ".csv": "text/csv",
+    ".pdf": "application/pdf",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".dcm": "application/dicom",
+    ".icc": "application/vnd.iccprofile",
+}
+"""Media types of what stages write."""
 Entity = dict[str, Any]
 
 
@@ -120,14 +133,13 @@ class _Graph:
     def software(self) -> None:
         """Programs and libraries, with versions."""
         needed = [
-            self.add(f"#{n}-{v}", "SoftwareApplication", name=n, softwareVersion=v, version=v)
-            for n, v in [("python", platform.python_version()), *_installed()]
+            self.add(url, "SoftwareApplication", name=n, softwareVersion=v, url=url)
+            for n, v, url in _installed()
         ]
         self.add(
             f"#pathai-{__version__}",
             "SoftwareApplication",
             name="pathai",
-            version=__version__,
             softwareVersion=__version__,
             license=_ref("https://spdx.org/licenses/Apache-2.0"),
             softwareRequirements=needed,
@@ -167,7 +179,9 @@ class _Graph:
                 fields: dict[str, str] = {}
                 if not output.endswith("/"):
                     known = listed[output.removeprefix(f"{folder}/")]
+                    kind = FORMATS.get(Path(output).suffix, "application/octet-stream")
                     fields = {"contentSize": str(known.size), "sha256": known.sha256}
+                    fields["encodingFormat"] = kind
                 kind = "Dataset" if output.endswith("/") else "File"
                 self.part(
                     output, kind, name=f"{output.rstrip('/').split('/')[-1]}: {told}", **fields
@@ -187,12 +201,13 @@ class _Graph:
         self.add(
             name,
             "CreateAction",
-            name=f"{manifest.stage} of {manifest.subject}: {manifest.status}",
+            name=f"{manifest.stage} of {manifest.subject}",
+            description=f"Stage {manifest.stage} of {manifest.subject} ended: {manifest.status}",
             instrument=self._tool(one),
             object=[*given, *self._inputs(one)],
             result=[_ref(one.file), *(_ref(output) for output in one.outputs)],
             endTime=_time(one.ended),
-            actionStatus=_ref(f"http://schema.org/{'Completed' if done else 'Failed'}ActionStatus"),
+            actionStatus=f"http://schema.org/{'Completed' if done else 'Failed'}ActionStatus",
             **fields,
         )
         self.actions.append(name)
@@ -201,14 +216,13 @@ class _Graph:
         stage, made_by = one.manifest.stage, one.manifest.pathai_version
         name = f"#pathai-{made_by}-{stage}-{one.manifest.stage_version}"
         whole = self.add(
-            f"#pathai-{made_by}", "SoftwareApplication", name="pathai", version=made_by,
+            f"#pathai-{made_by}", "SoftwareApplication", name="pathai",
             softwareVersion=made_by,
         )  # fmt: skip
         return self.add(
             name,
             "SoftwareApplication",
             name=f"pathai {stage}",
-            version=made_by,
             softwareVersion=f"{made_by}, stage version {one.manifest.stage_version}",
             isPartOf=whole,
         )
@@ -245,7 +259,12 @@ class _Graph:
     def closed(self, found: list[Made]) -> list[Entity]:
         """The whole graph with its two fixed entities in front."""
         newest = max((one.ended for one in found), default=0.0)
-        kept = "research use only; the lab that ran it decides who may see it"
+        self.add(
+            TERMS,
+            "CreativeWork",
+            name="terms of use",
+            description="Research use only. The lab that ran it decides who may see it.",
+        )
         head = {
             "@id": CRATE,
             "@type": "CreativeWork",
@@ -255,12 +274,12 @@ class _Graph:
         root = {
             "@id": "./",
             "@type": "Dataset",
-            "conformsTo": [_ref(PROFILE)],
+            "conformsTo": _ref(PROFILE),
             "name": self.title,
             "description": f"A run of pathai with {len(found)} results: each with what made it, "
             "from what, and what came of it.",
             "datePublished": _time(newest),
-            "license": kept,
+            "license": _ref(TERMS),
             "hasPart": [_ref(name) for name in self.parts],
             "mentions": [_ref(name) for name in self.actions],
         }
@@ -273,11 +292,12 @@ class _Graph:
         return [head, root, profile, *self.entities.values()]
 
 
-def _installed() -> list[tuple[str, str]]:
-    found = []
+def _installed() -> list[tuple[str, str, str]]:
+    """Name, version and address of Python and of the libraries that results depend on."""
+    found = [("python", platform.python_version(), "https://www.python.org/")]
     for name in PACKAGES:
         try:
-            found.append((name, version(name)))
+            found.append((name, version(name), f"https://pypi.org/project/{name}/"))
         except PackageNotFoundError:
             continue
     return found
