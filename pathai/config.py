@@ -288,6 +288,9 @@ class RunConfig(Section):
     slides_per_job: int = Field(8, ge=1)
     retries: int = Field(1, ge=0, description="of a job that was killed")
     readers: int = Field(1, ge=1, le=64, description="processes of a job that decode tiles")
+    core_watts: float | None = Field(
+        None, gt=0, description="power of one busy core, for the estimate of energy in run.json"
+    )
 
 
 class Config(Section):

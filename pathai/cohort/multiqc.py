@@ -85,7 +85,10 @@ def _general(rows: Sequence[SlideRow]) -> dict[str, Any]:
         if row.info is not None:
             cells["mpp"] = row.info.mpp_x
         data[row.row.slide_id] = cells
-    headers = [{name: {"namespace": "pathai", **column}} for name, column in columns.items()]
+    headers = [
+        {name: {"namespace": "pathai", "placement": place, **column}}
+        for place, (name, column) in enumerate(columns.items())
+    ]
     about = "Whole slides: quality and counts."
     return _section("general", "pathai", about, "generalstats", pconfig=headers, data=data)
 
@@ -134,7 +137,7 @@ def _cells(rows: Sequence[SlideRow]) -> dict[str, Any]:
 
 def _answers(rows: Sequence[SlideRow], model: Model) -> dict[str, Any]:
     data = {
-        row.row.slide_id: _answer(row.answers[model.name])
+        row.row.slide_id: _answer(model.name, row.answers[model.name])
         for row in rows
         if model.name in row.answers
     }
@@ -142,16 +145,17 @@ def _answers(rows: Sequence[SlideRow], model: Model) -> dict[str, Any]:
     return _table(f"predict_{model.name}", f"Prediction: {model.name}", about, data)
 
 
-def _answer(attrs: PredictionAttrs) -> Cells:
+def _answer(name: str, attrs: PredictionAttrs) -> Cells:
+    """MultiQC paints a bare "no" red and a bare "yes" green, which no diagnosis may be."""
     cells: Cells = {
-        "given": "withheld" if attrs.abstained else "yes",
+        "given": "withheld" if attrs.abstained else "given",
         "unlike_training_percentile": attrs.ood_percentile,
     }
     if attrs.abstained:
         return cells | {"reason": attrs.reason}
     if attrs.label:
         chances = dict(zip(attrs.classes, attrs.prob, strict=False))
-        cells |= {"answer": attrs.label, "set": ", ".join(attrs.set)}
+        cells |= {"answer": f"{name}: {attrs.label}", "set": f"{{{', '.join(attrs.set)}}}"}
         cells |= {"probability": chances[attrs.label]} if attrs.label in chances else {}
     if attrs.value is not None:
         cells |= {"value": attrs.value, "unit": attrs.unit_of_value}
@@ -178,7 +182,8 @@ def _problems(outcomes: Iterable[Outcome]) -> dict[str, Any]:
 def _table(name: str, title: str, about: str, data: dict[str, Cells]) -> dict[str, Any]:
     columns = dict.fromkeys(column for cells in data.values() for column in cells)
     headers = {
-        column: {"title": column.replace("_", " "), **_format(data, column)} for column in columns
+        column: {"title": column.replace("_", " "), "placement": place, **_format(data, column)}
+        for place, column in enumerate(columns)
     }
     config = {
         "id": f"pathai_{name}_table",

@@ -83,7 +83,8 @@ def rechained(reviews: Path, cases: Iterable[str]) -> tuple[str, Ledger]:
     before = sha256(listed[-1].line()).hexdigest() if listed else FIRST
     if not any(one.case_id in known for one in listed):
         return before, Ledger(before, None)
-    head, lines = FIRST, []
+    head = FIRST
+    lines: list[bytes] = []
     for one in listed:
         if one.case_id in known:
             continue

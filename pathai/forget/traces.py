@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pathai.errors import PathaiError
-from pathai.forget.search import Ids
+from pathai.forget.search import Ids, inside
 from pathai.plan import Plan
 from pathai.review_log import lock_file
 from pathai.share.pseudonyms import telling
@@ -180,8 +180,8 @@ def bundles_of(plan: Plan, who: Who) -> tuple[Path, ...]:
     told = who.pseudonyms or pseudonyms_of(plan, who)
     if not told:
         return ()
-    inside = (p for p in plan.root.rglob("*.zip") if p.is_file() and not p.is_symlink())
-    return tuple(sorted(path for path in inside if inside(path, Ids(told))))
+    found = (p for p in plan.root.rglob("*.zip") if p.is_file() and not p.is_symlink())
+    return tuple(sorted(path for path in found if inside(path, Ids(told))))
 
 
 def training_folders(plan: Plan) -> tuple[Path, ...]:
