@@ -84,7 +84,10 @@ def run_batch(plan: Plan, stage: str, name: str, steps: Iterable[Step]) -> list[
 
 
 def usage(stage: str, start: float) -> dict[str, float | str]:
-    """Processor seconds of this process and its children since they started, and peak memory."""
+    """Processor seconds of this process and its children since they started, and peak memory.
+
+    Of a GPU that was used also its name and the most memory that was held on it, MiB.
+    """
     close_guards()  # a child counts only once it has ended
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -95,8 +98,18 @@ def usage(stage: str, start: float) -> dict[str, float | str]:
         "stage": stage,
         "cpu_s": round(cpu, 3),
         "wall_s": round(wall, 3),
-        "peak_mib": round(peak, 1),
+        "max_rss_mib": round(peak, 1),
+        **_gpu(),
     }
+
+
+def _gpu() -> dict[str, float | str]:
+    """What this process used of a GPU; nothing where it used none, and torch is not loaded."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    peak = torch.cuda.max_memory_allocated() / 2**20
+    return {"gpu": torch.cuda.get_device_name(), "max_gpu_mib": round(peak, 1)}
 
 
 def exit_code(manifests: Iterable[Manifest]) -> int:

@@ -49,7 +49,7 @@ VERSIONS = {
     "predict": 2,
     "findings": 4,
     "draft": 3,
-    "cohort": 2,
+    "cohort": 3,
 }
 """Raised when the output of a stage changes, so that old results are made again."""
 
@@ -431,7 +431,7 @@ def cohort_step(plan: Plan) -> Step:
 
         run(plan, out)
 
-    outputs = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json")
+    outputs = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json", "multiqc")
     key = _key("cohort", outputs, plan.config.cohort, rows, made, plan.leftovers())
     return Step(plan.results.cohort / "cohort", "cohort", key, {}, work)
 

@@ -336,13 +336,50 @@ def deid(
 
 @app.command()
 def verify(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="results or part of them")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", help="a run's folder, results or part of them")
+    ],
+    slides: Annotated[bool, typer.Option("--slides", help="read the slide files, too")] = False,
+    since: Annotated[
+        Path | None, typer.Option(help="JSON of an earlier check: no chain may be shorter now")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Check every manifest and every byte; name what is damaged."""
-    from pathai import verbs
+    """Check every manifest, every chain and every byte; name what is damaged."""
+    from pathai import provenance_verbs
 
-    raise typer.Exit(verbs.verify(paths, as_json=json))
+    raise typer.Exit(provenance_verbs.verify(paths, since, slides=slides, as_json=json))
+
+
+@app.command("diff")
+def diff_(
+    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="a run's folder")],
+    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="another run's folder")],
+    json: Json = False,
+) -> None:
+    """Say which results of two runs differ, by how much, and why."""
+    from pathai import provenance_verbs
+
+    raise typer.Exit(provenance_verbs.compare(a, b, as_json=json))
+
+
+@app.command()
+def forget(
+    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="id of the sheet")],
+    config: ConfigFile = None,
+    yes: Annotated[bool, typer.Option("--yes", help="remove without asking")] = False,
+    dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="only say what")] = False,
+    key: Annotated[
+        Path | None, typer.Option(help="file with the site's secret; default: share.key")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Remove everything that a run holds of a patient; a tombstone without names stays."""
+    from pathai import provenance_verbs
+
+    raise typer.Exit(
+        provenance_verbs.forget_patient(patient, config, key, yes=yes, dry=dry_run, as_json=json)
+    )
 
 
 @app.command("list")

@@ -297,6 +297,9 @@ class RunConfig(Section):
     webhook: str = Field(
         "", description="https address that gets counts and codes when a run has ended; else none"
     )
+    core_watts: float | None = Field(
+        None, gt=0, description="power of one busy core, for the estimate of energy in run.json"
+    )
 
     @field_validator("webhook")
     @classmethod

@@ -23,6 +23,7 @@ from pathai.live import follow, told_apart
 from pathai.lock import BEAT_S, as_owner, owned, refuse_if_owned, untouched
 from pathai.plan import Plan, check_columns
 from pathai.processes import elsewhere, end, read, stop, stoppable
+from pathai.provenance import CRATE, write_crate
 from pathai.slide_level import check_slide_encoders
 from pathai.source import Remote
 from pathai.store.commit import manifest_path, remove
@@ -118,6 +119,8 @@ def run(
             if dry or not record_killed(plan):
                 log = "logs/ and .snakemake/log"
                 raise PathaiError("E176", f"Snakemake ended with {returned}; see {log}")
+        if not dry and not (up_to_date and (plan.root / CRATE).exists()):
+            write_crate(plan)
         return Outcome(() if dry else tuple(problems(plan)), up_to_date)
 
 

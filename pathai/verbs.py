@@ -279,21 +279,6 @@ def deid(slide: Path, out: Path, key: Path | None, overwrite: bool, *, as_json: 
         print_json(report.as_json())
 
 
-def verify(paths: list[Path], *, as_json: bool) -> int:
-    """Check everything below the paths; 1 if anything is damaged."""
-    from pathai.verify import verify as check
-
-    reports = [check(path) for path in paths]
-    faults = [fault for report in reports for fault in report.faults]
-    if as_json:
-        print_json([report.as_json() for report in reports])
-    else:
-        for fault in faults:
-            sys.stdout.write(f"{fault}\n")
-        say(f"{sum(report.files for report in reports)} files checked, {len(faults)} faults")
-    return int(bool(faults))
-
-
 def list_names(what: str, *, as_json: bool) -> None:
     """Names of a registry, the shipped tasks, or the table of errors."""
     if what in ("encoders", "detectors"):
