@@ -415,7 +415,9 @@ def main() -> None:
     # The one broad except of the command line: a person gets one line, not a traceback.
     except Exception as error:
         from pathai.batch import complain
+        from pathai.store.manifest import no_room
 
         if debug:
             raise
-        sys.exit(complain(PathaiError("E299", f"{type(error).__name__}: {error}")))
+        unforeseen = PathaiError("E299", f"{type(error).__name__}: {error}")
+        sys.exit(complain(no_room(error) or unforeseen))

@@ -15,6 +15,7 @@ from pathlib import Path
 from pathai import __version__
 from pathai.errors import PathaiError
 from pathai.store.manifest import (
+    BLOCK,
     READABLE,
     SUFFIX,
     Manifest,
@@ -22,9 +23,12 @@ from pathai.store.manifest import (
     Status,
     canonical,
     complete,
+    files_below,
     list_files,
     read_manifest,
     storage_error,
+    taken,
+    told_room,
     write_manifest,
 )
 
@@ -132,6 +136,12 @@ class Commit:
         final = self.folder / name
         remove(final)
         return part.rename(final)
+
+    def written(self) -> int:
+        """Bytes that every part and journal takes so far."""
+        parts = [*self._parts.values(), *self._records.values()]
+        parts += [self.folder / f"{name}.rows.part" for name in self._outputs]
+        return sum(taken(file) for part in parts for file in files_below(part))
 
     def abandon(self) -> None:
         """Remove every part and journal."""
@@ -248,15 +258,17 @@ def _attempt(
     except PathaiError as error:
         if error.code == "E177":  # of no slide: its journal is gone on with once it answers again
             raise
+        needed = out.written() + BLOCK
         out.abandon()
         if error.code in ("E160", "E161"):
-            raise
+            raise told_room(error, out.folder, needed) from None
         return "skipped" if isinstance(error, Skipped) else "failed", (
             _problem(error.about(subject), key),
         )
     except OSError as error:
+        needed = out.written() + BLOCK
         out.abandon()
-        raise storage_error(error) from None
+        raise told_room(storage_error(error), out.folder, needed) from None
     return None
 
 
@@ -295,7 +307,12 @@ def _seal(
         source=key.source,
         pathai_version=__version__,
     )
-    write_manifest(manifest_path(base), manifest)
+    try:
+        write_manifest(manifest_path(base), manifest)
+    except PathaiError:  # a full disk: without its manifest nothing may carry a final name
+        for made in (*outputs, *records):
+            remove(made)
+        raise
     return manifest
 
 

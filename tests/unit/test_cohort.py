@@ -15,7 +15,7 @@ from pathai.chain import cohort_step
 from pathai.cohort.tables import failures_tsv
 from pathai.plan import Plan
 from pathai.store.commit import Key, Skipped, run_stage
-from pathai.store.manifest import read_manifest
+from pathai.store.manifest import SUFFIX, list_files, read_manifest, write_manifest
 from pathai.verify import verify
 
 
@@ -140,6 +140,9 @@ def test_one_file_under_two_ids_is_a_warning_for_both(tiny_copy):
     root = tiny_copy()
     file = root / "results" / "slides" / "E2" / "slide.json"
     file.write_text(file.read_text().replace(content("E2"), content("E6")))
+    sealed = file.with_name(f"ingest{SUFFIX}")
+    files = {"files": list_files(file.parent, [file])}
+    write_manifest(sealed, read_manifest(sealed).model_copy(update=files))
     metrics = remake(root)
     rows = [r for r in table(root / "results" / "cohort" / "failures.tsv") if r["code"] == "E153"]
     assert [(r["slide_id"], r["stage"], r["status"], r["message"]) for r in rows] == [
@@ -218,8 +221,7 @@ def test_missing_and_damaged_results_are_listed_not_fatal(tiny_copy):
     (slides / "T1" / "tiles.zarr" / "zarr.json").unlink()
     remake(root)
     rows = {r["slide_id"]: r for r in table(root / "results" / "cohort" / "slides.tsv")}
-    assert {rows[i]["status"] for i in ("E1", "E2", "E3")} == {"failed"}
-    assert rows["T1"]["status"] == "ok"  # without its picture
+    assert {rows[i]["status"] for i in ("E1", "E2", "E3", "T1")} == {"failed"}
     failed = table(root / "results" / "cohort" / "failures.tsv")
     stages = {r["stage"] for r in failed if r["slide_id"] == "E1"}
     assert stages == {"ingest", "tile", "features", "cells", "predict"}
