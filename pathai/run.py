@@ -18,6 +18,7 @@ from pathlib import Path
 import pathai
 from pathai import chain
 from pathai.errors import PathaiError
+from pathai.floors import check_versions
 from pathai.plan import Plan, check_columns
 from pathai.processes import alive, die_with_parent, elsewhere, end, identity, read
 from pathai.progress import follow
@@ -161,6 +162,7 @@ def check_everything(plan: Plan) -> None:
     from pathai.detectors import check_ready
     from pathai.drafters import DRAFTERS
 
+    check_versions()
     plan.sheet, plan.models  # noqa: B018  (reading them validates them)
     check_servers(plan)
     for task in plan.tasks.values():
