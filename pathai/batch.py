@@ -134,6 +134,7 @@ def complain(error: PathaiError) -> int:
         "E191",
         "E192",
         "E193",
+        "E195",
         "E201",
     }
     return 2 if error.code in wrong_call else 1

@@ -14,17 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from pathai.batch import print_json, say
 from pathai.errors import PathaiError
+from pathai.floors import FLOORS, floor, installed, suffices
 
 if TYPE_CHECKING:
     from pathai.config import Config
-
-FLOORS = {"openslide-bin": (4, 0, 1, 1), "torch": (2, 10), "zarr": (3, 1, 6), "snakemake": (9,)}
-"""Oldest versions without a known memory fault, unsafe load or missing feature.
-
-References
-----------
-CVE-2026-48977 and CVE-2026-54604 (openslide-bin), CVE-2026-24747 (torch).
-"""
 
 
 class Check(BaseModel):
@@ -79,19 +72,11 @@ def _python() -> Check:
     return Check(name="python", ok=sys.version_info >= (3, 11), needed=True, found=found)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("+")[0].split(".") if part.isdigit())
-
-
 def _package(name: str) -> Check:
-    floor = ".".join(map(str, FLOORS[name]))
-    try:
-        found = version(name)
-    except PackageNotFoundError:
-        found = "missing"
-    ok = found != "missing" and _numbers(found) >= FLOORS[name]
-    remedy = "" if ok else f"pip install '{name}>={floor}'"
-    return Check(name=name, ok=ok, needed=True, found=found, remedy=remedy)
+    found = installed(name)
+    ok = suffices(name, found)
+    remedy = "" if ok else f"pip install '{name}>={floor(name)}'"
+    return Check(name=name, ok=ok, needed=True, found=found or "missing", remedy=remedy)
 
 
 def _optional(name: str, extra: str, use: str) -> Check:

@@ -19,6 +19,7 @@ import pathai
 from pathai import chain, cluster
 from pathai.batch import say
 from pathai.errors import PathaiError
+from pathai.floors import check_versions
 from pathai.live import follow, told_apart
 from pathai.lock import BEAT_S, as_owner, owned, refuse_if_owned, untouched
 from pathai.plan import Plan, check_columns
@@ -129,6 +130,7 @@ def check_everything(plan: Plan) -> None:
     from pathai.detectors import check_ready
     from pathai.drafters import DRAFTERS
 
+    check_versions()
     plan.sheet, plan.models  # noqa: B018  (reading them validates them)
     check_servers(plan)
     for task in plan.tasks.values():

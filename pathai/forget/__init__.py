@@ -31,10 +31,10 @@ from pathai.forget.traces import (
     training_folders,
     write_note,
 )
+from pathai.lock import owned
 from pathai.plan import Plan
 from pathai.provenance import write_crate
 from pathai.report.life.ledger import LEDGER
-from pathai.lock import owned
 from pathai.share.pseudonyms import KEY_NAME, Pseudonyms, make_key, read_key
 from pathai.store.commit import manifest_path, remove
 from pathai.store.manifest import storage_error
