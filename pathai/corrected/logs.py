@@ -69,6 +69,19 @@ def regions_drawn(reviews: Path, cases: Iterable[str]) -> int:
     return sum(len(slide.regions) for one in given for slide in one.slides.values())
 
 
+def read_own(reviews: Path, case_id: str, reader: str) -> Corrections:
+    """What stands in a reader's own log, without what the adjudication settled.
+
+    Raises
+    ------
+    PathaiError
+        E193 if the reader has no log of the case, E210 if it is broken.
+    """
+    if reader not in readers_of(reviews, case_id):
+        raise PathaiError("E193", f"{case_id}: no log of reader {reader}", "see pathai readers")
+    return _read(reviews, case_id, reader)
+
+
 def _read(reviews: Path, case_id: str, reader: str) -> Corrections:
     events = list(read_log(reviews / case_id / f"{reader}.jsonl"))
     state = replay(events, Case(case_id))
@@ -91,13 +104,14 @@ def corrections_of(reader: str, state: State, events: Sequence[Event]) -> Correc
     slides = {key.slide_id for key in state.nuclei} | set(state.added_cells) | set(state.regions)
     return Corrections(
         reader,
-        {slide_id: _of_slide(state, slide_id) for slide_id in sorted(slides)},
+        {slide_id: of_slide(state, slide_id) for slide_id in sorted(slides)},
         tuple(event.sha256 for event in about),
         about[-1].time if about else "",
     )
 
 
-def _of_slide(state: State, slide_id: str) -> SlideCorrections:
+def of_slide(state: State, slide_id: str) -> SlideCorrections:
+    """What stands of a reader's corrections of one slide, in the order of the state."""
     edits = tuple(
         CellEdit(edit.detector, edit.store, row, place, edit.after)
         for edit in state.cell_edits(slide_id)
