@@ -24,6 +24,7 @@ from pathai.export.results import detector_of
 from pathai.plan import Plan
 from pathai.review import ReviewSession, replay
 from pathai.review_log import read_log
+from pathai.store.cell_store import CellsFile
 from pathai.store.folders import SlideFolder
 from pathai.verbs import folder_config, slide_folders, wrong
 from pathai.viewer.runs import Run
@@ -72,7 +73,9 @@ def export(folder: Path, format: str, out: Path, whose: Whose, *, overwrite: boo
         say(f"  {note}")
     cells = with_outlines(found, detector, made)
     origin = sha256("\n".join(given.events).encode()).hexdigest()
-    write(found, format, out, corrected=held(cells, made.rows, origin), overwrite=overwrite)
+    stored = len(CellsFile(found.cells(detector)))
+    table = held(cells, made.rows, stored, origin)
+    write(found, format, out, corrected=table, overwrite=overwrite)
     say(f"wrote {out}: {len(made.rows)} nuclei, {made.by_hand} by hand")
 
 

@@ -62,10 +62,10 @@ def slide_of(file: ObjectsFile, slides: Iterable[str], wanted: str = "") -> str:
     """
     known = {slide_digits(slide_id): slide_id for slide_id in sorted(slides)}
     told = file.slide()
-    if told and known.get(told, wanted) != (wanted or known.get(told)):
-        raise PathaiError("E217", f"{file.name} is of slide {known[told]}, not {wanted}")
     if told and told not in known:
         raise PathaiError("E217", f"{file.name} is of a slide that is not here")
+    if told and wanted and known[told] != wanted:
+        raise PathaiError("E217", f"{file.name} is of slide {known[told]}, not {wanted}")
     if not (told or wanted):
         message = f"{file.name} does not say of which slide it is"
         raise PathaiError("E217", message, "say it: --slide")

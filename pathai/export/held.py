@@ -64,7 +64,7 @@ class Held:
             yield first, self.part(first, min(first + size, len(self)))
 
 
-def held(cells: Cells, rows: NDArray[np.int64], origin: str = "") -> Held:
+def held(cells: Cells, rows: NDArray[np.int64], stored: int, origin: str = "") -> Held:
     """Corrected nuclei under the numbers of their rows; what was added counts on after them.
 
     Parameters
@@ -72,10 +72,11 @@ def held(cells: Cells, rows: NDArray[np.int64], origin: str = "") -> Held:
     cells : Cells
     rows : int64[M]
         Row of each among the stored ones; -1 for an added one.
+    stored : int
+        How many are stored.
     origin : str
         As of `Held`.
     """
     ids, added = rows.copy(), rows < 0
-    first = int(rows.max(initial=-1)) + 1
-    ids[added] = first + np.arange(int(added.sum()))
+    ids[added] = stored + np.arange(int(added.sum()))
     return Held(cells, ids, origin)
