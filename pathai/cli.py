@@ -266,17 +266,50 @@ def export(
     slide: Annotated[
         Path | None, typer.Option(help="dicom-ann: the slide's file, outside of a run")
     ] = None,
+    reader: Annotated[
+        str, typer.Option(help="nuclei and regions as this reader left them in the review")
+    ] = "",
+    reviews: Reviews = None,
     overwrite: Annotated[bool, typer.Option(help="replace an existing one")] = False,
 ) -> None:
     """Write a slide's cells, tissue and tiles, or a model's attention, for other programs."""
-    from pathai import verbs
+    from pathai import exchange_verbs, verbs
 
+    if reader:
+        whose = exchange_verbs.Whose(reader, reviews, detector)
+        exchange_verbs.export(folder, format, out, whose, overwrite=overwrite)
+        return
     if attention or model:
         if detector:
             raise verbs.wrong("--detector chooses cells; attention has none")
         verbs.export_attention(folder, format, out, model, overwrite)
         return
     verbs.export(folder, format, out, detector, overwrite, slide)
+
+
+@app.command("import-review")
+def import_review(
+    results: Annotated[Path, typer.Argument(help="run folder or its results")],
+    file: Annotated[Path, typer.Argument(help="GeoJSON of QuPath")],
+    reader: Annotated[str, typer.Option(help="in whose log it shall stand")],
+    slide: Annotated[str, typer.Option(help="where the file does not say of which it is")] = "",
+    detector: Annotated[str, typer.Option(help="whose cells, when there are several")] = "",
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="a class to allow; may be repeated")
+    ] = None,
+    keep_missing: Annotated[
+        bool, typer.Option("--keep-missing", help="a part: what is not in it was not deleted")
+    ] = False,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="undo what this file did")] = False,
+    reviews: Reviews = None,
+    json: Json = False,
+) -> None:
+    """Take nuclei and regions that were corrected in QuPath into a reader's log."""
+    from pathai import exchange_verbs
+
+    whose = exchange_verbs.Whose(reader, reviews)
+    how = exchange_verbs.From(slide, detector, classes or (), keep_missing, withdraw)
+    exchange_verbs.take_in(results, file, whose, how, as_json=json)
 
 
 @app.command()

@@ -128,6 +128,7 @@ CODES: dict[str, Code] = {
     "E211": Code("no display", "start it on a desktop, or under xvfb-run"),
     "E212": Code("nothing to review", "run pathai run first"),
     "E213": Code("the question is not understood", "see pathai ask --help for examples"),
+    "E217": Code("the file does not fit the review", "see docs/review.md: to QuPath and back"),
     "E299": Code("internal error", "run again with --debug and report it"),
 }
 
