@@ -4,6 +4,7 @@ Read and checked before any work; every message names file, row and column.
 """
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,10 +111,19 @@ class Sheet:
 
     def cases(self) -> dict[str, tuple[SheetRow, ...]]:
         """Rows of each case, sorted by case id."""
+        return dict(self._cases)
+
+    @cached_property
+    def _cases(self) -> dict[str, tuple[SheetRow, ...]]:
+        # Every case and every batch of cases asks: sorting again each time grows by the square.
         found: dict[str, list[SheetRow]] = {}
         for row in sorted(self.rows, key=lambda r: r.case_id):
             found.setdefault(row.case_id, []).append(row)
         return {case: tuple(rows) for case, rows in found.items()}
+
+    def case(self, case_id: str) -> tuple[SheetRow, ...]:
+        """Rows of one case."""
+        return self._cases[case_id]
 
 
 def load_sheet(path: Path) -> Sheet:
