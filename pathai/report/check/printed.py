@@ -38,7 +38,7 @@ def _registry_names(language: str) -> frozenset[str]:
     return frozenset(name for name in names if " " in name)
 
 
-def other_names(finding: Finding, case: CaseFindings, language: str) -> set[str]:
+def other_names(finding: Finding, case: CaseFindings, language: str) -> frozenset[str]:
     """Names of two words or more that are of other findings, plain."""
     own = {name for f in case.findings if " " in (name := plain_name(f.key, language))}
     return (_registry_names(language) | own) - {plain_name(finding.key, language)}
