@@ -105,7 +105,7 @@ def _killed(cohort: Cohort, folder: Path, target: str, draw: random.Random, *, e
 
 
 def _kill(process: subprocess.Popen[bytes], target: str, draw: random.Random) -> bool:
-    """Kill the whole group, the scheduler (our process or Snakemake), or a worker."""
+    """Kill the whole group, the scheduler (our process or Snakemake's), or a worker."""
     if process.poll() is not None:
         return False
     if target == "group":
@@ -114,7 +114,7 @@ def _kill(process: subprocess.Popen[bytes], target: str, draw: random.Random) ->
     while process.poll() is None:
         below = _below(process.pid)
         of_jobs = [p for p in below if "--batch" in _words(p)]
-        engine = [p for p in below if "snakemake" in _words(p) and p not in of_jobs]
+        engine = [p for p in below if "pathai.scheduler" in _words(p)]
         victims = of_jobs if target == "worker" else [psutil.Process(process.pid), *engine[:1]]
         if victims:
             try:

@@ -49,7 +49,7 @@ VERSIONS = {
     "predict": 2,
     "findings": 4,
     "draft": 3,
-    "cohort": 2,
+    "cohort": 3,
 }
 """Raised when the output of a stage changes, so that old results are made again."""
 
@@ -352,7 +352,7 @@ def _file_digest(path: Path) -> str:
 
 def findings_step(plan: Plan, folder: CaseFolder) -> Step:
     """Every number that the case's report may contain."""
-    rows = plan.sheet.cases()[folder.case_id]
+    rows = plan.sheet.case(folder.case_id)
     folders = {row.slide_id: plan.results.slide(row.slide_id) for row in rows}
     detector = plan.config.cells.detector
     models = {model.name: model.task.asked for model in plan.models}
@@ -398,7 +398,7 @@ def draft_step(plan: Plan, folder: CaseFolder) -> Step:
 
 def phrased_step(plan: Plan, folder: CaseFolder, report: ReportConfig, out: Path) -> Step:
     """The draft report by other settings than the configuration's, into a folder of its own."""
-    rows = plan.sheet.cases()[folder.case_id]
+    rows = plan.sheet.case(folder.case_id)
     section = chosen(report, rows, plan.root)
     layout = load_layout(section.template)
 
@@ -431,7 +431,7 @@ def cohort_step(plan: Plan) -> Step:
 
         run(plan, out)
 
-    outputs = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json")
+    outputs = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json", "multiqc")
     key = _key("cohort", outputs, plan.config.cohort, rows, made, plan.leftovers())
     return Step(plan.results.cohort / "cohort", "cohort", key, {}, work)
 

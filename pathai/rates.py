@@ -52,6 +52,23 @@ def over(amounts: list[float], units: list[float]) -> Range:
     return Range(low=min(each), value=value, high=max(each))
 
 
+class Starting(Record):
+    """What a run costs beside its work, and how well the whole model foretells a run.
+
+    Processor seconds, fitted by ``benchmarks/scale.py``.
+    """
+
+    slide_s: dict[str, float] = Field({}, description="per slide, by stage")
+    job_s: dict[str, float] = Field({}, description="per job, by stage: Python and libraries")
+    snakemake_job_s: float = Field(0.0, description="Snakemake's own, per job")
+    run_s: float = Field(0.0, description="Snakemake's own, once")
+    case_s: float = Field(0.0, description="findings and draft of a case")
+    page_s: float = Field(0.0, description="cohort page, per slide")
+    fresh_slides: int = Field(0, description="slides of the run on which the model was tried")
+    error: float | None = Field(None, description="on it, of all seconds, tissue being known")
+    error_before_tiling: float | None = Field(None, description="likewise, tissue being guessed")
+
+
 class Rates(Record):
     """What slides of one kind cost on one machine; seconds are of one processor core."""
 
@@ -71,6 +88,7 @@ class Rates(Record):
     decoded_s_per_mpx: Range = Field(description="likewise, where tiles are decoded")
     features_s_per_tile: dict[str, Range] = Field(description="by encoder")
     cells_s_per_mm2: dict[str, Range] = Field(description="by detector")
+    starting: Starting = Starting()
 
     def kept_tiles(self, min_tissue: float) -> Range:
         """Tiles per tile's area of tissue at a share, between the measured shares."""

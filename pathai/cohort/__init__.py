@@ -6,13 +6,14 @@ file, works from a disk without network, and is usable without its small script.
 
 from pathai.cohort.evaluate import evaluate
 from pathai.cohort.gather import other_outcomes, slide_rows
+from pathai.cohort.multiqc import sections
 from pathai.cohort.tables import failures_tsv, run_record, slides_tsv
 from pathai.cohort.view import html
 from pathai.plan import Plan
 from pathai.store.commit import Commit
-from pathai.store.manifest import canonical
+from pathai.store.manifest import canonical, write_atomic
 
-OUTPUTS = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json")
+OUTPUTS = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json", "multiqc")
 
 
 def run(plan: Plan, out: Commit) -> None:
@@ -39,5 +40,8 @@ def run(plan: Plan, out: Commit) -> None:
     }
     for name, text in texts.items():
         out.part(name).write_bytes(text.encode())
+    folder = out.part("multiqc")
+    for name, section in sections(rows, outcomes, plan.models).items():
+        write_atomic(folder / name, canonical(section))
     out.part("metrics.json").write_bytes(canonical(metrics))
     out.record("run.json").write_bytes(canonical(run_record(plan)))

@@ -9,10 +9,10 @@ from math import exp, hypot, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from pathai.quantities.crowding import EVEN, Crowding
 from pathai.quantities.error import CountError
+from pathai.stats.quantiles import chi2_quantile, t_quantile
 from pathai.store.records import Interval
 
 COVERS = (
@@ -41,8 +41,8 @@ def poisson(found: int, level: float = 0.95) -> tuple[float, float]:
     Garwood F. Fiducial limits for the Poisson distribution. Biometrika 1936;28:437-442.
     """
     tail = (1 - level) / 2
-    low = float(stats.chi2.ppf(tail, 2 * found) / 2) if found else 0.0
-    return low, float(stats.chi2.ppf(1 - tail, 2 * found + 2) / 2)
+    low = chi2_quantile(tail, 2 * found) / 2 if found else 0.0
+    return low, chi2_quantile(1 - tail, 2 * found + 2) / 2
 
 
 def count_interval(
@@ -83,7 +83,7 @@ def _scatter(counts: NDArray[np.int64], areas_mm2: NDArray[np.float64], level: f
     total, squares = int(counts.sum()), len(counts)
     rest = counts - total * areas_mm2 / areas_mm2.sum()
     variance = max(squares / (squares - 1) * float((rest * rest).sum()), float(total))
-    return float(stats.t.ppf((1 + level) / 2, squares - 1)) * sqrt(variance) / total
+    return t_quantile((1 + level) / 2, squares - 1) * sqrt(variance) / total
 
 
 def half_width(
@@ -96,7 +96,7 @@ def half_width(
     is past what was checked, the error is taken as twice as large, and ln(density / densest
     checked) is added: there a detector merges or splits nuclei in a way nobody measured.
     """
-    quantile = float(stats.t.ppf((1 + level) / 2, error.fields - 1))
+    quantile = t_quantile((1 + level) / 2, error.fields - 1)
     width = quantile * error.sd(found) * sqrt(1 + 1 / error.fields)
     if crowded.nuclei:
         width += (crowded.nuclei * width + crowded.excess) / max(found, 1)

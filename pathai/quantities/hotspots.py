@@ -16,7 +16,6 @@ from math import ceil, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import oaconvolve
 from scipy.spatial import cKDTree
 
 F64 = NDArray[np.float64]
@@ -158,6 +157,8 @@ def _bins(points: F64, reach: float, norm: float) -> tuple[F64, float, int, NDAr
 
     The last is int64[n]: no center in bin ``i`` holds more.
     """
+    from scipy.signal import oaconvolve  # a second to load, and few runs look for hot spots
+
     low, high = points.min(axis=0), points.max(axis=0)
     span = high - low
     fine = reach / min(max(sqrt(len(points)) / 10, 4), 100)  # more points are worth a finer grid

@@ -8,8 +8,8 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from pathai.stats.quantiles import t_quantile
 from pathai.store.records import Interval
 
 COVERS = (
@@ -53,7 +53,7 @@ def h_score(sums: NDArray[np.int64], total: NDArray[np.int64], level: float = 0.
     else:
         rest = sums - mean * total
         se = sqrt(squares / (squares - 1) * float((rest * rest).sum())) / n
-        width = float(stats.t.ppf((1 + level) / 2, squares - 1)) * se
+        width = t_quantile((1 + level) / 2, squares - 1) * se
         low, high = 100 * max(mean - width, 0), 100 * min(mean + width, 3)
     return Interval(value=100 * mean, low=low, high=high, level=level, covers=COVERS)
 

@@ -5,12 +5,12 @@ from math import hypot, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from scipy.special import expit
 
 from pathai.errors import PathaiError
 from pathai.quantities.error import ShareError, log_odds
 from pathai.stats import wilson
+from pathai.stats.quantiles import t_quantile
 from pathai.store.records import Interval
 
 F64 = NDArray[np.float64]
@@ -108,7 +108,7 @@ def _sums(part: NDArray[np.int64], total: NDArray[np.int64]) -> tuple[int, int]:
 
 def _own(k: int, n: int, error: ShareError, level: float) -> float:
     """Half-width of the log odds that the detector's error gives, for one more slide."""
-    quantile = float(stats.t.ppf((1 + level) / 2, error.fields - 1))
+    quantile = t_quantile((1 + level) / 2, error.fields - 1)
     return quantile * error.sd(k, n) * sqrt(1 + 1 / error.fields)
 
 
@@ -142,7 +142,7 @@ def _scatter(
     p = k / n
     rest = part - p * total
     variance = squares / (squares - 1) * float((rest * rest).sum()) / n**2
-    quantile = float(stats.t.ppf((1 + level) / 2, squares - 1))
+    quantile = t_quantile((1 + level) / 2, squares - 1)
     width = quantile * sqrt(variance) / (p * (1 - p))
     return max(down, width), max(up, width)
 

@@ -10,10 +10,9 @@ Garwood F. Fiducial limits for the Poisson distribution. Biometrika 1936;28:437-
 
 from decimal import Decimal
 
-from scipy import stats
-
 from pathai.finding import Category, Finding, Quantity, Sum
 from pathai.rules.board import Board, says
+from pathai.stats.quantiles import chi2_quantile
 
 PARTS = ("nottingham.tubules", "nottingham.nuclear", "nottingham.mitoses")
 LEVEL = 0.95
@@ -74,5 +73,5 @@ def _density(board: Board, count: Finding, area: Finding) -> None:
 def poisson_interval(count: int, level: float) -> tuple[float, float]:
     """Exact interval of a Poisson mean of which ``count`` were seen (Garwood)."""
     tail = (1 - level) / 2
-    low = 0.0 if count == 0 else float(stats.chi2.ppf(tail, 2 * count)) / 2
-    return low, float(stats.chi2.ppf(1 - tail, 2 * count + 2)) / 2
+    low = 0.0 if count == 0 else chi2_quantile(tail, 2 * count) / 2
+    return low, chi2_quantile(1 - tail, 2 * count + 2) / 2

@@ -5,6 +5,7 @@ journal, which says itself how far it can be trusted, is left for the stage to g
 that fails *as a slide* leaves a ``failed`` manifest and no output.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -156,6 +157,22 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def link_to(target: Path, link: Path) -> None:
+    """Let ``link`` stand for a file of the results: there is no second copy to keep or to erase.
+
+    A missing target gives an empty file; a file system without links gives a copy.
+    """
+    link.parent.mkdir(parents=True, exist_ok=True)
+    remove(link)
+    if not target.is_file():
+        link.touch()
+        return
+    try:
+        link.symlink_to(os.path.relpath(target, link.parent))
+    except OSError:
+        shutil.copyfile(target, link)
 
 
 def manifest_path(base: Path) -> Path:

@@ -239,12 +239,12 @@ def test_cost_is_a_record_outside_of_the_digest(tiny_copy):
     root = tiny_copy()
     usage = root / ".pathai" / "usage"
     usage.mkdir(parents=True)
-    config = CONFIG + "run: {slides_per_job: 6}\n"
+    config = CONFIG + "run: {slides_per_job: 6, core_watts: 7.2}\n"
     (root / "config.yaml").write_text(config)
     first, second = Plan(root / "config.yaml").slide_batches
     gone = "0007-c0ffee"  # a batch of an earlier sheet
     for name, cpu, peak in ((first, 1.5, 100.0), (second, 2.0, 300.0), (gone, 50.0, 900.0)):
-        job = {"stage": "tile", "cpu_s": cpu, "wall_s": 1.0, "peak_mib": peak}
+        job = {"stage": "tile", "cpu_s": cpu, "wall_s": 1.0, "max_rss_mib": peak, "gpu": "one"}
         (usage / f"tile-{name}.json").write_text(json.dumps(job))
     (usage / f"cells-{first}.json").write_text("{")
     remake(root, config)
@@ -252,8 +252,12 @@ def test_cost_is_a_record_outside_of_the_digest(tiny_copy):
     record = json.loads((cohort / "run.json").read_text())
     assert set(record["stages"]) == {"tile"}
     assert record["stages"]["tile"] == {
-        "jobs": 2, "cpu_s": 3.5, "wall_s": 2.0, "peak_mib": 300.0,
+        "jobs": 2, "cpu_s": 3.5, "wall_s": 2.0, "max_rss_mib": 300.0, "gpu": "one",
     }  # fmt: skip
+    assert record["total"] == {"cpu_s": 3.5, "wall_s": 2.0}
+    assert record["energy_kwh"] == pytest.approx(3.5 * 7.2 / 3600 / 1000, abs=1e-6)
+    assert record["configuration"]["run"]["slides_per_job"] == 6
+    assert "remote" not in record["configuration"]["ingest"]
     manifest = read_manifest(cohort / "cohort.manifest.json")
     assert set(manifest.records) == {"run.json"}
     assert "run.json" not in manifest.files
