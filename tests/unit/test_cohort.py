@@ -253,7 +253,7 @@ def test_cost_is_a_record_outside_of_the_digest(tiny_copy):
         "jobs": 2, "cpu_s": 3.5, "wall_s": 2.0, "peak_mib": 300.0,
     }  # fmt: skip
     manifest = read_manifest(cohort / "cohort.manifest.json")
-    assert set(manifest.records) == {"run.json"}
+    assert set(manifest.records) == {"run.json", "run.html"}
     assert "run.json" not in manifest.files
     assert verify(root / "results").ok
 
