@@ -27,7 +27,7 @@ test-slow: venv
 	$(XVFB) $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and gui"
 	$(XVFB) $(BIN)/python -m pytest -m "slow and not gui"
 
-## make nightly    full figures: every test, every benchmark
+## make nightly    full figures: every test, every benchmark (200 kills, 24 full disks, 2,000 damaged stores, ...)
 nightly: venv
 	$(XVFB) $(BIN)/python -m pytest
 	$(BIN)/pip install -q -e '.[benchmarks]'

@@ -5,6 +5,13 @@
 configfile: "config.yaml"
 
 
+# built from envs/pathai.def; used with --software-deployment-method apptainer alone
+container: "pathai.sif"
+
+
+report: "workflows/report/workflow.rst"
+
+
 wildcard_constraints:
     batch=r"\d{4}-[0-9a-f]{6}",
     task=r"[A-Za-z0-9._-]+",
@@ -14,6 +21,8 @@ rule all:
     default_target: True
     input:
         ".pathai/receipts/cohort/cohort",
+        ".pathai/report/cohort.html",
+        ".pathai/report/failures.tsv",
 
 
 include: "workflows/rules/common.smk"

@@ -77,7 +77,7 @@ def stage_costs(out: Path) -> dict[str, dict[str, float]]:
         row = found.setdefault(note["stage"], {"starts": 0, "cpu_s": 0.0, "peak_mib": 0.0})
         row["starts"] += 1
         row["cpu_s"] = round(row["cpu_s"] + note["cpu_s"], 2)
-        row["peak_mib"] = max(row["peak_mib"], note["peak_mib"])
+        row["peak_mib"] = max(row["peak_mib"], note["max_rss_mib"])
     return found
 
 

@@ -2,9 +2,14 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+
+import figures_reliability  # noqa: E402
+
 BLOCK = re.compile(r"<!-- (\w+): begin -->\n.*?<!-- \1: end -->", re.DOTALL)
 PAGES = (
     "README.md",
@@ -15,6 +20,7 @@ PAGES = (
     "docs/cells.md",
     "docs/train.md",
     "docs/report-evaluation.md",
+    "docs/reliability.md",
 )
 
 
@@ -372,6 +378,7 @@ def report_evaluation() -> str:
 
 
 PARTS = {
+    **figures_reliability.PARTS,
     "mil": mil,
     "report_evaluation": report_evaluation,
     "figures": figures,

@@ -1,6 +1,7 @@
 """Addresses of slides on servers: what is one, and which server it belongs to."""
 
 import re
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from pathai.errors import PathaiError
@@ -45,3 +46,28 @@ def server(url: str) -> str:
     """``scheme://host[:port]``, or ``s3://bucket``, as ``ingest.remote`` lists it."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def check_webhook(url: str) -> None:
+    """Refuse an address that what a run came to may not be sent to (ValueError).
+
+    It may hold a secret, so it is not shown.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("not an address") from None
+    if parts.scheme not in ("https", "http") or not host or port == 0:
+        raise ValueError("give an https address")
+    if "@" in parts.netloc or parts.fragment:
+        raise ValueError("it holds credentials or a fragment")
+    if parts.scheme == "http" and host != "localhost" and not _is_loopback(host):
+        raise ValueError("plain http is for this machine alone; give an https address")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

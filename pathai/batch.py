@@ -11,8 +11,10 @@ from pathlib import Path
 from pathai.chain import Step
 from pathai.errors import PathaiError
 from pathai.guard import close_guards
+from pathai.lock import working
 from pathai.plan import Plan
-from pathai.processes import identity
+from pathai.processes import identity, stoppable
+from pathai.progress import Tally, tallied
 from pathai.store.manifest import Manifest, canonical, write_atomic
 
 Say = Callable[[str], None]
@@ -34,7 +36,9 @@ def describe(manifest: Manifest) -> list[str]:
     return [head, *(f"  {p.code}: {p.message}; {p.remedy}" for p in manifest.problems)]
 
 
-def run_steps(plan: Plan | None, steps: Iterable[Step]) -> list[Manifest]:
+def run_steps(
+    plan: Plan | None, steps: Iterable[Step], tally: Tally | None = None
+) -> list[Manifest]:
     """Run steps in order; a failed subject never stops the others."""
     made = []
     for step in steps:
@@ -48,6 +52,8 @@ def run_steps(plan: Plan | None, steps: Iterable[Step]) -> list[Manifest]:
             _unmark(mark)
             raise
         _unmark(mark)
+        if tally:
+            tally.step()
         for line in describe(made[-1]):
             say(line)
     return made
@@ -64,22 +70,24 @@ def run_batch(plan: Plan, stage: str, name: str, steps: Iterable[Step]) -> list[
     if all(step.manifest() for step in steps):
         return run_steps(None, steps)
     start = time.perf_counter()
-    worker = plan.state / "workers" / f"{stage}-{name}"
-    write_atomic(worker, identity().encode())
-    try:
-        made = run_steps(plan, steps)
-    except PathaiError as error:
-        told = {"code": error.code, "message": error.message, "remedy": error.remedy}
-        with contextlib.suppress(PathaiError):  # a full disk may refuse even this
-            write_atomic(plan.state / "error.json", canonical(told))
-        raise
-    worker.unlink(missing_ok=True)
+    tally = tallied(plan.state / "tallies" / f"{stage}-{name}", len(steps))
+    with stoppable(), working(plan, f"{stage}-{name}"), tally as told_of:
+        try:
+            made = run_steps(plan, steps, told_of)
+        except PathaiError as error:
+            told = {"code": error.code, "message": error.message, "remedy": error.remedy}
+            with contextlib.suppress(PathaiError):  # a full disk may refuse even this
+                write_atomic(plan.state / "error.json", canonical(told))
+            raise
     write_atomic(plan.state / "usage" / f"{stage}-{name}.json", canonical(usage(stage, start)))
     return made
 
 
 def usage(stage: str, start: float) -> dict[str, float | str]:
-    """Processor seconds of this process and its children since they started, and peak memory."""
+    """Processor seconds of this process and its children since they started, and peak memory.
+
+    Of a GPU that was used also its name and the most memory that was held on it, MiB.
+    """
     close_guards()  # a child counts only once it has ended
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -90,18 +98,18 @@ def usage(stage: str, start: float) -> dict[str, float | str]:
         "stage": stage,
         "cpu_s": round(cpu, 3),
         "wall_s": round(wall, 3),
-        "peak_mib": round(peak, 1),
+        "max_rss_mib": round(peak, 1),
+        **_gpu(),
     }
 
 
-def folder_config(folder: Path) -> Path | None:
-    """The configuration of the run that a slide's folder belongs to."""
-    for parent in list(folder.absolute().parents)[:5]:
-        noted = parent / ".pathai" / "config"
-        name = noted.read_text() if noted.is_file() else "config.yaml"
-        if (parent / name).is_file():
-            return parent / name
-    return None
+def _gpu() -> dict[str, float | str]:
+    """What this process used of a GPU; nothing where it used none, and torch is not loaded."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    peak = torch.cuda.max_memory_allocated() / 2**20
+    return {"gpu": torch.cuda.get_device_name(), "max_gpu_mib": round(peak, 1)}
 
 
 def exit_code(manifests: Iterable[Manifest]) -> int:
@@ -126,6 +134,7 @@ def complain(error: PathaiError) -> int:
         "E191",
         "E192",
         "E193",
+        "E195",
         "E201",
     }
     return 2 if error.code in wrong_call else 1

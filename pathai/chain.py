@@ -50,7 +50,7 @@ VERSIONS = {
     "predict": 2,
     "findings": 4,
     "draft": 3,
-    "cohort": 3,
+    "cohort": 4,
 }
 """Raised when the output of a stage changes, so that old results are made again."""
 

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from pathai.address import check_server
+from pathai.address import check_server, check_webhook
 from pathai.errors import PathaiError
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -237,6 +237,12 @@ class LlmConfig(Section):
     model: str = ""
     seconds: float = Field(60, gt=0)
     networks: tuple[str, ...] = Field((), description="CIDR ranges allowed beside loopback")
+    command: tuple[str, ...] = Field(
+        (),
+        description="program and arguments of a server that each job starts for itself, with "
+        "`{port}` where its port belongs; `base_url` is then left out",
+    )
+    start_seconds: float = Field(300, gt=0, description="until that server must answer")
     path: str = Field("", description="folder of a model for `local`, relative to this file")
     evaluations: str = Field(
         "evaluations", description="folder of passed evaluations, relative to this file"
@@ -288,6 +294,19 @@ class RunConfig(Section):
     slides_per_job: int = Field(8, ge=1)
     retries: int = Field(1, ge=0, description="of a job that was killed")
     readers: int = Field(1, ge=1, le=64, description="processes of a job that decode tiles")
+    webhook: str = Field(
+        "", description="https address that gets counts and codes when a run has ended; else none"
+    )
+    core_watts: float | None = Field(
+        None, gt=0, description="power of one busy core, for the estimate of energy in run.json"
+    )
+
+    @field_validator("webhook")
+    @classmethod
+    def _posted(cls, value: str) -> str:
+        if value:
+            check_webhook(value)
+        return value
 
 
 class Config(Section):
@@ -352,7 +371,11 @@ def explain(error: ValidationError, file: str, model: type[BaseModel], code: str
     keys = [str(part) for part in first["loc"]]
     where = ".".join(keys) or "top level"
     if first["type"] != "extra_forbidden":
-        given = "" if "remote" in keys else f" (given: {str(first.get('input'))[:80]!r})"
+        given = (
+            ""
+            if {"remote", "webhook"} & set(keys)
+            else f" (given: {str(first.get('input'))[:80]!r})"
+        )
         message = f"{file}: {where}: {first['msg']}{given}"  # an address may hold a secret
         return PathaiError(code, message, f"correct {where}")
     known: dict[str, Any] = dict(model.model_fields)
@@ -386,3 +409,13 @@ def load_config(path: Path) -> Config:
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the configuration, for editors and Snakemake."""
     return Config.model_json_schema()
+
+
+def folder_config(folder: Path) -> Path | None:
+    """The configuration of the run that a folder or file belongs to."""
+    for parent in list(folder.absolute().parents)[:5]:
+        noted = parent / ".pathai" / "config"
+        name = noted.read_text() if noted.is_file() else "config.yaml"
+        if (parent / name).is_file():
+            return parent / name
+    return None

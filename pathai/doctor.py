@@ -14,17 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from pathai.batch import print_json, say
 from pathai.errors import PathaiError
+from pathai.floors import FLOORS, floor, installed, suffices
 
 if TYPE_CHECKING:
     from pathai.config import Config
-
-FLOORS = {"openslide-bin": (4, 0, 1, 1), "torch": (2, 10), "zarr": (3, 1, 6), "snakemake": (9,)}
-"""Oldest versions without a known memory fault, unsafe load or missing feature.
-
-References
-----------
-CVE-2026-48977 and CVE-2026-54604 (openslide-bin), CVE-2026-24747 (torch).
-"""
 
 
 class Check(BaseModel):
@@ -38,15 +31,40 @@ class Check(BaseModel):
     remedy: str = ""
 
 
-def check(config: Path | None) -> list[Check]:
-    """Every check, for a configuration if one is given."""
+def check(config: Path | None, profile: str = "") -> list[Check]:
+    """Every check, for a configuration and a profile of Snakemake if they are given."""
     checks = [_python(), *map(_package, FLOORS), _disk(config), _cores(), _gpu()]
     checks += [_optional("napari", "viewer", "pathai review"), _display()]
     checks += [_optional("s3fs", "remote", "slides on a server")]
     checks += [_optional("openai", "llm", "report drafts by a local language model")]
     checks += [_optional("onnxruntime", "onnx", "detectors from ONNX files")]
     checks += [_optional("cellpose", "cellpose", "the detector Cellpose")]
+    checks += _profile(profile) if profile else []
     return checks + (_configuration(config) if config else [_weights()])
+
+
+def _profile(profile: str) -> list[Check]:
+    """What a profile needs of this machine: nothing, or the commands of a cluster."""
+    from pathai import cluster
+    from pathai.run import profile_folder
+
+    executor = cluster.executor(profile_folder(profile))
+    found = f"{profile}: {executor or 'this machine'}"
+    checks = [Check(name="profile", ok=True, needed=True, found=found)]
+    if executor == "slurm":
+        lacking = cluster.lacking()
+        for name in (cluster.PLUGIN_NAME, *cluster.COMMANDS):
+            remedy = lacking.get(name, "")
+            found = "missing" if remedy else "yes"
+            checks.append(Check(name=name, ok=not remedy, needed=True, found=found, remedy=remedy))
+        if not lacking:
+            said = cluster.answer()
+            remedy = "ask who runs the cluster; sinfo must show a node" if not said else ""
+            found = said or "does not answer"
+            checks.append(
+                Check(name="slurm", ok=bool(said), needed=True, found=found, remedy=remedy)
+            )
+    return checks
 
 
 def _python() -> Check:
@@ -54,19 +72,11 @@ def _python() -> Check:
     return Check(name="python", ok=sys.version_info >= (3, 11), needed=True, found=found)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("+")[0].split(".") if part.isdigit())
-
-
 def _package(name: str) -> Check:
-    floor = ".".join(map(str, FLOORS[name]))
-    try:
-        found = version(name)
-    except PackageNotFoundError:
-        found = "missing"
-    ok = found != "missing" and _numbers(found) >= FLOORS[name]
-    remedy = "" if ok else f"pip install '{name}>={floor}'"
-    return Check(name=name, ok=ok, needed=True, found=found, remedy=remedy)
+    found = installed(name)
+    ok = suffices(name, found)
+    remedy = "" if ok else f"pip install '{name}>={floor(name)}'"
+    return Check(name=name, ok=ok, needed=True, found=found or "missing", remedy=remedy)
 
 
 def _optional(name: str, extra: str, use: str) -> Check:

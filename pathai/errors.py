@@ -112,6 +112,7 @@ CODES: dict[str, Code] = {
     "E192": Code("task file is wrong", "correct the named key; pathai init writes an example"),
     "E193": Code("the call is wrong", "see --help"),
     "E194": Code("something is missing on this machine", "run pathai doctor"),
+    "E195": Code("a library is known to be unsafe", "install the version named above"),
     # report and review
     "E200": Code("findings are inconsistent", "run pathai run; report this if it persists"),
     "E201": Code("the language model's address is refused", "use a loopback or allowed address"),
@@ -127,6 +128,7 @@ CODES: dict[str, Code] = {
     "E211": Code("no display", "start it on a desktop, or under xvfb-run"),
     "E212": Code("nothing to review", "run pathai run first"),
     "E213": Code("the question is not understood", "see pathai ask --help for examples"),
+    "E217": Code("the file does not fit the review", "see docs/review.md: to QuPath and back"),
     "E299": Code("internal error", "run again with --debug and report it"),
 }
 

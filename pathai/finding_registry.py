@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from pathai.errors import PathaiError
 from pathai.finding_values import Frozen, Number
@@ -110,6 +110,7 @@ class Keys(Frozen):
     vocabularies: dict[str, dict[str, str]]
     once_per_slide: tuple[str, ...] = ()
     keys: dict[str, Key]
+    _named: dict[str, Key] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _apart(self) -> "Keys":
@@ -137,6 +138,11 @@ class Keys(Frozen):
         """
         if "*" not in key and key in self.keys:
             return self.keys[key]
+        if key not in self._named:
+            self._named[key] = self._filled(key)
+        return self._named[key]
+
+    def _filled(self, key: str) -> Key:
         for pattern, row in self.keys.items():
             if "*" in pattern and re.fullmatch(KEY, key):
                 head, _, tail = pattern.partition("*")

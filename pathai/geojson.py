@@ -13,12 +13,15 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from pathai.units import Box
+from pathai import object_ids
+from pathai.units import Box, Ring
 
 Geometries = NDArray[np.object_]
 Color = tuple[int, int, int]
 DECIMALS = 1
 """Of a coordinate, level-0 px."""
+IGNORE = "Ignore*"
+"""QuPath's own class for what does not count."""
 PALETTE: dict[str, Color] = {
     "positive": (178, 58, 46),
     "negative": (58, 110, 178),
@@ -32,6 +35,7 @@ PALETTE: dict[str, Color] = {
     "pen": (0, 90, 255),
     "dark": (60, 60, 60),
     "unreadable": (255, 0, 0),
+    "Ignore*": (180, 180, 180),
 }
 _OTHERS: tuple[Color, ...] = ((11, 107, 120), (200, 130, 20), (130, 130, 40), (150, 60, 140))
 
@@ -101,8 +105,7 @@ def regions(mask: NDArray[np.bool_], downsample: float) -> Geometries:
 
 
 def detections(
-    slide_id: str,
-    first: int,
+    ids: Sequence[str],
     geometries: Geometries,
     classes: Sequence[str],
     measurements: Mapping[str, NDArray[Any]],
@@ -111,10 +114,8 @@ def detections(
 
     Parameters
     ----------
-    slide_id : str
-        Enters the ids, which are the same on every export.
-    first : int
-        Row of the first nucleus in the cells' table.
+    ids : sequence of str, length m
+        From `pathai.object_ids`.
     geometries : object[m]
         From `polygons`; None is left out.
     classes : sequence of str, length m
@@ -132,7 +133,7 @@ def detections(
             continue
         values = pairs % tuple(row) if finite[i] else _with_nulls(measurements, row)
         yield (
-            f'{{"type":"Feature","id":"{_uuid(slide_id, "cell", first + i)}","geometry":{text},'
+            f'{{"type":"Feature","id":"{ids[i]}","geometry":{text},'
             f'"properties":{{"objectType":"detection","classification":{heads[classes[i]]},'
             f'"measurements":{{{values}}}}}}}'
         )
@@ -154,6 +155,31 @@ def annotations(slide_id: str, name: str, geometries: Geometries) -> Iterator[st
         yield (
             f'{{"type":"Feature","id":"{identity}","geometry":{text},"properties":{properties}}}'
         )
+
+
+def region(identity: str, name: str, rings: Sequence[Ring]) -> str:
+    """A person's own region as an annotation that may be changed.
+
+    Parameters
+    ----------
+    identity : str
+        From `pathai.object_ids`.
+    name : str
+        What it is.
+    rings : sequence of rings
+        Outer ring, then holes, level-0 px; none is closed.
+    """
+    closed = [[[x, y] for x, y in (*ring, ring[0])] for ring in rings]
+    geometry = json.dumps({"type": "Polygon", "coordinates": closed}, separators=(",", ":"))
+    properties = json.dumps(
+        {
+            "objectType": "annotation",
+            "name": name,
+            "classification": _classification(name),
+            "isLocked": False,
+        }
+    )
+    return f'{{"type":"Feature","id":"{identity}","geometry":{geometry},"properties":{properties}}}'
 
 
 def note(
@@ -252,6 +278,5 @@ def _with_nulls(names: Iterable[str], row: Sequence[float]) -> str:
 
 
 def _uuid(slide_id: str, kind: str, number: int) -> str:
-    """A UUID (version 8: by rule of the application) that is the same on every export."""
-    digits = sha256(f"{slide_id}\n{kind}\n{number}".encode()).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
+    """Id of a part of a map that is the same on every export."""
+    return object_ids.object_id(slide_id, "map", f"{kind}\n{number}")

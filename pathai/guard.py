@@ -5,12 +5,13 @@ time, the call fails with a `PathaiError`, the next call gets a fresh child, and
 goes on. The child is a fresh interpreter (never a fork), which unlike ``multiprocessing`` does
 not import the caller's main module a second time.
 
-The protocol is three lines: the parent sends ``(target, args)``; the child answers
+The protocol is three lines: the parent sends ``(target, args, seconds)``; the child answers
 ``("done", value)``, ``("failed", code, message, remedy)`` or, before it ends,
 ``("broken", type name)``.
 """
 
 import atexit
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pathai.errors import PathaiError
+from pathai.processes import ASKED
 
 if TYPE_CHECKING:
     Link = Connection[Any, Any]
@@ -60,7 +62,7 @@ class Guard:
         *args
             Picklable arguments.
         seconds : float
-            Wall clock after which the child is killed.
+            Wall clock after which the child is killed; also what it may take of the processor.
 
         Returns
         -------
@@ -75,7 +77,7 @@ class Guard:
         """
         pipe = self._started()
         try:
-            pipe.send((target, args))
+            pipe.send((target, args, seconds))
             if not pipe.poll(seconds):
                 self._end(kill=True)
                 raise PathaiError("E171", f"no answer within {seconds:g} s")
@@ -174,9 +176,10 @@ def serve(descriptor: int, memory_mib: int) -> None:
     sys.excepthook = lambda kind, error, trace: _last_words(pipe, kind, error, trace)
     while True:
         try:
-            target, args = pipe.recv()
+            target, args, seconds = pipe.recv()
         except (EOFError, ConnectionError):
             return
+        _limit_processor(seconds)
         try:
             module, _, name = target.partition(":")
             answer: tuple[Any, ...] = ("done", getattr(import_module(module), name)(*args))
@@ -206,7 +209,8 @@ def _environment() -> dict[str, str]:
 
 
 def _limit(memory_mib: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for asked in ASKED:  # an end is the parent's to ask for: it would look like a damaged slide
+        signal.signal(asked, signal.SIG_IGN)
     try:
         import resource
     except ImportError:  # Windows has no such limits
@@ -223,3 +227,16 @@ def _limit(memory_mib: int) -> None:
         # Die with the parent, even when it is killed in the middle of a call. (Linux counts the
         # thread that started the child as the parent; a later call starts another one then.)
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _limit_processor(seconds: float) -> None:
+    """Bound the processor time of one call: a child that turns in circles ends without a parent."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    wanted = math.ceil(usage.ru_utime + usage.ru_stime + seconds) + 1
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))

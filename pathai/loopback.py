@@ -76,6 +76,11 @@ def _parse_networks(networks: Iterable[str]) -> list[Any]:
         raise PathaiError("E201", f"report.llm.networks: {error}", "give CIDR ranges") from None
 
 
+def resolve(host: str, port: int) -> list[IP]:
+    """Addresses of a host, asked of the name server if need be (E201 if it has none)."""
+    return _resolve(host, port, ask=True)
+
+
 def _resolve(host: str, port: int, ask: bool) -> list[IP]:
     try:
         return [_unmapped(ip_address(host.strip("[]")))]

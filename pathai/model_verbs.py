@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathai import chain, verbs
-from pathai.batch import exit_code, folder_config, print_json, run_batch, say
-from pathai.config import Config, PredictConfig, load_config
+from pathai.batch import exit_code, print_json, run_batch, say
+from pathai.config import Config, PredictConfig, folder_config, load_config
 from pathai.corrected.logs import regions_drawn
 from pathai.corrections import Asked, corrected
 from pathai.errors import PathaiError

@@ -1,48 +1,59 @@
-"""Progress of a run, and of a slide, as plain lines on stderr: what is done, of how many."""
+"""How far a job is: plain lines in its log, and a small file that the view of the run adds up."""
 
-import subprocess
+import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from pathai.plan import Plan
-
-POLL_S = 0.3
 SAY_S = 5.0
 """Least time between two lines about one slide."""
+WRITE_S = 1.0
+"""Least time between two notes for the view of the run."""
 
 
-def finished(plan: Plan) -> dict[str, tuple[int, int, str]]:
-    """Stage to how many subjects are finished, of how many, and what they are."""
-    units = {"report": "cases", "train": "tasks", "cohort": "page"}
-    found = {}
-    for stage, names in plan.receipts().items():
-        sizes = {name: _size(plan, stage, name) for name in names}
-        done = sum(size for name, size in sizes.items() if plan.receipt(stage, name).exists())
-        found[stage] = (done, sum(sizes.values()), units.get(stage, "slides"))
-    return found
+class Tally:
+    """What a job has done so far: its share of the batch, and pieces by their unit."""
+
+    def __init__(self, file: Path, steps: int) -> None:
+        self._file, self._steps, self._done = file, steps, 0
+        self._pieces: dict[str, int] = {}
+        self._written = 0.0
+
+    def step(self) -> None:
+        """A step of the batch is finished."""
+        self._done += 1
+        self._write()
+
+    def add(self, unit: str, count: int) -> None:
+        """Some pieces more are done."""
+        self._pieces[unit] = self._pieces.get(unit, 0) + count
+        if time.monotonic() - self._written >= WRITE_S:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        told = {"share": self._done / max(self._steps, 1), "pieces": self._pieces}
+        part = self._file.with_name(self._file.name + ".part")
+        with suppress(OSError):  # a view that lags behind costs no result
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(told))
+            part.replace(self._file)
 
 
-def _size(plan: Plan, stage: str, name: str) -> int:
-    if stage == "report":
-        return len(plan.case_batches[name])
-    return len(plan.slide_batches.get(name, ("one",)))
+_tally: Tally | None = None
 
 
-def follow(plan: Plan, process: "subprocess.Popen[bytes]") -> int:
-    """Print a line whenever a stage gets on, until the process ends; return its exit status."""
-    start, last = time.monotonic(), finished(plan)
-    while True:
-        ended = process.poll()
-        now = finished(plan)
-        for stage, (done, total, unit) in now.items():
-            if done != last[stage][0] and done:
-                minutes, seconds = divmod(int(time.monotonic() - start), 60)
-                line = f"{minutes:3d}:{seconds:02d}  {stage:<9} {done} of {total} {unit}"
-                sys.stderr.write(line + "\n")
-        last = now
-        if ended is not None:
-            return ended
-        time.sleep(POLL_S)
+@contextmanager
+def tallied(file: Path, steps: int) -> Iterator[Tally]:
+    """Note for the view of the run what is done meanwhile, in ``file``."""
+    global _tally
+    _tally = Tally(file, steps)
+    try:
+        yield _tally
+    finally:
+        _tally = None
 
 
 class Pace:
@@ -74,27 +85,41 @@ class Pace:
     ) -> None:
         self._slide_id, self._total, self._before = slide_id, total, before
         self._unit, self._beside, self._had = unit, beside, had
+        self._last = (before, had)
         self._start = self._said = time.monotonic()
         if before:
             self._say(f"goes on after {before} of {total} {unit}")
 
     def note(self, done: int, found: int = 0) -> None:
         """Say how far it is, if the last line is long enough ago."""
+        self._tell(done, found)
         now = time.monotonic()
         if now - self._said < SAY_S or done == self._before:
             return
         self._said = now
         spent = now - self._start
         speed = (done - self._before) / spent
-        minutes, seconds = divmod(round((self._total - done) / speed), 60)
-        hours, minutes = divmod(minutes, 60)
-        left = f"{hours}:{minutes:02d}:{seconds:02d}"
+        left = clock((self._total - done) / speed)
         far = f"{done} of {self._total} {self._unit}, {speed:.3g} {self._unit}/s"
         if self._beside:
             rate = (found - self._had) / spent
             far += f", {found} {self._beside}, {rate:.3g} {self._beside}/s"
         self._say(f"{far}, {left} left")
 
+    def _tell(self, done: int, found: int) -> None:
+        if _tally is not None:
+            _tally.add(self._unit, done - self._last[0])
+            if self._beside:
+                _tally.add(self._beside, found - self._last[1])
+        self._last = (done, found)
+
     def _say(self, text: str) -> None:
         sys.stderr.write(f"{self._slide_id}: {text}\n")
         sys.stderr.flush()
+
+
+def clock(seconds: float) -> str:
+    """``1:05:00`` for an hour and five minutes."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

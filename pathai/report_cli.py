@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
+from pathai.options import Batch, ConfigFile, Json
+
 report_app = typer.Typer(help="Findings, drafts and signed reports.", no_args_is_help=True)
 
 Case = Annotated[str, typer.Argument(metavar="CASE", help="case id")]
 Cases = Annotated[list[str] | None, typer.Argument(metavar="CASE", help="case ids; default: all")]
 Reader = Annotated[str, typer.Option(help="your id, as it shall stand in the trail")]
 Reason = Annotated[str, typer.Option(help="why, in a few words")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="configuration of a run")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON to stdout")]
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="file to write; default: stdout")]
 
 
@@ -20,7 +20,7 @@ Out = Annotated[Path | None, typer.Option("-o", "--out", help="file to write; de
 def draft(
     cases: Annotated[list[str] | None, typer.Argument(metavar="CASE", help="case ids")] = None,
     config: ConfigFile = None,
-    batch: Annotated[str, typer.Option("--batch", help="a batch of the run", hidden=True)] = "",
+    batch: Batch = "",
 ) -> None:
     """Collect a case's findings and draft its report."""
     from pathai import verbs

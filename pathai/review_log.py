@@ -48,14 +48,17 @@ class Link(BaseModel):
     previous: str
     sha256: str = ""
 
+    def body(self) -> dict[str, Any]:
+        """What stands in the line beside its own digest."""
+        return self.model_dump(mode="json", exclude={"sha256"})
+
     def sealed(self) -> Self:
         """A copy that carries its own digest."""
-        body = self.model_dump(mode="json", exclude={"sha256"})
-        return self.model_copy(update={"sha256": sha256(compact(body)).hexdigest()})
+        return self.model_copy(update={"sha256": sha256(compact(self.body())).hexdigest()})
 
     def line(self) -> bytes:
         """The event as it stands in the file."""
-        body = self.model_dump(mode="json", exclude={"sha256"})
+        body = self.body()
         return compact({**body, "sha256": sha256(compact(body)).hexdigest()}) + b"\n"
 
 
@@ -82,6 +85,9 @@ class Event(Link):
     findings, draft : str
         Digests of what the reader saw; the findings name every model. Events on nuclei name
         detector and digest of the nuclei in ``after``, too.
+    source : str
+        SHA-256 of the file that the action was read from; it stands in the line only where it is
+        not empty, so that the lines of earlier versions are as they were.
     previous, sha256 : str
         The chain.
     """
@@ -93,6 +99,11 @@ class Event(Link):
     after: Value
     findings: str
     draft: str
+    source: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """What stands in the line beside its own digest."""
+        return {name: value for name, value in super().body().items() if name != "source" or value}
 
 
 def compact(value: Any) -> bytes:

@@ -10,17 +10,21 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pathai
-from pathai import chain
+from pathai import chain, cluster
+from pathai.batch import say
 from pathai.errors import PathaiError
+from pathai.floors import check_versions
+from pathai.live import follow, told_apart
+from pathai.lock import BEAT_S, as_owner, owned, refuse_if_owned, untouched
 from pathai.plan import Plan, check_columns
-from pathai.processes import alive, die_with_parent, elsewhere, end, identity, read
-from pathai.progress import follow
+from pathai.processes import elsewhere, end, read, stop, stoppable
+from pathai.provenance import CRATE, write_crate
 from pathai.slide_level import check_slide_encoders
 from pathai.source import Remote
 from pathai.store.commit import manifest_path, remove
@@ -28,10 +32,11 @@ from pathai.store.manifest import (
     Manifest,
     intact,
     read_manifest,
-    storage_error,
     write_atomic,
 )
 
+FOREIGN_S = 9 * BEAT_S
+"""A job of another machine whose mark was not touched for so long has died with its machine."""
 MAX_ROUNDS = 1000
 """Each round records at least one killed slide, so this is a bound on them."""
 
@@ -54,46 +59,6 @@ def shipped(name: str) -> Path:
     package = Path(pathai.__file__).parent
     inside = package / "_shipped" / name
     return inside if inside.exists() else package.parent / name
-
-
-@contextmanager
-def owned(plan: Plan) -> Iterator[None]:
-    """Hold the run folder; a dead owner's lock is taken over.
-
-    Raises
-    ------
-    PathaiError
-        E175 naming the owner's process id, E160 when the folder cannot be written.
-    """
-    lock = plan.state / "lock"
-    try:
-        plan.state.mkdir(parents=True, exist_ok=True)
-        if lock.exists():
-            _take_over(lock)
-        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        owner = read(lock).split("\n")[0]
-        raise PathaiError("E175", f"another run owns this folder (process {owner})") from None
-    except OSError as error:
-        raise storage_error(error) from None
-    try:
-        os.write(handle, identity().encode())
-        os.close(handle)
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-def _take_over(lock: Path) -> None:
-    """Remove the lock of a dead run; one of another machine cannot be judged from here."""
-    text = read(lock)
-    if elsewhere(text):
-        owner = text.split("\n")[0]
-        message = f"a run on another machine owns this folder (process {owner} there)"
-        remedy = "if that run is dead, remove .pathai/lock in the run's folder"
-        raise PathaiError("E175", message, remedy)
-    if alive(text) is None:
-        lock.unlink(missing_ok=True)
 
 
 def run(
@@ -131,14 +96,16 @@ def run(
         E154, E190, E192 for sheet, configuration and tasks; E160 when results cannot be written;
         E175 when another run owns the folder; E176 when Snakemake itself failed.
     """
+    refuse_if_owned(plan)  # at once, before anything that takes time
     check_everything(plan)
-    with owned(plan):
+    with stoppable(), owned(plan):
         if retry_failed and not dry:
             forget_failures(plan)
         if check and not dry:
             forget_damaged(plan)
         note_config(plan)
         drop_stale_receipts(plan)
+        remove(plan.state / "tallies")
         command = _command(plan, cores, profile, dry, arguments)
         up_to_date = _settled(plan)
         for _ in range(MAX_ROUNDS):
@@ -153,6 +120,8 @@ def run(
             if dry or not record_killed(plan):
                 log = "logs/ and .snakemake/log"
                 raise PathaiError("E176", f"Snakemake ended with {returned}; see {log}")
+        if not dry and not (up_to_date and (plan.root / CRATE).exists()):
+            write_crate(plan)
         return Outcome(() if dry else tuple(problems(plan)), up_to_date)
 
 
@@ -161,6 +130,7 @@ def check_everything(plan: Plan) -> None:
     from pathai.detectors import check_ready
     from pathai.drafters import DRAFTERS
 
+    check_versions()
     plan.sheet, plan.models  # noqa: B018  (reading them validates them)
     check_servers(plan)
     for task in plan.tasks.values():
@@ -186,16 +156,21 @@ def check_servers(plan: Plan) -> None:
 
 
 def _start(plan: Plan, command: list[str], *, quiet: bool) -> int:
-    """Run Snakemake; show either its own output or pathai's lines of progress."""
+    """Run Snakemake; show either its own output or pathai's lines of progress.
+
+    It has a process group of its own: Ctrl-C reaches this process alone, which ends the others in
+    order.
+    """
     full = [*command, "--quiet", "all"] if quiet else command
-    bound = die_with_parent if sys.platform == "linux" else None
-    with subprocess.Popen(  # nothing runs threads here, so a hook before exec is safe
-        full,
-        cwd=plan.root,
-        env=_environment(),
-        preexec_fn=bound,
-    ) as process:
-        return follow(plan, process) if quiet else process.wait()
+    said = told_apart() if quiet else None
+    process = subprocess.Popen(
+        full, cwd=plan.root, env=_environment(), process_group=0, stdout=said, stderr=said
+    )
+    try:
+        return follow(plan, process, said) if quiet else process.wait()
+    except BaseException:
+        stop(process, "--batch")
+        raise
 
 
 def _settled(plan: Plan) -> bool:
@@ -206,28 +181,39 @@ def _settled(plan: Plan) -> bool:
 def _command(
     plan: Plan, cores: int | None, profile: str, dry: bool, arguments: tuple[str, ...]
 ) -> list[str]:
-    own = shipped(f"workflows/profiles/{profile}")
-    if profile and not own.is_dir() and not Path(profile).is_dir():
-        near = sorted(p.name for p in shipped("workflows/profiles").iterdir())
-        message, remedy = f"no profile {profile!r}", f"try {', '.join(near)}, or give a folder"
-        raise PathaiError("E193", message, remedy)
+    folder = profile_folder(profile)
+    executor = cluster.executor(folder, arguments)
+    cluster.require(executor)
+    slots = ("--cores", str(cores or os.cpu_count() or 1))
     return [
         sys.executable,
-        "-m",
-        "snakemake",
+        *("-m", "pathai.scheduler"),
         *("--snakefile", str(shipped("Snakefile"))),
         *("--directory", str(plan.root)),
         *("--configfile", str(plan.config_path)),
-        *("--cores", str(cores or os.cpu_count() or 1)),
+        *(slots if cores or not executor else ()),  # the profile says how many jobs a cluster gets
         *("--rerun-triggers", "mtime"),
         *("--retries", str(plan.config.run.retries)),
         "--rerun-incomplete",
         "--keep-going",
         "--nolock",
-        *(("--profile", str(own if own.is_dir() else profile)) if profile else ()),
+        *(("--profile", str(folder)) if folder else ()),
+        *(("--slurm-jobname-prefix", cluster.job_name(plan.state)) if executor == "slurm" else ()),
         *(("--dry-run",) if dry else ()),
         *arguments,
     ]
+
+
+def profile_folder(profile: str) -> Path | None:
+    """Folder of a shipped profile or of one's own (E193); None without a name."""
+    own = shipped(f"workflows/profiles/{profile}")
+    if not profile or own.is_dir():
+        return own if profile else None
+    if Path(profile).is_dir():
+        return Path(profile).absolute()
+    near = sorted(p.name for p in shipped("workflows/profiles").iterdir())
+    message, remedy = f"no profile {profile!r}", f"try {', '.join(near)}, or give a folder"
+    raise PathaiError("E193", message, remedy)
 
 
 def _environment() -> dict[str, str]:
@@ -236,7 +222,7 @@ def _environment() -> dict[str, str]:
     defaults = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     path = os.pathsep.join([bin_folder, os.environ.get("PATH", "")])
-    return {**defaults, **os.environ, **offline, "PATH": path}
+    return {**defaults, **os.environ, **offline, **as_owner(), "PATH": path}
 
 
 def drop_stale_receipts(plan: Plan) -> None:
@@ -288,11 +274,22 @@ def raise_machine_error(plan: Plan) -> None:
 
 
 def end_orphans(plan: Plan) -> None:
-    """End jobs that outlived their scheduler, so that nothing has two writers."""
+    """End jobs that outlived their scheduler, here and on a cluster: nothing has two writers.
+
+    Those on other machines end by themselves once they see whose the folder is now; they are
+    waited for.
+    """
+    cluster.end_jobs(plan.state)  # before those here, or jobs that wait would take their place
+    workers = [m for m in (plan.state / "workers").rglob("*") if m.is_file()]
+    for mark in sorted([*workers, *(plan.state / "running").rglob("*")]):
+        if mark.is_file():
+            end(read(mark))
+    away = [mark for mark in workers if elsewhere(read(mark))]
+    if away:
+        say(f"waiting for {len(away)} jobs of an earlier run on other machines to end")
+    while any(mark.exists() and untouched(mark) < FOREIGN_S for mark in away):
+        time.sleep(1)
     for folder in ("workers", "running"):
-        for mark in sorted((plan.state / folder).rglob("*")):
-            if mark.is_file():
-                end(read(mark))
         remove(plan.state / folder)
     (plan.state / "error.json").unlink(missing_ok=True)
 

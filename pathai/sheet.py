@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pathai.address import check_address, is_remote
-from pathai.config import ID_PATTERN, OPTIONAL_ID
+from pathai.config import ID_PATTERN, OPTIONAL_ID, folder_config, load_config
 from pathai.errors import PathaiError
 
 _NUMBER = r"[0-9]*\.?[0-9]+"
@@ -68,6 +68,8 @@ class SheetRow(BaseModel):
 
 COLUMNS = tuple(name for name in SheetRow.model_fields if name not in ("row", "labels"))
 REQUIRED = ("slide_id", "path", "case_id", "patient_id")
+FAILURES = frozenset({"slide_id", "stage", "status", "code"})
+"""Columns by which a table of failures is known."""
 _IDS = ("slide_id", "case_id", "patient_id", "specimen_id", "block_id")
 
 
@@ -128,7 +130,9 @@ def load_sheet(path: Path) -> Sheet:
     """Read and validate ``slides.tsv``.
 
     Tab-separated, UTF-8 (a byte-order mark and CRLF are accepted), first line is the header;
-    columns beyond ``COLUMNS`` are labels.
+    columns beyond ``COLUMNS`` are labels. The table of failures of a run (``failures.tsv``) is
+    taken as well: it stands for the rows of its run's own sheet whose slides failed, as it holds
+    no paths itself.
 
     Raises
     ------
@@ -145,6 +149,8 @@ def load_sheet(path: Path) -> Sheet:
     except UnicodeDecodeError as error:
         raise PathaiError("E154", f"{path.name}: {error}", "save it as UTF-8") from None
     header = lines[0].split("\t") if lines else []
+    if "path" not in header and not FAILURES - set(header):
+        return _failed(path, header, lines[1:])
     _check_header(header, path.name)
     rows: list[SheetRow] = []
     seen: dict[str, int] = {}
@@ -162,6 +168,25 @@ def load_sheet(path: Path) -> Sheet:
         raise PathaiError("E154", f"{path.name}: no slides", "add a row per slide")
     _check_patients(rows, path.name)
     return Sheet(rows, path.parent, path.name)
+
+
+def _failed(path: Path, header: list[str], lines: list[str]) -> Sheet:
+    """Rows of the sheet of the run that a table of failures belongs to."""
+    config = folder_config(path)
+    if config is None:
+        message = f"{path.name}: a table of failures away from its run, which knows the files"
+        raise PathaiError("E154", message, "name it where it lies, in results/cohort of its run")
+    sheet = config.parent / load_config(config).sheet
+    if sheet.resolve() == path.resolve():
+        message = f"{path.name} is the table of this very run"
+        raise PathaiError("E154", message, "name the sheet, and use pathai run --retry-failed")
+    whole = load_sheet(sheet)
+    told = [dict(zip(header, line.split("\t"), strict=False)) for line in lines]
+    failed = {row["slide_id"] for row in told if row["slide_id"] and row["status"] == "failed"}
+    rows = [row for row in whole.rows if row.slide_id in failed]
+    if not rows:
+        raise PathaiError("E154", f"{path.name}: no slide failed", "there is nothing to do again")
+    return Sheet(rows, whole.folder, whole.name)
 
 
 def _check_header(header: list[str], file: str) -> None:

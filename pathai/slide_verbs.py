@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pathai import chain, verbs
-from pathai.batch import folder_config, print_json, say
-from pathai.config import Config, load_config
+from pathai.batch import print_json, say
+from pathai.config import Config, folder_config, load_config
 from pathai.errors import PathaiError
 from pathai.sheet import Sheet, load_sheet
 from pathai.similar import Similar

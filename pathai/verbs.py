@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pathai import chain
-from pathai.batch import exit_code, folder_config, print_json, run_batch, run_steps, say
+from pathai.batch import exit_code, print_json, run_batch, run_steps, say
 from pathai.chain import Step
-from pathai.config import Config, load_config
+from pathai.config import Config, folder_config, load_config
 from pathai.encoders.setup import Setup
 from pathai.errors import CODES, PathaiError
 from pathai.layouts import load_layout, names
+from pathai.lock import owned
 from pathai.plan import Plan
-from pathai.run import owned
+from pathai.processes import stoppable
 from pathai.sheet import check_id
 from pathai.source import Place
 from pathai.store.commit import manifest_path
@@ -115,7 +116,7 @@ def steps(made: Iterable[Step]) -> int:
     config = folder_config(made[0].base) if made else None
     if config is None:
         return exit_code(_named(made))
-    with owned(Plan(config)):
+    with stoppable(), owned(Plan(config)):
         return exit_code(_named(made))
 
 
@@ -135,6 +136,18 @@ def batch(stage: str, config: Path | None, name: str) -> int:
         raise wrong(f"no batch {name!r} of {stage} in this run")
     run_batch(plan, stage, name, list(chain.steps_of_receipt(plan, stage, name)))
     return 0
+
+
+def cohort(config: Path | None, link: Path | None) -> int:
+    """Build the cohort page; Snakemake's report finds it, and the failures, by links."""
+    code = batch("cohort", config, "cohort")
+    if link is not None:
+        from pathai.store.commit import link_to
+
+        page = plan_of(config).results.cohort
+        link_to(page / "index.html", link / "cohort.html")
+        link_to(page / "failures.tsv", link / "failures.tsv")
+    return code
 
 
 def draft_cases(config: Path | None, cases: list[str]) -> int:
@@ -264,21 +277,6 @@ def deid(slide: Path, out: Path, key: Path | None, overwrite: bool, *, as_json: 
     say(f"wrote {out}")
     if as_json:
         print_json(report.as_json())
-
-
-def verify(paths: list[Path], *, as_json: bool) -> int:
-    """Check everything below the paths; 1 if anything is damaged."""
-    from pathai.verify import verify as check
-
-    reports = [check(path) for path in paths]
-    faults = [fault for report in reports for fault in report.faults]
-    if as_json:
-        print_json([report.as_json() for report in reports])
-    else:
-        for fault in faults:
-            sys.stdout.write(f"{fault}\n")
-        say(f"{sum(report.files for report in reports)} files checked, {len(faults)} faults")
-    return int(bool(faults))
 
 
 def list_names(what: str, *, as_json: bool) -> None:

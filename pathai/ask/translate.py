@@ -141,6 +141,10 @@ def server(llm: LlmConfig) -> Ask:
     )  # fmt: skip
     if is_cloud(llm.model):
         raise relayed
+    if llm.command:
+        from pathai.drafters.own_server import address as started
+
+        llm = llm.model_copy(update={"base_url": started(llm)})
     address = loopback.check_address(llm.base_url, llm.networks)
 
     def ask(messages: list[dict[str, str]], form: dict[str, Anything]) -> str | None:

@@ -7,12 +7,13 @@ file, works from a disk without network, and is usable without its small script.
 from pathai.cohort.card import run_page, settings
 from pathai.cohort.evaluate import evaluate
 from pathai.cohort.gather import other_outcomes, slide_rows
+from pathai.cohort.multiqc import sections
 from pathai.cohort.tables import failures_tsv, run_record, slides_tsv
 from pathai.cohort.view import html
 from pathai.plan import Plan
 from pathai.store.commit import Commit
 from pathai.store.folders import COHORT_FILES
-from pathai.store.manifest import canonical
+from pathai.store.manifest import canonical, write_atomic
 
 OUTPUTS = COHORT_FILES
 
@@ -42,6 +43,9 @@ def run(plan: Plan, out: Commit) -> None:
     }
     for name, text in texts.items():
         out.part(name).write_bytes(text.encode())
+    folder = out.part("multiqc")
+    for name, section in sections(rows, outcomes, plan.models).items():
+        write_atomic(folder / name, canonical(section))
     out.part("metrics.json").write_bytes(canonical(metrics))
     record = run_record(plan)
     out.record("run.json").write_bytes(canonical(record))

@@ -14,7 +14,8 @@ from pathai.page import number, page, shipped, template
 SECTIONS = ("ingest", "tile", "features", "cells", "slide", "train", "predict", "findings",
             "cohort", "run")  # fmt: skip
 """Sections that may be shown; others name folders, servers and people."""
-HIDDEN = ("ingest.remote",)
+HIDDEN = ("ingest.remote", "run.webhook")
+"""Addresses of servers, which may hold a secret."""
 NOTED = {"cpu_s": "processor", "wall_s": "wall clock"}
 """Times that jobs note, and how they are called."""
 PEAKS = ("max_rss_mib", "peak_mib")

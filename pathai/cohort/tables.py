@@ -157,26 +157,49 @@ def _is_number(text: str) -> bool:
 
 
 def run_record(plan: Plan) -> dict[str, Any]:
-    """Versions, and what the stages of the last runs cost; outside of the results' digest."""
+    """Versions, configuration, and what the stages of the last runs cost.
+
+    Outside of the results' digest. ``stages`` holds for each stage ``jobs``, ``wall_s``,
+    ``cpu_s``, ``max_rss_mib`` and, where one was used, ``gpu`` and ``max_gpu_mib``. ``energy_kwh``
+    is there where ``run.core_watts`` says what a busy core draws; it leaves a GPU out.
+    """
     batches = [f"{stage}-{name}" for stage, names in plan.receipts().items() for name in names]
     paths = sorted(plan.state / "usage" / f"{batch}.json" for batch in batches)
     jobs = [job for path in paths for job in _jobs(path)]
-    stages: dict[str, dict[str, float]] = {}
+    stages: dict[str, dict[str, Any]] = {}
     for job in jobs:
-        total = stages.setdefault(job.get("stage", "unknown"), {"jobs": 0})
-        total["jobs"] += 1
-        for key, value in job.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                largest = "peak" in key
-                before = total.get(key, 0)
-                total[key] = round(max(before, value) if largest else before + value, 3)
-    return {
+        _add(stages.setdefault(job.get("stage", "unknown"), {"jobs": 0}), job)
+    totals = {
+        name: round(sum(stage.get(name, 0) for stage in stages.values()), 3)
+        for name in ("wall_s", "cpu_s")
+    }
+    record = {
         "pathai": __version__,
         "python": platform.python_version(),
         "packages": {name: found for name in _PACKAGES if (found := _installed(name))},
+        # addresses of servers may hold a secret
+        "configuration": plan.config.model_dump(mode="json", exclude={"ingest": {"remote"}}),
+        "machine": {"system": platform.system(), "processor": platform.machine()},
         "stages": stages,
+        "total": totals,
         "jobs": jobs,
     }
+    if watts := plan.config.run.core_watts:
+        record["energy_kwh"] = round(totals["cpu_s"] * watts / 3.6e6, 6)
+    return record
+
+
+def _add(total: dict[str, Any], job: dict[str, Any]) -> None:
+    """Sum what is a sum, keep the largest of what is a peak."""
+    total["jobs"] += 1
+    if isinstance(job.get("gpu"), str):
+        total["gpu"] = job["gpu"]
+    for key, value in job.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        name = "max_rss_mib" if key == "peak_mib" else key  # as earlier versions noted it
+        before = total.get(name, 0)
+        total[name] = round(max(before, value) if name[:3] == "max" else before + value, 3)
 
 
 def _jobs(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """A reader's corrections, read from the logs of a case."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +69,50 @@ def regions_drawn(reviews: Path, cases: Iterable[str]) -> int:
     return sum(len(slide.regions) for one in given for slide in one.slides.values())
 
 
-def _read(reviews: Path, case_id: str, reader: str) -> Corrections:
+def read_own(reviews: Path, case_id: str, reader: str) -> Corrections:
+    """What stands in a reader's own log, without what the adjudication settled.
+
+    Raises
+    ------
+    PathaiError
+        E193 if the reader has no log of the case, E210 if it is broken.
+    """
+    if reader not in readers_of(reviews, case_id):
+        raise PathaiError("E193", f"{case_id}: no log of reader {reader}", "see pathai readers")
+    return _read(reviews, case_id, reader)
+
+
+def read_counted(
+    reviews: Path, case_id: str, readers: Sequence[str], counted: Collection[str]
+) -> Corrections:
+    """Corrections as they stood when they were counted in the report.
+
+    Parameters
+    ----------
+    reviews : Path
+        Folder of the logs.
+    case_id : str
+    readers : sequence of str
+        Whose; the adjudication, which settled the rest, last.
+    counted : collection of str
+        SHA-256 of the logged events that were counted; what came after them is left out.
+
+    Raises
+    ------
+    PathaiError
+        E210 if a log is broken.
+    """
+    first, *others = (_read(reviews, case_id, reader, counted) for reader in readers)
+    return _settled(first, others[0]) if others else first
+
+
+def _read(
+    reviews: Path, case_id: str, reader: str, counted: Collection[str] | None = None
+) -> Corrections:
     events = list(read_log(reviews / case_id / f"{reader}.jsonl"))
+    if counted is not None:
+        last = max((i for i, e in enumerate(events, 1) if e.sha256 in counted), default=0)
+        events = events[:last]
     state = replay(events, Case(case_id))
     return corrections_of(reader, state, events)
 
@@ -91,13 +133,14 @@ def corrections_of(reader: str, state: State, events: Sequence[Event]) -> Correc
     slides = {key.slide_id for key in state.nuclei} | set(state.added_cells) | set(state.regions)
     return Corrections(
         reader,
-        {slide_id: _of_slide(state, slide_id) for slide_id in sorted(slides)},
+        {slide_id: of_slide(state, slide_id) for slide_id in sorted(slides)},
         tuple(event.sha256 for event in about),
         about[-1].time if about else "",
     )
 
 
-def _of_slide(state: State, slide_id: str) -> SlideCorrections:
+def of_slide(state: State, slide_id: str) -> SlideCorrections:
+    """What stands of a reader's corrections of one slide, in the order of the state."""
     edits = tuple(
         CellEdit(edit.detector, edit.store, row, place, edit.after)
         for edit in state.cell_edits(slide_id)

@@ -80,15 +80,8 @@ def corrected_nuclei(
     """
     stored, info = read_all(folder, detector), folder.read_slide()
     scale, store = np.array([info.mpp_x, info.mpp_y]), folder.cells_digest(detector)
-    own = [e for e in given.edits if e.detector == detector]
-    fresh = [a for a in given.added if a.detector == detector]
-    found_since = _found_since(fresh, store)
-    named, lost = resolved([*own, *found_since], stored.xy_px0, scale, store)
-    missing = {e.row for e in lost if e.store == ADDED}
-    twice = len(found_since) - len(missing)
-    fresh = [a for i, a in enumerate(fresh) if a.store in ("", store) or i in missing]
-    lost = [e for e in lost if e.store != ADDED]
-    named = {row: word for row, word in named.items() if word != ANY}
+    now = standing(given, detector, stored.xy_px0, scale, store)
+    named, lost, fresh = now.named, now.lost, [given.added[i] for i in now.added]
     keep, class_, changed, unknown = _applied(stored, named)
     tissue = folder.read_tissue()
     excluded = given.excluded
@@ -105,10 +98,10 @@ def corrected_nuclei(
                         np.array([one.dab_od for one in counted], np.float32)]),
         stored.classes,
     )  # fmt: skip
-    others = len(given.edits) - len(own) + sum(a.detector != detector for a in given.added)
+    others = sum(one.detector != detector for one in (*given.edits, *given.added))
     off = sum(one.class_ is not None for one in found) - len(counted)
     notes = _notes(lost, unknown, [o for o in found if o.class_ is None], stored.classes)
-    notes += _counted_notes(off, others, twice)
+    notes += _counted_notes(off, others, now.twice)
     return Corrected(
         nuclei,
         np.concatenate([rows, np.full(len(counted), -1)]).astype(np.int64),
@@ -116,6 +109,50 @@ def corrected_nuclei(
         named,
         changed + len(counted),
         tuple(notes),
+    )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What stands of the corrections of one detector's nuclei, as these are stored now.
+
+    Attributes
+    ----------
+    named : dict of int to str
+        What a person said of stored rows; empty: no nucleus.
+    added : tuple of int
+        Which of the added nuclei are missing still.
+    lost : tuple of CellEdit
+        Edits of other contents that find no nucleus.
+    twice : int
+        Added nuclei that the detector found since.
+    """
+
+    named: dict[int, str]
+    added: tuple[int, ...]
+    lost: tuple[CellEdit, ...]
+    twice: int
+
+
+def standing(
+    given: SlideCorrections,
+    detector: str,
+    xy_px0: F32,
+    scale_um: NDArray[np.float64],
+    store: str,
+) -> Standing:
+    """What of a slide's corrections is about these nuclei; parameters as of `resolved`."""
+    own = [e for e in given.edits if e.detector == detector]
+    fresh = [i for i, a in enumerate(given.added) if a.detector == detector]
+    since = _found_since([given.added[i] for i in fresh], store)
+    named, lost = resolved([*own, *since], xy_px0, scale_um, store)
+    missing = {e.row for e in lost if e.store == ADDED}
+    kept = [i for k, i in enumerate(fresh) if given.added[i].store in ("", store) or k in missing]
+    return Standing(
+        {row: word for row, word in named.items() if word != ANY},
+        tuple(kept),
+        tuple(e for e in lost if e.store != ADDED),
+        len(since) - len(missing),
     )
 
 
@@ -269,35 +306,40 @@ def corrected_cells(
     section: CellsConfig | None = None,
     vectors: str = "",
 ) -> Cells:
-    """The same with outlines, without raster and measures; an added one is certain of its class.
+    """The same with outlines, without raster; an added one is certain of its class, not measured.
 
     Its counts are those of these nuclei; its intervals are left as they were stored.
     """
     found = corrected_nuclei(folder, detector, given, section, vectors)
+    return with_outlines(folder, detector, found)
+
+
+def with_outlines(folder: SlideFolder, detector: str, found: Corrected) -> Cells:
+    """Corrected nuclei as a table of cells; see `corrected_cells`."""
     stored, nuclei = folder.read_cells(detector), found.nuclei
     rows = found.rows[found.rows >= 0]
-    length = np.diff(stored.outline_start)[rows]
     rings = [np.asarray(_ring(shape), np.float32) for shape in found.shapes]
-    points = [
-        stored.outline_px0[a:b]
-        for a, b in zip(stored.outline_start[rows], stored.outline_start[rows + 1], strict=True)
-    ]
+    first, length = stored.outline_start[rows], np.diff(stored.outline_start)[rows]
+    ends = np.cumsum([0, *length.tolist(), *(len(r) for r in rings)]).astype(np.int64)
+    # each point of a kept outline: where its outline begins, and its place in it
+    place = np.arange(int(length.sum())) - np.repeat(ends[: len(rows)], length)
+    points = stored.outline_px0[np.repeat(first, length) + place]
     prob = np.eye(len(nuclei.classes), dtype=np.float16)[nuclei.class_]
     same = nuclei.class_[: len(rows)] == stored.class_[rows]
     prob[: len(rows)][same] = stored.prob[rows][same]
     counts = np.bincount(nuclei.class_, minlength=len(nuclei.classes)).tolist()
-    ends = np.cumsum([0, *length.tolist(), *(len(r) for r in rings)]).astype(np.int64)
+    unmeasured = np.full((len(rings), stored.measures.shape[1]), np.nan, np.float32)
     return Cells(
         xy_px0=nuclei.xy_px0,
         score=np.concatenate([stored.score[rows], np.ones(len(rings), np.float16)]),
         class_=nuclei.class_,
         prob=prob,
         dab_od=nuclei.dab_od.astype(np.float16),
-        measures=np.empty((len(nuclei.xy_px0), 0), np.float32),
-        outline_px0=np.concatenate([np.empty((0, 2), np.float32), *points, *rings]),
+        measures=np.concatenate([stored.measures[rows], unmeasured]),
+        outline_px0=np.concatenate([points, *rings]),
         outline_start=ends,
         raster=(),
-        attrs=stored.attrs.model_copy(update={"class_counts": tuple(counts), "measures": ()}),
+        attrs=stored.attrs.model_copy(update={"class_counts": tuple(counts)}),
     )
 
 

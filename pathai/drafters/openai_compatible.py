@@ -7,7 +7,7 @@ repair is asked for; what is still wrong is left to the template.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +15,7 @@ from pathai.config import LlmConfig, ReportConfig
 from pathai.drafters.asking import Messages, Stopped, ask
 from pathai.drafters.base import Engine, Line, Phrasing
 from pathai.drafters.evaluations import is_evaluated
+from pathai.drafters.own_server import address, check_command
 from pathai.errors import PathaiError
 
 UNSUPPORTED = (400, 415, 422, 501)
@@ -26,8 +27,10 @@ class OpenAICompatibleDrafter:
 
     def __init__(self, section: ReportConfig) -> None:
         llm = section.llm
-        if llm is None or not llm.base_url or not llm.model:
+        if llm is None or not (llm.base_url or llm.command) or not llm.model:
             raise PathaiError("E190", "report.drafter needs report.llm", "give base_url and model")
+        if llm.command:
+            check_command(llm)
         self._llm: LlmConfig = llm
         try:
             import openai  # here, so that its import is not part of the time limit
@@ -42,8 +45,9 @@ class OpenAICompatibleDrafter:
             message = f"report.llm.model {llm.model!r} is relayed to a cloud service"
             raise PathaiError("E201", message, "choose a model that runs on this machine")
         self._openai, self._loopback, self._identity = openai, loopback, identity
-        self._address = loopback.check_address(llm.base_url, llm.networks)
-        network = "loopback" if self._address.is_loopback else "allowed"
+        self._address = None if llm.command else loopback.check_address(llm.base_url, llm.networks)
+        near = self._address is None or self._address.is_loopback
+        network: Literal["loopback", "allowed"] = "loopback" if near else "allowed"
         self.engine = Engine(name="openai-compatible", model=llm.model, network=network)
 
     def phrase(self, lines: Sequence[Line]) -> Phrasing:
@@ -53,21 +57,33 @@ class OpenAICompatibleDrafter:
         their digest from then on.
         """
         flags = {"llm_not_evaluated"}
-        transport = self._loopback.GuardedTransport(self._address, self._llm.seconds)
+        try:
+            found = self._reached()
+        except PathaiError:  # the command's fault was told; the draft goes on without
+            flags.add("llm_unreachable")
+            return Phrasing(texts=(None,) * len(lines), flags=tuple(sorted(flags)))
+        transport = self._loopback.GuardedTransport(found, self._llm.seconds)
         with self._loopback.client(transport) as http:
             try:
-                self._identify(http, flags)
+                self._identify(http, found.url, flags)
             except Stopped as stop:
                 flags.add(f"llm_{transport.reason}" if transport.reason else stop.flag)
                 return Phrasing(texts=(None,) * len(lines), flags=tuple(sorted(flags)))
-            talker = _Talker(self._openai, self._llm, http, transport, flags)
+            llm = self._llm.model_copy(update={"base_url": found.url})
+            talker = _Talker(self._openai, llm, http, transport, flags)
             return ask(lines, talker.request, flags)
 
-    def _identify(self, http: Any, flags: set[str]) -> None:
+    def _reached(self) -> Any:
+        """The configured address, or that of the command's server, started if need be."""
+        if self._address is not None:
+            return self._address
+        return self._loopback.check_address(address(self._llm))
+
+    def _identify(self, http: Any, url: str, flags: set[str]) -> None:
         import httpx
 
         try:
-            found = self._identity(http, self._address.url, self._llm.model)
+            found = self._identity(http, url, self._llm.model)
         except httpx.HTTPError:
             raise Stopped("llm_unreachable") from None
         if found.relayed:

@@ -1,22 +1,21 @@
 """A slide's results in formats that other programs read."""
 
-import gzip
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathai.errors import PathaiError
 from pathai.export import attention, nuclei
+from pathai.export.held import Held
 from pathai.export.results import names_of, require
+from pathai.export.writing import text_file, write_whole
 from pathai.finding import Finding, load_findings
-from pathai.store.commit import manifest_path, remove
+from pathai.store.commit import manifest_path
 from pathai.store.folders import CaseFolder, SlideFolder
-from pathai.store.manifest import READABLE, read_manifest, storage_error
+from pathai.store.manifest import READABLE, read_manifest
 from pathai.store.records import BACKGROUND, TISSUE_NAMES
 from pathai.units import Box
 
@@ -24,7 +23,13 @@ OME_CHUNK = 512
 
 
 def export(
-    folder: SlideFolder, format: str, out: Path, *, detector: str = "", overwrite: bool = False
+    folder: SlideFolder,
+    format: str,
+    out: Path,
+    *,
+    detector: str = "",
+    corrected: Held | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write one export of a slide.
 
@@ -39,6 +44,8 @@ def export(
         File (a folder for ``ome-zarr``); it gets its name when it is complete.
     detector : str
         Whose nuclei; needed only where a slide has several.
+    corrected : Held, optional
+        Nuclei that stand in the table in place of the stored ones (`TABLES`).
     overwrite : bool
         Replace what is there.
 
@@ -59,12 +66,14 @@ def export(
         known = ", ".join((*FORMATS, *DICOM))
         raise PathaiError("E191", f"no export format {format!r}", f"try {known}")
     require(folder.base("tile"))
-    _write(
-        folder.path,
-        out,
-        overwrite,
-        lambda part: FORMATS[format](folder, detector, part, _packed(out)),
-    )
+
+    def write(part: Path) -> None:
+        if corrected is not None:
+            TABLES[format](folder, corrected, part, _packed(out))
+        else:
+            FORMATS[format](folder, detector, part, _packed(out))
+
+    write_whole(folder.path, out, write, overwrite=overwrite)
     return out
 
 
@@ -102,11 +111,11 @@ def export_attention(
         message = f"no attention in format {format!r}"
         raise PathaiError("E191", message, f"try {', '.join(ATTENTION_FORMATS)}")
     require(folder.base("tile"))
-    _write(
+    write_whole(
         folder.path,
         out,
-        overwrite,
         lambda part: ATTENTION_FORMATS[format](folder, model, part, _packed(out)),
+        overwrite=overwrite,
     )
     return out
 
@@ -159,7 +168,7 @@ def export_annotations(
     def write(part: Path) -> None:
         counts.append(write_annotations(part, found, cells.attrs, cells.parts()))
 
-    _write(folder.path, out, overwrite, write)
+    write_whole(folder.path, out, write, overwrite=overwrite)
     return counts[0]
 
 
@@ -209,7 +218,7 @@ def export_measurements(
     def write(part: Path) -> None:
         counts.append(write_measurements(part, case, found, words))
 
-    _write(folder.path, out, overwrite, write)
+    write_whole(folder.path, out, write, overwrite=overwrite)
     return counts[0]
 
 
@@ -217,39 +226,20 @@ def _packed(out: Path) -> bool:
     return out.name.endswith(".gz")
 
 
-def _write(folder: Path, out: Path, overwrite: bool, write: Callable[[Path], None]) -> None:
-    """Write beside ``out`` and rename, so that what was there stays until the new is whole."""
-    if (out.exists() or out.is_symlink()) and not overwrite:
-        raise PathaiError("E193", f"{out.name} exists", "choose another name, or --overwrite")
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise PathaiError("E193", f"{out.name} lies among the slide's results", "write elsewhere")
-    part = out.with_name(f"{out.name}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        remove(part)
-        write(part)
-        remove(out)
-        part.rename(out)
-    except OSError as error:
-        raise storage_error(error) from None
-    finally:
-        remove(part)
-
-
 # --- nuclei ----------------------------------------------------------------------------------
 
 
-def _write_csv(folder: SlideFolder, detector: str, part: Path, packed: bool) -> None:
-    with _text(part, packed) as file:
-        nuclei.write_csv(folder, detector, file)
+def _write_csv(folder: SlideFolder, whose: nuclei.Source, part: Path, packed: bool) -> None:
+    with text_file(part, packed=packed) as file:
+        nuclei.write_csv(folder, whose, file)
 
 
-def _write_geoparquet(folder: SlideFolder, detector: str, part: Path, packed: bool) -> None:
-    nuclei.write_geoparquet(folder, detector, part)
+def _write_geoparquet(folder: SlideFolder, whose: nuclei.Source, part: Path, packed: bool) -> None:
+    nuclei.write_geoparquet(folder, whose, part)
 
 
-def _write_anndata(folder: SlideFolder, detector: str, part: Path, packed: bool) -> None:
-    nuclei.write_anndata(folder, detector, part)
+def _write_anndata(folder: SlideFolder, whose: nuclei.Source, part: Path, packed: bool) -> None:
+    nuclei.write_anndata(folder, whose, part)
 
 
 # --- QuPath ----------------------------------------------------------------------------------
@@ -258,7 +248,7 @@ def _write_anndata(folder: SlideFolder, detector: str, part: Path, packed: bool)
 def _write_geojson(folder: SlideFolder, detector: str, part: Path, packed: bool) -> None:
     from pathai.geojson import write_collection
 
-    with _text(part, packed) as file:
+    with text_file(part, packed=packed) as file:
         write_collection(file, _features(folder, detector))
 
 
@@ -296,27 +286,12 @@ def _attention(folder: SlideFolder) -> Iterator[str]:
 
 def _attention_geojson(folder: SlideFolder, model: str, part: Path, packed: bool) -> None:
     seen = attention.read_attention(folder, model)
-    with _text(part, packed) as file:
+    with text_file(part, packed=packed) as file:
         attention.write_geojson(file, seen)
 
 
 def _attention_ome_zarr(folder: SlideFolder, model: str, part: Path, packed: bool) -> None:
     attention.write_ome_zarr(part, attention.read_attention(folder, model))
-
-
-@contextmanager
-def _text(path: Path, packed: bool) -> Iterator[TextIO]:
-    """A text file, in gzip without name and time where it is packed: same text, same bytes."""
-    with path.open("wb") as raw:
-        if not packed:
-            with TextIOWrapper(raw, "utf-8", newline="") as file:
-                yield file
-            return
-        with (
-            gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=raw, mtime=0) as zipped,
-            TextIOWrapper(zipped, "utf-8", newline="") as file,
-        ):
-            yield file
 
 
 # --- pixels ----------------------------------------------------------------------------------
@@ -372,6 +347,12 @@ FORMATS: dict[str, Writer] = {
     "ome-zarr": _write_ome_zarr,
 }
 """Format to its writer."""
+TABLES: dict[str, Callable[[SlideFolder, nuclei.Source, Path, bool], None]] = {
+    "csv": _write_csv,
+    "geoparquet": _write_geoparquet,
+    "anndata": _write_anndata,
+}
+"""Formats of nuclei alone, and their writers."""
 ATTENTION_FORMATS: dict[str, Writer] = {
     "geojson": _attention_geojson,
     "ome-zarr": _attention_ome_zarr,

@@ -10,7 +10,9 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from pathai import object_ids
 from pathai.errors import PathaiError
+from pathai.export.held import Held
 from pathai.export.results import detector_of
 from pathai.store.cell_store import CellsFile
 from pathai.store.folders import SlideFolder
@@ -26,6 +28,8 @@ CELL_COLUMNS = ("cell_id", "x_px0", "y_px0", "x_um", "y_um", "class", "probabili
 _DIGITS = {"x_px0": 2, "y_px0": 2, "x_um": 3, "y_um": 3, "probability": 4, "area_um2": 3,
            "dab_od": 4, "score": 4}  # fmt: skip
 Columns = dict[str, NDArray[Any]]
+Source = str | Held
+"""Whose nuclei: a detector's name, empty for the only one, or nuclei in memory."""
 
 
 def areas_um2(cells: Cells, um2_per_px0: float) -> NDArray[np.float64]:
@@ -50,7 +54,9 @@ def areas_um2(cells: Cells, um2_per_px0: float) -> NDArray[np.float64]:
     return area
 
 
-def columns(info: SlideInfo, cells: Cells, first: int) -> Columns:
+def columns(
+    info: SlideInfo, cells: Cells, first: int, ids: NDArray[np.int64] | None = None
+) -> Columns:
     """Columns of the table of cells; the class is an index into the detector's classes.
 
     Parameters
@@ -61,11 +67,13 @@ def columns(info: SlideInfo, cells: Cells, first: int) -> Columns:
         Some nuclei.
     first : int
         Number of the first of them.
+    ids : int64[M], optional
+        Numbers of all nuclei, where they do not just count.
     """
     mpp, rows = info.mpp, np.arange(len(cells.xy_px0))
     x, y = np.asarray(cells.xy_px0, np.float64).T
     values = (
-        rows + first,
+        rows + first if ids is None else ids[rows + first],
         x,
         y,
         x * mpp.x,
@@ -87,9 +95,13 @@ def measure_names(attrs: CellsAttrs) -> list[str]:
     return [f"measured {name}" if name in CELL_COLUMNS else name for name in attrs.measures]
 
 
-def opened(folder: SlideFolder, detector: str) -> CellsFile:
-    """Nuclei of the named detector, or of the only one, to be read in slices."""
-    return CellsFile(folder.cells(detector_of(folder, detector)))
+def opened(folder: SlideFolder, whose: Source) -> CellsFile | Held:
+    """Nuclei of the named detector, or of the only one, to be read in slices; or those given."""
+    return whose if isinstance(whose, Held) else CellsFile(folder.cells(detector_of(folder, whose)))
+
+
+def _ids(cells: CellsFile | Held) -> NDArray[np.int64] | None:
+    return cells.ids if isinstance(cells, Held) else None
 
 
 def _blocks(count: int) -> Iterator[slice]:
@@ -100,9 +112,9 @@ def _blocks(count: int) -> Iterator[slice]:
 # --- tables ----------------------------------------------------------------------------------
 
 
-def write_csv(folder: SlideFolder, detector: str, file: TextIO) -> None:
+def write_csv(folder: SlideFolder, whose: Source, file: TextIO) -> None:
     """Write one line per cell; what is not finite is empty."""
-    cells, info = opened(folder, detector), folder.read_slide()
+    cells, info = opened(folder, whose), folder.read_slide()
     names = np.array(cells.attrs.classes, dtype=object)
     csv.writer(file, lineterminator="\n").writerow((*CELL_COLUMNS, *measure_names(cells.attrs)))
     formats = {name: f"%.{digits}f" for name, digits in _DIGITS.items()}
@@ -110,7 +122,7 @@ def write_csv(folder: SlideFolder, detector: str, file: TextIO) -> None:
     line = ",".join([kinds[n] for n in CELL_COLUMNS] + ["%.6g"] * len(cells.attrs.measures)) + "\n"
     quoted = np.array([_quoted(name) for name in names], dtype=object)
     for first, part in cells.parts():
-        found = columns(info, part, first)
+        found = columns(info, part, first, _ids(cells))
         for block in _blocks(len(part.xy_px0)):
             values = {name: column[block] for name, column in found.items()}
             values["class"] = quoted[values["class"]]
@@ -131,12 +143,12 @@ def _without_nan(line: str) -> str:
     return ",".join("" if f in ("nan", "inf", "-inf") else f for f in fields) + "\n"
 
 
-def write_geoparquet(folder: SlideFolder, detector: str, part: Path) -> None:
+def write_geoparquet(folder: SlideFolder, whose: Source, part: Path) -> None:
     """Write a table with outlines as geometries (GeoParquet 1.1)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    cells, info = opened(folder, detector), folder.read_slide()
+    cells, info = opened(folder, whose), folder.read_slide()
     classes = pa.array(list(cells.attrs.classes), pa.string())
     about = {
         "slide_id": info.slide_id,
@@ -145,6 +157,7 @@ def write_geoparquet(folder: SlideFolder, detector: str, part: Path) -> None:
         "coordinates": "level-0 px, origin top left, x right, y down",
         "detector": cells.attrs.detector,
         "detector_digest": cells.attrs.detector_digest,
+        **({"corrections": cells.origin} if isinstance(cells, Held) else {}),
     }
     metadata = {"geo": _geo(cells), "pathai": json.dumps(about, sort_keys=True)}
     schema = _parquet_schema(pa, cells.attrs).with_metadata(metadata)
@@ -153,7 +166,7 @@ def write_geoparquet(folder: SlideFolder, detector: str, part: Path) -> None:
     with pq.ParquetWriter(part, schema, write_statistics=["x_px0", "y_px0"], **options) as writer:
         for first, some in cells.parts():
             arrays = []
-            for name, column in columns(info, some, first).items():
+            for name, column in columns(info, some, first, _ids(cells)).items():
                 if name == "class":
                     index = pa.array(column.astype(np.int32))
                     arrays.append(pa.DictionaryArray.from_arrays(index, classes))
@@ -193,7 +206,7 @@ def _parquet_schema(pa: Any, attrs: CellsAttrs) -> Any:
     return pa.schema([*fields, *measured, ("geometry", pa.binary())])
 
 
-def _geo(cells: CellsFile) -> str:
+def _geo(cells: CellsFile | Held) -> str:
     """GeoParquet 1.1 metadata; a null reference system says that these are not degrees."""
     starts = cells.read("outline_start")
     vertices = np.diff(starts)
@@ -223,32 +236,39 @@ def features(folder: SlideFolder, detector: str) -> Iterator[str]:
     """Nuclei as QuPath's detections, with all that was measured on them."""
     from pathai import geojson
 
-    cells, info = opened(folder, detector), folder.read_slide()
+    name = detector_of(folder, detector)
+    cells, info = CellsFile(folder.cells(name)), folder.read_slide()
+    store = folder.cells_digest(name)
     names = np.array(cells.attrs.classes, dtype=object)
     for first, part in cells.parts():
-        table = columns(info, part, first)
-        shown = {
-            "Probability": table["probability"],
-            "Detection score": table["score"],
-            "Nucleus: DAB OD mean": table["dab_od"],
-            "Nucleus: Area µm^2": table["area_um2"],
-            **{name: table[name] for name in measure_names(cells.attrs)},
-        }
+        shown = measurements(info, part)
         for block in _blocks(len(part.xy_px0)):
             starts = part.outline_start[block.start : block.stop + 1]
+            rows = range(first + block.start, first + block.stop)
             yield from geojson.detections(
-                folder.slide_id,
-                first + block.start,
+                object_ids.cell_ids(folder.slide_id, store, rows),
                 geojson.polygons(part.outline_px0, starts),
                 names[part.class_[block]].tolist(),
                 {name: column[block] for name, column in shown.items()},
             )
 
 
+def measurements(info: SlideInfo, part: Cells) -> Columns:
+    """What QuPath shows beside each nucleus, by its name there."""
+    table = columns(info, part, 0)
+    return {
+        "Probability": table["probability"],
+        "Detection score": table["score"],
+        "Nucleus: DAB OD mean": table["dab_od"],
+        "Nucleus: Area µm^2": table["area_um2"],
+        **{name: table[name] for name in measure_names(part.attrs)},
+    }
+
+
 # --- AnnData ---------------------------------------------------------------------------------
 
 
-def write_anndata(folder: SlideFolder, detector: str, part: Path) -> None:
+def write_anndata(folder: SlideFolder, whose: Source, part: Path) -> None:
     """Write cells as rows of an AnnData file: measures in ``X``, places in ``obsm["spatial"]``.
 
     Raises
@@ -262,7 +282,7 @@ def write_anndata(folder: SlideFolder, detector: str, part: Path) -> None:
     except ImportError:
         message = "format anndata needs the package anndata"
         raise PathaiError("E194", message, "pip install 'pathai[anndata]'") from None
-    cells, info = opened(folder, detector), folder.read_slide()
+    cells, info = opened(folder, whose), folder.read_slide()
     attrs, count = cells.attrs, len(cells)
     table = {name: np.empty(count, np.float32) for name in CELL_COLUMNS[1:] if name != "class"}
     class_, spatial = np.empty(count, np.uint8), np.empty((count, 2))
@@ -270,7 +290,7 @@ def write_anndata(folder: SlideFolder, detector: str, part: Path) -> None:
     prob = np.empty((count, len(attrs.classes)), np.float32)
     for first, some in cells.parts():
         rows = slice(first, first + len(some.xy_px0))
-        found = columns(info, some, first)
+        found = columns(info, some, first, _ids(cells))
         for name, column in table.items():
             column[rows] = found[name]
         class_[rows], x[rows], prob[rows] = some.class_, some.measures, some.prob

@@ -26,7 +26,13 @@ def _now() -> str:
 
 
 class Recorder:
-    """Worklist and open case of a reader; see `pathai.review.ReviewSession`."""
+    """Worklist and open case of a reader; see `pathai.review.ReviewSession`.
+
+    Attributes
+    ----------
+    source : str
+        SHA-256 of the file that the next actions are read from; empty for a person's own.
+    """
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class Recorder:
         self.reviews, self.reader, self.now = reviews, reader, now
         self.blind, self.signed, self.flags = blind, signed, dict(flags or {})
         self.cases = {case.case_id: case for case in cases}
+        self.source = ""
         self.case: Case | None = None
         self.state = State()
         self._log: Log | None = None
@@ -179,6 +186,7 @@ class Recorder:
             after=after,
             findings=self.case.findings,
             draft=self.case.draft,
+            source=self.source,
             previous=self._log.head,
         ).sealed()
         self._log.append(event)

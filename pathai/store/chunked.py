@@ -1,7 +1,9 @@
 """An image that is decoded chunk by chunk: reading any part of it, each chunk once."""
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +55,43 @@ class ChunkCache:
         """Forget a chunk."""
         place = self._places.pop(key)
         self._keys[place] = None
+
+
+class KeptChunks:
+    """Decoded chunks of what is looked at, in a bounded amount of memory.
+
+    Whoever looks goes to and fro: the chunk that was looked at least lately makes room. Several
+    threads may use it.
+
+    Parameters
+    ----------
+    mib : int
+        Room for pixels.
+    """
+
+    def __init__(self, mib: int) -> None:
+        self._room = mib * 2**20
+        self._held: OrderedDict[tuple[int, int, int], Pixels] = OrderedDict()
+        self._using = Lock()
+        self.bytes = 0
+        """Of the pixels that are kept now."""
+
+    def get(self, key: tuple[int, int, int]) -> Pixels | None:
+        """A chunk ``uint8[h, w, 3]`` by (level, row, column); not to be written to."""
+        with self._using:
+            found = self._held.get(key)
+            if found is not None:
+                self._held.move_to_end(key)
+            return found
+
+    def put(self, key: tuple[int, int, int], chunk: Pixels) -> None:
+        """Keep a chunk; what does not fit beside it is forgotten."""
+        with self._using:
+            old = self._held.pop(key, None)
+            self.bytes += chunk.nbytes - (0 if old is None else old.nbytes)
+            self._held[key] = chunk
+            while self.bytes > self._room:
+                self.bytes -= self._held.popitem(last=False)[1].nbytes
 
 
 class ChunkedImage(ABC):

@@ -5,6 +5,7 @@ journal, which says itself how far it can be trusted, is left for the stage to g
 that fails *as a slide* leaves a ``failed`` manifest and no output.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from pathai import __version__
 from pathai.errors import PathaiError
 from pathai.store.manifest import (
+    BLOCK,
     READABLE,
     SUFFIX,
     Manifest,
@@ -21,9 +23,12 @@ from pathai.store.manifest import (
     Status,
     canonical,
     complete,
+    files_below,
     list_files,
     read_manifest,
     storage_error,
+    taken,
+    told_room,
     write_manifest,
 )
 
@@ -132,6 +137,12 @@ class Commit:
         remove(final)
         return part.rename(final)
 
+    def written(self) -> int:
+        """Bytes that every part and journal takes so far."""
+        parts = [*self._parts.values(), *self._records.values()]
+        parts += [self.folder / f"{name}.rows.part" for name in self._outputs]
+        return sum(taken(file) for part in parts for file in files_below(part))
+
     def abandon(self) -> None:
         """Remove every part and journal."""
         for part in [*self._parts.values(), *self._records.values()]:
@@ -146,6 +157,22 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def link_to(target: Path, link: Path) -> None:
+    """Let ``link`` stand for a file of the results: there is no second copy to keep or to erase.
+
+    A missing target gives an empty file; a file system without links gives a copy.
+    """
+    link.parent.mkdir(parents=True, exist_ok=True)
+    remove(link)
+    if not target.is_file():
+        link.touch()
+        return
+    try:
+        link.symlink_to(os.path.relpath(target, link.parent))
+    except OSError:
+        shutil.copyfile(target, link)
 
 
 def manifest_path(base: Path) -> Path:
@@ -231,15 +258,17 @@ def _attempt(
     except PathaiError as error:
         if error.code == "E177":  # of no slide: its journal is gone on with once it answers again
             raise
+        needed = out.written() + BLOCK
         out.abandon()
         if error.code in ("E160", "E161"):
-            raise
+            raise told_room(error, out.folder, needed) from None
         return "skipped" if isinstance(error, Skipped) else "failed", (
             _problem(error.about(subject), key),
         )
     except OSError as error:
+        needed = out.written() + BLOCK
         out.abandon()
-        raise storage_error(error) from None
+        raise told_room(storage_error(error), out.folder, needed) from None
     return None
 
 
@@ -278,7 +307,12 @@ def _seal(
         source=key.source,
         pathai_version=__version__,
     )
-    write_manifest(manifest_path(base), manifest)
+    try:
+        write_manifest(manifest_path(base), manifest)
+    except PathaiError:  # a full disk: without its manifest nothing may carry a final name
+        for made in (*outputs, *records):
+            remove(made)
+        raise
     return manifest
 
 

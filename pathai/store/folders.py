@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from pathai.errors import PathaiError
-from pathai.store.manifest import canonical, write_atomic
+from pathai.store.manifest import SUFFIX, canonical, first_damaged, read_manifest, write_atomic
 from pathai.store.records import Qc, SlideInfo, TissueMap
 
 if TYPE_CHECKING:
@@ -98,52 +98,70 @@ class SlideFolder:
         """Scores of one prompt set by one encoder; two may score the same words."""
         return self.path / "zeroshot" / f"{slug(prompts)}.{slug(encoder)}.zarr"
 
+    def _check(self, stage: str, name: str = "", *, chunks: bool = True) -> None:
+        """Refuse a result of which a file is gone, cut off or another one (E164)."""
+        base = self.base(stage, name)
+        path = base.with_name(base.name + SUFFIX)
+        if path.exists():  # a folder may also hold results alone
+            hurt = first_damaged(base.parent, read_manifest(path), chunks=chunks)
+            if hurt:
+                raise PathaiError("E164", f"{self.slide_id}: {hurt} is not what was written")
+
     def read_slide(self) -> SlideInfo:
         """Facts of the slide (E164 when ingest has not run)."""
+        self._check("ingest")
         return read_slide_info(self.slide_json)
 
     def read_color_profile(self) -> bytes:
         """What was kept of the slide's ICC profile; empty if nothing."""
+        self._check("ingest")
         return self.color_profile.read_bytes() if self.color_profile.is_file() else b""
 
     def read_tissue(self) -> TissueMap:
         """Tissue map (E164 when tile has not run)."""
+        self._check("tile")
         from pathai.store.pyramid import read_tissue
 
         return read_tissue(self.tissue)
 
     def read_qc(self) -> Qc | None:
         """Quality figures; None where none were stored (E164 when tile has not run)."""
+        self._check("tile")
         from pathai.store.pyramid import read_qc
 
         return read_qc(self.tissue)
 
     def open_tiles(self) -> "Pyramid":
         """Pixels (E164 when tile has not run)."""
+        self._check("tile")
         from pathai.store.pyramid import Pyramid
 
         return Pyramid(self.tiles)
 
     def read_features(self, encoder: str) -> "Features":
         """Vectors of one encoder."""
+        self._check("features", encoder)
         from pathai.store.groups import read_features
 
         return read_features(self.features(encoder))
 
     def read_cells(self, detector: str) -> "Cells":
         """Nuclei of one detector."""
+        self._check("cells", detector)
         from pathai.store.groups import read_cells
 
         return read_cells(self.cells(detector))
 
     def read_cells_summary(self, detector: str) -> "CellsSummary | None":
         """Every figure of one detector's nuclei; None where an earlier version wrote none."""
+        self._check("cells", detector, chunks=False)
         from pathai.store.cells_summary import read_summary
 
         return read_summary(self.cells_summary(detector))
 
     def read_cells_attrs(self, detector: str) -> "CellsAttrs":
         """Counts and areas of one detector."""
+        self._check("cells", detector, chunks=False)
         from pathai.store.groups import read_cells_attrs
 
         return read_cells_attrs(self.cells(detector))
@@ -154,7 +172,7 @@ class SlideFolder:
         By their manifest (E164 if it is damaged), or by every file where there is none.
         """
         from pathai.store.commit import manifest_path
-        from pathai.store.manifest import list_files, read_manifest
+        from pathai.store.manifest import list_files
 
         path = manifest_path(self.base("cells", detector))
         if path.exists():
@@ -165,12 +183,14 @@ class SlideFolder:
 
     def read_prediction(self, task: str) -> "Prediction":
         """Answer to one task."""
+        self._check("predictions", task)
         from pathai.store.groups import read_prediction
 
         return read_prediction(self.prediction(task))
 
     def read_slide_vector(self, encoder: str) -> "SlideVector":
         """Vector of one slide encoder."""
+        self._check("slide", encoder)
         from pathai.store.groups import read_slide_vector
 
         return read_slide_vector(self.slide_vector(encoder))
@@ -199,7 +219,7 @@ def read_slide_info(path: Path) -> SlideInfo:
 
 
 COHORT_FILES = (
-    *("index.html", "failures.tsv", "slides.tsv", "metrics.json"),
+    *("index.html", "failures.tsv", "slides.tsv", "metrics.json", "multiqc"),
     *("run.json", "run.html"),
 )
 """Files of the cohort's page; the last two are records outside of the digest."""

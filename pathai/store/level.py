@@ -3,6 +3,7 @@
 import os
 import weakref
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pathai.errors import PathaiError
-from pathai.store.chunked import ChunkedImage
+from pathai.store.chunked import ChunkedImage, KeptChunks
 from pathai.store.chunks import Undecodable, unpack, unsealed
 from pathai.store.records import Record
 from pathai.store.shard import ABSENT, read_index, shard_path
@@ -80,6 +81,8 @@ class Level(ChunkedImage):
         self.lost = [Box(*place) for place in info.unreadable]
         self._tables: dict[tuple[int, int], list[list[list[int]]] | None] = {}
         self._files: dict[tuple[int, int], int] = {}
+        self._reading = Lock()
+        """Several threads may read: no file is closed while another one reads from it."""
         weakref.finalize(self, _close, self._files)
 
     def packed(self, row: int, column: int) -> bytes | None:
@@ -96,7 +99,8 @@ class Level(ChunkedImage):
         place = f"level {self.number}, chunk row {row} column {column}"
         shard = row // self.info.per_shard, column // self.info.per_shard
         try:
-            data = os.pread(self._file(shard), entry[1], entry[0])
+            with self._reading:
+                data = os.pread(self._file(shard), entry[1], entry[0])
         except FileNotFoundError:
             raise PathaiError("E164", f"tiles, {place}: shard is gone") from None
         return unsealed(data, place)
@@ -143,6 +147,34 @@ class Level(ChunkedImage):
         return self._files[shard]
 
 
+class KeptLevel(Level):
+    """A level whose decoded chunks are kept for a while; several threads may read it.
+
+    Parameters
+    ----------
+    path, number, info
+        As of `Level`.
+    kept : KeptChunks
+        Where to; levels of one slide share it.
+    """
+
+    def __init__(self, path: Path, number: int, info: LevelInfo, kept: KeptChunks) -> None:
+        super().__init__(path, number, info)
+        self._kept = kept
+
+    def decode(self, row: int, column: int, out: Pixels) -> bool:
+        """See `ChunkedImage.decode`."""
+        key = (self.number, row, column)
+        found = self._kept.get(key)
+        if found is not None:
+            np.copyto(out, found)
+            return True
+        if not super().decode(row, column, out):
+            return False
+        self._kept.put(key, out.copy())
+        return True
+
+
 def _close(files: dict[tuple[int, int], int]) -> None:
     while files:
         os.close(files.popitem()[1])
@@ -155,20 +187,26 @@ class LevelPixels:
     ----------
     path, number, info
         As of `Level`.
+    kept : KeptChunks, optional
+        Decoded chunks to use and to add to; not taken along into another process.
     """
 
     ndim = 3
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, path: Path, number: int, info: LevelInfo) -> None:
-        self._key = (path, number, info)
+    def __init__(
+        self, path: Path, number: int, info: LevelInfo, kept: KeptChunks | None = None
+    ) -> None:
+        self._key, self._kept = (path, number, info), kept
         self._level: Level | None = None
         self._pid = 0
         self.shape = (info.height, info.width, 3)
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Pixels:
         if self._level is None or self._pid != os.getpid():
-            self._level, self._pid = Level(*self._key), os.getpid()
+            kept = self._kept
+            self._level = Level(*self._key) if kept is None else KeptLevel(*self._key, kept)
+            self._pid = os.getpid()
         whole = (*index, *[slice(None)] * (3 - len(index)))
         spans: list[tuple[int, int]] = []
         rest: list[slice | int] = []

@@ -7,8 +7,10 @@ what, not the pathai version nor the records, so an upgrade redoes nothing.
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import file_digest, sha256
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,6 +21,10 @@ SCHEMA_VERSION = 1
 SUFFIX = ".manifest.json"
 Status = Literal["ok", "degraded", "skipped", "failed"]
 READABLE: tuple[Status, ...] = ("ok", "degraded")
+BLOCK = 4096
+"""Disks give room in such pieces."""
+SHARD_BYTES = 2**22
+"""Larger files are shards of pixels, or data whose every byte is for verify."""
 
 
 class Problem(BaseModel):
@@ -107,7 +113,47 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise storage_error(error) from None
+        with suppress(OSError):  # the folder may be what cannot be written
+            part.unlink(missing_ok=True)
+        raise told_room(storage_error(error), path.parent, len(data)) from None
+
+
+def taken(path: Path) -> int:
+    """Bytes that a file takes on its disk."""
+    seen = path.stat()
+    return getattr(seen, "st_blocks", -(-seen.st_size // 512)) * 512
+
+
+class NoRoom(PathaiError):
+    """E161 that tells what is needed and what is free."""
+
+
+def told_room(error: PathaiError, folder: Path, needed: int) -> PathaiError:
+    """Add to an E161 how many bytes are needed at least, and free below ``folder`` now."""
+    if error.code != "E161" or isinstance(error, NoRoom):
+        return error
+    try:
+        free = f"{_size(disk_usage(folder).free)} free"
+    except OSError:
+        free = "free room unknown"
+    told = f"{error.message} (at least {_size(needed)} needed, {free})"
+    return NoRoom(error.code, told, error.remedy)
+
+
+def no_room(error: Exception) -> PathaiError | None:
+    """E161 for an error of a full disk that no writer of results has met, else None."""
+    told = storage_error(error) if isinstance(error, OSError) else None
+    if told is None or told.code != "E161":
+        return None
+    name = error.filename if isinstance(error, OSError) else None
+    return told_room(told, Path(name).parent, BLOCK) if isinstance(name, str) else told
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{-(-count // 2**10)} KiB"
 
 
 def storage_error(error: OSError) -> PathaiError:
@@ -188,3 +234,22 @@ def complete(folder: Path, manifest: Manifest) -> bool:
         except OSError:
             return False
     return True
+
+
+def first_damaged(folder: Path, manifest: Manifest, *, chunks: bool) -> str:
+    """First listed file that is gone, of another length, or of other bytes; empty if none is found.
+
+    The bytes of descriptions (``*.json``) are always compared: they carry no checksum that a reader
+    would see. Chunks carry one, but a chunk in the place of another one is whole; so who is to read
+    all of them has ``chunks`` compared too, but for shards of many MiB.
+    """
+    for name, record in manifest.files.items():
+        path = folder / name
+        hashed = record.size <= SHARD_BYTES and (chunks or name.endswith(".json"))
+        try:
+            sound = hash_file(path) == record if hashed else path.stat().st_size == record.size
+        except OSError:
+            sound = False
+        if not sound:
+            return name
+    return ""

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pathai.errors import PathaiError
 from pathai.resample import resample
 from pathai.store import zarr_json
-from pathai.store.chunked import ChunkCache, Levels
+from pathai.store.chunked import ChunkCache, KeptChunks, Levels
 from pathai.store.chunks import ZSTD_LEVEL, pack_zstd, sealed
 from pathai.store.level import Level, LevelInfo, LevelPixels
 from pathai.store.records import TISSUE_NAMES, Qc, TissueMap
@@ -81,13 +81,19 @@ class Pyramid(Levels):
         group = zarr.open_group(self.path, mode="r")
         return [group[str(k)] for k in range(len(self.levels))]  # type: ignore[misc]
 
-    def dask(self) -> list[Any]:
-        """Levels as dask arrays ``uint8[y, x, c=3]``, finest first, for viewer and cells."""
+    def dask(self, kept: KeptChunks | None = None) -> list[Any]:
+        """Levels as dask arrays ``uint8[y, x, c=3]``, finest first, for viewer and cells.
+
+        Parameters
+        ----------
+        kept : KeptChunks, optional
+            Where decoded chunks are kept for the next look at them.
+        """
         import dask.array as da
 
         found = []
         for level in self.levels:
-            pixels = LevelPixels(level.path, level.number, level.info)
+            pixels = LevelPixels(level.path, level.number, level.info, kept)
             chunks = (level.chunk.height, level.chunk.width, 3)
             found.append(da.from_array(pixels, chunks=chunks, meta=np.empty((0, 0, 0), np.uint8)))
         return found

@@ -5,7 +5,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from pathai.cell_classes import CLASSES
 from pathai.errors import PathaiError
 
 SUFFIXES = (".csv", ".geojson", ".geojson.gz", ".json")
+MOST_BYTES = 2**31
+"""Of a table once it is unpacked: some ten million cells with their outlines."""
 CHECKED = "checked"
 """Class or name of an annotation: only cells within such regions were looked at."""
 WORDS = {
@@ -102,7 +104,7 @@ def read(path: Path) -> Classified:
     """
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if path.name.endswith(".gz") else data).decode("utf-8-sig")
+        text = (unzipped(data) if path.name.endswith(".gz") else data).decode("utf-8-sig")
         rows = list(_table(text) if path.name.endswith(".csv") else _objects(json.loads(text)))
     except OSError as error:
         raise PathaiError("E162", f"{path.name}: {error.strerror or error}") from None
@@ -115,6 +117,15 @@ def read(path: Path) -> Classified:
     return Classified(
         slide_of(path), table[:, :2], table[:, 2].astype(np.int64), len(rows) - len(kept)
     )
+
+
+def unzipped(data: bytes, limit: int = MOST_BYTES) -> bytes:
+    """What a gzip file holds; more than the limit is never unpacked (ValueError)."""
+    with gzip.GzipFile(fileobj=BytesIO(data)) as packed:
+        found = packed.read(limit + 1)
+    if len(found) > limit:
+        raise ValueError(f"it unpacks to more than {limit // 2**20:,} MiB")
+    return found
 
 
 def class_of(word: str) -> int | None:

@@ -15,7 +15,7 @@ from pathai.chain import cohort_step
 from pathai.cohort.tables import failures_tsv
 from pathai.plan import Plan
 from pathai.store.commit import Key, Skipped, run_stage
-from pathai.store.manifest import read_manifest
+from pathai.store.manifest import SUFFIX, list_files, read_manifest, write_manifest
 from pathai.verify import verify
 
 
@@ -140,6 +140,9 @@ def test_one_file_under_two_ids_is_a_warning_for_both(tiny_copy):
     root = tiny_copy()
     file = root / "results" / "slides" / "E2" / "slide.json"
     file.write_text(file.read_text().replace(content("E2"), content("E6")))
+    sealed = file.with_name(f"ingest{SUFFIX}")
+    files = {"files": list_files(file.parent, [file])}
+    write_manifest(sealed, read_manifest(sealed).model_copy(update=files))
     metrics = remake(root)
     rows = [r for r in table(root / "results" / "cohort" / "failures.tsv") if r["code"] == "E153"]
     assert [(r["slide_id"], r["stage"], r["status"], r["message"]) for r in rows] == [
@@ -218,8 +221,7 @@ def test_missing_and_damaged_results_are_listed_not_fatal(tiny_copy):
     (slides / "T1" / "tiles.zarr" / "zarr.json").unlink()
     remake(root)
     rows = {r["slide_id"]: r for r in table(root / "results" / "cohort" / "slides.tsv")}
-    assert {rows[i]["status"] for i in ("E1", "E2", "E3")} == {"failed"}
-    assert rows["T1"]["status"] == "ok"  # without its picture
+    assert {rows[i]["status"] for i in ("E1", "E2", "E3", "T1")} == {"failed"}
     failed = table(root / "results" / "cohort" / "failures.tsv")
     stages = {r["stage"] for r in failed if r["slide_id"] == "E1"}
     assert stages == {"ingest", "tile", "features", "cells", "predict"}
@@ -237,12 +239,12 @@ def test_cost_is_a_record_outside_of_the_digest(tiny_copy):
     root = tiny_copy()
     usage = root / ".pathai" / "usage"
     usage.mkdir(parents=True)
-    config = CONFIG + "run: {slides_per_job: 6}\n"
+    config = CONFIG + "run: {slides_per_job: 6, core_watts: 7.2}\n"
     (root / "config.yaml").write_text(config)
     first, second = Plan(root / "config.yaml").slide_batches
     gone = "0007-c0ffee"  # a batch of an earlier sheet
     for name, cpu, peak in ((first, 1.5, 100.0), (second, 2.0, 300.0), (gone, 50.0, 900.0)):
-        job = {"stage": "tile", "cpu_s": cpu, "wall_s": 1.0, "peak_mib": peak}
+        job = {"stage": "tile", "cpu_s": cpu, "wall_s": 1.0, "max_rss_mib": peak, "gpu": "one"}
         (usage / f"tile-{name}.json").write_text(json.dumps(job))
     (usage / f"cells-{first}.json").write_text("{")
     remake(root, config)
@@ -250,8 +252,12 @@ def test_cost_is_a_record_outside_of_the_digest(tiny_copy):
     record = json.loads((cohort / "run.json").read_text())
     assert set(record["stages"]) == {"tile"}
     assert record["stages"]["tile"] == {
-        "jobs": 2, "cpu_s": 3.5, "wall_s": 2.0, "peak_mib": 300.0,
+        "jobs": 2, "cpu_s": 3.5, "wall_s": 2.0, "max_rss_mib": 300.0, "gpu": "one",
     }  # fmt: skip
+    assert record["total"] == {"cpu_s": 3.5, "wall_s": 2.0}
+    assert record["energy_kwh"] == pytest.approx(3.5 * 7.2 / 3600 / 1000, abs=1e-6)
+    assert record["configuration"]["run"]["slides_per_job"] == 6
+    assert "remote" not in record["configuration"]["ingest"]
     manifest = read_manifest(cohort / "cohort.manifest.json")
     assert set(manifest.records) == {"run.json", "run.html"}
     assert "run.json" not in manifest.files

@@ -110,7 +110,10 @@ def test_the_run_card_tells_cost_settings_and_no_folder(plan, tiny_results):
     told = run_page({**record, "stages": {"features": stage}, "energy_kwh": 0.25}, {}, "T", 1)
     assert "A &lt;b&gt;, 4.9 GiB" in told
     assert "about 0.250 kWh" in told
-    given = Config.model_validate({"predict": {"models": ["/srv/someone/models/tumor"]}})
+    secret = {"webhook": "https://chat.example/hook/SECRET"}
+    given = Config.model_validate(
+        {"predict": {"models": ["/srv/someone/models/tumor"]}, "run": secret}
+    )
     assert settings(given) == {"predict.models": "tumor"}
     assert settings(Config()) == {}
 

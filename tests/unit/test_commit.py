@@ -1,14 +1,17 @@
 """The promises of manifests and commits: nothing half-written, nothing stale, nothing lost."""
 
+import re
 import subprocess
 import sys
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 
 from pathai.errors import PathaiError
+from pathai.store import commit
 from pathai.store.commit import Commit, Key, Skipped, fail, manifest_path, run_stage
-from pathai.store.manifest import read_manifest, write_atomic
+from pathai.store.manifest import read_manifest, storage_error, write_atomic
 
 
 def key(config="c", version=1, **source) -> Key:
@@ -179,6 +182,27 @@ except Exception as error:
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert printed.startswith("E161"), printed
+    assert re.search(r"at least \d+ KiB needed, [\d.]+ [GMK]iB free", printed)
+    assert names(tmp_path) == set()
+
+
+def test_a_disk_that_is_full_before_the_manifest_leaves_no_output(tmp_path, monkeypatch):
+    def refuse(path, manifest):
+        raise storage_error(OSError(ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr(commit, "write_manifest", refuse)
+    with pytest.raises(PathaiError, match="E161"):
+        run_stage(tmp_path / "r", "S1", key(), {}, write_both)
+    assert names(tmp_path) == set()
+
+
+def test_a_file_that_finds_no_room_says_how_much_it_needs_and_is_not_left(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(PathaiError, match=r"E161.*at least 3 KiB needed, .* free"):
+        write_atomic(tmp_path / "x.json", bytes(3000))
     assert names(tmp_path) == set()
 
 

@@ -203,3 +203,38 @@ def test_a_sheet_of_100_000_rows_is_read_in_seconds(tmp_path):
     read = load_sheet(sheet(tmp_path, HEADER + rows))
     assert len(read.cases()) == 100_000
     assert time.process_time() - start < 20  # a bound against quadratic work, not a figure
+
+
+FAILED = "slide_id\tstage\tstatus\tcode\tmessage\tremedy\n"
+
+
+def test_a_table_of_failures_is_a_sheet_of_the_slides_that_failed(tmp_path):
+    """Of another run: rows, labels and paths are those of the sheet of the run that failed."""
+    first = tmp_path / "first"
+    (first / "lists").mkdir(parents=True)
+    (first / "config.yaml").write_text("sheet: lists/all.tsv\n")
+    rows = "".join(f"S{i}\tslides/S{i}.svs\tC{i}\tP{i}\tyes\n" for i in range(4))
+    header = "slide_id\tpath\tcase_id\tpatient_id\tlabel\n"
+    (first / "lists" / "all.tsv").write_text(header + rows)
+    table = first / "results" / "cohort" / "failures.tsv"
+    table.parent.mkdir(parents=True)
+    problems = [
+        "S1\tingest\tfailed\tE101\tS1: empty\tcopy",
+        "S1\tingest\tfailed\tE101\tS1: again\tcopy",
+        "S2\ttile\tdegraded\tE112\tS2: some\tcopy",
+        "\tcohort\twarning\tE167\tS9: no row\tadd",
+        "S3\tcells\tfailed\tE173\tS3: killed\trun",
+    ]
+    table.write_text(FAILED + "\n".join(problems) + "\n")
+    found = load_sheet(table)
+    assert [row.slide_id for row in found.rows] == ["S1", "S3"]
+    assert found.path(found["S1"]) == first / "lists" / "slides" / "S1.svs"
+    assert found["S3"].labels == {"label": "yes"}
+    assert (found["S3"].row, found.name) == (5, "all.tsv")
+
+    table.write_text(FAILED + problems[2] + "\n")
+    assert "no slide failed" in str(complaint(load_sheet, table))
+    (first / "config.yaml").write_text("sheet: results/cohort/failures.tsv\n")
+    assert "--retry-failed" in str(complaint(load_sheet, table))
+    (tmp_path / "alone.tsv").write_text(FAILED)
+    assert "away from its run" in str(complaint(load_sheet, tmp_path / "alone.tsv"))

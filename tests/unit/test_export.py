@@ -116,7 +116,7 @@ def test_odd_outlines():
     assert (mean.x, mean.y) == (6, 6)
     later = geojson.polygons(points, start[1:])
     assert [g is None for g in later] == [False, True, False]
-    texts = list(geojson.detections("S", 0, geojson.polygons(points, start), ["a"] * 4, {}))
+    texts = list(geojson.detections(["i"] * 4, geojson.polygons(points, start), ["a"] * 4, {}))
     assert len(texts) == 3
     assert all(json.loads(text) for text in texts)
 

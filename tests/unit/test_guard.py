@@ -127,3 +127,21 @@ def test_the_child_dies_with_a_killed_parent(tmp_path) -> None:
         except FileNotFoundError:
             return
     pytest.fail("the child outlived its parent")
+
+
+def test_a_child_may_not_turn_in_circles_for_longer_than_it_was_given(tmp_path) -> None:
+    """The processor's own limit ends it, should the parent have lost it from sight."""
+    (tmp_path / "circles.py").write_text(
+        "import resource\n"
+        "def limit(): return resource.getrlimit(resource.RLIMIT_CPU)[0]\n"
+        "def turn():\n    resource.setrlimit(resource.RLIMIT_CPU, (1, -1))\n    while True: pass\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        with Guard() as fresh:
+            assert 5 < fresh.call("circles:limit", seconds=5) < 20
+            assert 500 < fresh.call("circles:limit", seconds=500) < 520
+            with pytest.raises(PathaiError, match="SIGXCPU"):
+                fresh.call("circles:turn", seconds=200)
+    finally:
+        sys.path.remove(str(tmp_path))

@@ -1,6 +1,7 @@
 """The store of pixels: what goes in comes out, what is missing is background."""
 
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from store_cases import store
 from pathai.errors import PathaiError
 from pathai.feed import readable
 from pathai.grid import Grid
+from pathai.store.chunked import KeptChunks
 from pathai.store.chunks import pack_zstd, sealed, unpack, unsealed
 from pathai.store.pyramid import Pyramid, read_tissue, write_tissue
 from pathai.store.pyramid_writer import CHUNK
@@ -139,6 +141,42 @@ def test_dask_levels_are_y_x_c(stored: Path) -> None:
     assert np.array_equal(part, plain)
     assert np.array_equal(levels[1][310, 400:450:3].compute(), plain[10, ::3])
     assert levels[1][310, 420, 2].compute() == plain[10, 20, 2]
+
+
+def test_kept_chunks_are_the_same_pixels_in_bounded_memory(stored: Path) -> None:
+    kept = KeptChunks(mib=1)
+    for plain, level in zip(Pyramid(stored).dask(), Pyramid(stored).dask(kept), strict=True):
+        for _ in range(2):
+            assert np.array_equal(plain.compute(), level.compute())
+            assert kept.bytes <= 2**20
+    assert kept.bytes > 2**20 - CHUNK * CHUNK * 3  # full
+
+
+def test_the_chunk_looked_at_least_lately_is_forgotten_first() -> None:
+    kept, half = KeptChunks(mib=1), np.zeros((256, 512, 3), np.uint8)
+    for column in range(2):
+        kept.put((0, 0, column), half)
+    assert kept.get((0, 0, 0)) is not None
+    kept.put((0, 0, 2), half)
+    assert [kept.get((0, 0, c)) is not None for c in range(3)] == [True, False, True]
+    kept.put((0, 0, 2), half)  # once more: it does not count twice
+    assert kept.bytes == 2 * half.nbytes
+
+
+def test_threads_may_read_a_level_that_closes_its_files(
+    stored: Path, image: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dask reads in threads; a slide has more shards than files that are held open."""
+    monkeypatch.setattr("pathai.store.level.OPEN_FILES", 1)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            (level, *_), kept = Pyramid(stored).dask(), kept_pixels()
+            found = level.compute(scheduler="threads", num_workers=8)
+            assert np.array_equal(found[kept], image[kept])
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_read_at_whole_ratio_is_the_exact_mean(stored: Path, image: Pixels) -> None:

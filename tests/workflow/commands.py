@@ -6,18 +6,34 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
+import psutil
+
 PATHAI = Path(sys.executable).with_name("pathai")
 
 
 def pathai(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
-    """Run the installed command."""
+    """Run the installed command; a ``PYTHONPATH`` stands before the one that is there."""
+    paths = [p for p in (environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")) if p]
+    joined = {"PYTHONPATH": os.pathsep.join(paths)} if paths else {}
     return subprocess.run(
         [str(PATHAI), *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, **joined},
     )
+
+
+def working_in(folder: Path) -> list[psutil.Process]:
+    """Processes that run in a folder, as workers do; their command line does not name it."""
+    return [p for p in psutil.process_iter() if _works_in(p, folder)]
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder)
+    except psutil.Error:
+        return False
 
 
 def tree(folder: Path) -> dict[str, tuple[str, int]]:

@@ -8,7 +8,7 @@ import time
 
 import psutil
 import pytest
-from workflow.commands import PATHAI, contents, pathai
+from workflow.commands import PATHAI, contents, pathai, working_in
 
 from pathai.testing.synthetic import Recipe, write_slide
 
@@ -68,14 +68,6 @@ def _cmdline(process):
         return []
 
 
-def _works_in(process, folder):
-    """Workers are started in the run's folder; their command line does not name it."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder)
-    except psutil.Error:
-        return False
-
-
 @pytest.mark.parametrize("trial", range(TRIALS))
 def test_resume_after_kill_9_is_bit_identical(trial, golden, slides, tmp_path):
     expected, seconds = golden
@@ -92,7 +84,7 @@ def test_resume_after_kill_9_is_bit_identical(trial, golden, slides, tmp_path):
     assert contents(folder / "results") == expected
     assert not list(folder.rglob("*.part"))
     assert not (folder / ".pathai" / "lock").exists()
-    assert not [p for p in psutil.process_iter() if _works_in(p, folder)]
+    assert not working_in(folder)
     assert pathai("verify", folder / "results").returncode == 0
 
 

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
-from workflow.commands import PATHAI, contents, pathai, tree
+from workflow.commands import PATHAI, contents, pathai, tree, working_in
 
 from pathai.plan import Plan
 from pathai.processes import identity
@@ -82,18 +83,88 @@ def test_a_lock_of_another_machine_is_respected_and_a_zombie_is_dead(run):
     assert "another machine" in done.stderr
     assert ".pathai/lock" in done.stderr
     zombie = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    import psutil
-
-    started = psutil.Process(zombie.pid).create_time()
+    owner = identity(zombie.pid)
     zombie.kill()
     deadline = time.monotonic() + 10
     while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    lock.write_text(f"{zombie.pid}\n{started:.2f}\n{identity().splitlines()[2]}\n")
+    lock.write_text(owner)
     done = again(run, "-n")
     zombie.wait()
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_asked_to_end_it_ends_in_order_and_one_command_goes_on(finished, tmp_path, name):
+    """Ctrl-C, kill (or a time limit) and a closed terminal."""
+    folder = _without_cells(finished, tmp_path / "run")
+    command = [str(PATHAI), "run", "--config", str(folder / "config.yaml"), "--cores", "2"]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list((folder / ".pathai" / "running").rglob("*--*")):  # a slide is being worked on
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(getattr(signal, name))
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + getattr(signal, name), told
+    assert f"ended by {name}" in told
+    assert "Traceback" not in told
+    assert not (folder / ".pathai" / "lock").exists()
+    assert not working_in(folder)
+    failed = [p for p in folder.rglob("*.manifest.json") if b'"failed"' in p.read_bytes()]
+    assert failed == [], "a job that was asked to end is no failed slide"
+    done = again(folder)
+    assert done.returncode == 0, done.stderr
+    assert contents(folder / "results") == contents(finished / "results")
+
+
+def _without_cells(finished, folder):
+    """The run as it was before its nuclei were counted."""
+    shutil.copytree(finished, folder)
+    for slide in (folder / "results" / "slides").iterdir():
+        shutil.rmtree(slide / "cells")
+    return folder
+
+
+def _fresh(finished, folder):
+    """The same run, of which nothing has been done yet."""
+    shutil.copytree(finished / "slides", folder / "slides")
+    for name in ("slides.tsv", "config.yaml"):
+        shutil.copy(finished / name, folder)
+    return folder
+
+
+def test_a_second_run_is_told_at_once_who_owns_the_folder(run):
+    """Before anything that takes time: not even a wrong sheet is read first."""
+    (run / ".pathai" / "lock").write_text(identity())
+    (run / "slides.tsv").write_text("nonsense\n")
+    done = again(run)
+    assert done.returncode == 75
+    assert f"process {os.getpid()}" in done.stderr
+    assert (run / ".pathai" / "lock").read_text() == identity()
+
+
+def test_a_watch_takes_what_arrives_and_one_bad_file_stops_nothing(run, tmp_path):
+    """What is known under another name is not taken, what is half there is not looked at."""
+    before = tree(run / "results" / "slides")
+    arrived = tmp_path / "scanner"
+    arrived.mkdir()
+    (arrived / "bad.svs").write_text("no slide")
+    (arrived / "half.svs.part").write_text("half a slide")
+    shutil.copy(run / "slides" / "S1.svs", arrived / "another name.svs")
+    sheet = (run / "slides.tsv").read_text()
+    done = again(run, "--watch", arrived, "--settle", "0.2", "--until-idle", "1")
+    assert done.returncode == 1, done.stderr
+    assert "taken     slide-0001" in done.stderr
+    assert "E104" in done.stderr
+    (row,) = (run / "slides.tsv").read_text().removeprefix(sheet).splitlines()
+    assert row.split("\t") == ["slide-0001", str(arrived / "bad.svs"), "case-0001", "patient-0001",
+                               "H&E"]  # fmt: skip
+    after = tree(run / "results" / "slides")
+    assert {k: v for k, v in after.items() if not k.startswith("slide-0001/")} == before
+    (arrived / "bad.svs").unlink()
+    (run / "slides.tsv").write_text(sheet)
 
 
 def test_single_verbs_use_the_runs_own_configuration_and_its_lock(run):
@@ -110,10 +181,7 @@ def test_single_verbs_use_the_runs_own_configuration_and_its_lock(run):
 
 def test_a_full_disk_is_named_and_the_next_run_goes_on(finished, tmp_path):
     """A limit on the size of a file stands for the disk: the same error, without root."""
-    folder = tmp_path / "run"
-    shutil.copytree(finished / "slides", folder / "slides")
-    for name in ("slides.tsv", "config.yaml"):
-        shutil.copy(finished / name, folder)
+    folder = _fresh(finished, tmp_path / "run")
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
@@ -182,6 +250,10 @@ def test_text_of_a_foreign_file_is_not_repeated_in_any_form(tmp_path):
         (["features", "results/slides/S9", "--encoder", "foo"], "morphology"),
         (["cells", "results/slides/S9", "--detector", "bar"], "classical"),
         (["init", "x", "--slides", "nowhere"], "not found"),
+        (["run", "--watch", "nowhere"], "no folder"),
+        (["run", "--watch", "slides", "--pattern", "x"], "named group"),
+        (["run", "--watch", "slides", "-n"], "no dry run"),
+        (["run", "--until-idle", "5"], "--watch"),
     ],
 )
 def test_wrong_calls_say_what_where_and_what_to_do(finished, arguments, word):

@@ -8,11 +8,14 @@ rule report:
         touch(".pathai/receipts/report/{batch}"),
     log:
         "logs/report/{batch}.log",
+    benchmark:
+        "logs/benchmarks/report/{batch}.tsv"
     conda:
         "../../envs/pathai.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=asks("mem_mb", "report"),
+        runtime=asks("runtime", "report"),
+        gpu=asks("gpu", "report"),
     params:
         config=CONFIG,
     shell:
@@ -24,14 +27,29 @@ rule cohort:
         needs("cohort"),
     output:
         touch(".pathai/receipts/cohort/cohort"),
+        page=report(
+            ".pathai/report/cohort.html",
+            caption="../report/cohort.rst",
+            category="Cohort",
+            labels={"page": "cohort"},
+        ),
+        failures=report(
+            ".pathai/report/failures.tsv",
+            caption="../report/failures.rst",
+            category="Cohort",
+            labels={"page": "failures"},
+        ),
     log:
         "logs/cohort/cohort.log",
+    benchmark:
+        "logs/benchmarks/cohort/cohort.tsv"
     conda:
         "../../envs/pathai.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=asks("mem_mb", "cohort"),
+        runtime=asks("runtime", "cohort"),
+        gpu=asks("gpu", "cohort"),
     params:
         config=CONFIG,
     shell:
-        "pathai cohort --config {params.config:q} 2>> {log:q}"
+        "pathai cohort --config {params.config:q} --link .pathai/report 2>> {log:q}"

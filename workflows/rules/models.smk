@@ -8,12 +8,15 @@ rule train:
         touch(".pathai/receipts/train/{task}"),
     log:
         "logs/train/{task}.log",
+    benchmark:
+        "logs/benchmarks/train/{task}.tsv"
     conda:
         "../../envs/pathai.yaml"
     threads: 4
     resources:
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=asks("mem_mb", "train"),
+        runtime=asks("runtime", "train"),
+        gpu=asks("gpu", "train"),
     params:
         config=CONFIG,
     shell:

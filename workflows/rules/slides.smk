@@ -1,4 +1,4 @@
-# One job per batch of slides and stage.
+# One job per batch of slides and stage; on a cluster, the first four stages of a batch are one.
 
 
 rule ingest:
@@ -6,11 +6,16 @@ rule ingest:
         touch(".pathai/receipts/ingest/{batch}"),
     log:
         "logs/ingest/{batch}.log",
+    benchmark:
+        "logs/benchmarks/ingest/{batch}.tsv"
+    group:
+        "slides"
     conda:
         "../../envs/pathai.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=asks("mem_mb", "ingest"),
+        runtime=asks("runtime", "ingest"),
+        gpu=asks("gpu", "ingest"),
     params:
         config=CONFIG,
     shell:
@@ -24,11 +29,16 @@ rule tile:
         touch(".pathai/receipts/tile/{batch}"),
     log:
         "logs/tile/{batch}.log",
+    benchmark:
+        "logs/benchmarks/tile/{batch}.tsv"
+    group:
+        "slides"
     conda:
         "../../envs/pathai.yaml"
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=asks("mem_mb", "tile"),
+        runtime=asks("runtime", "tile"),
+        gpu=asks("gpu", "tile"),
     params:
         config=CONFIG,
     shell:
@@ -42,11 +52,16 @@ rule features:
         touch(".pathai/receipts/features/{batch}"),
     log:
         "logs/features/{batch}.log",
+    benchmark:
+        "logs/benchmarks/features/{batch}.tsv"
+    group:
+        "slides"
     conda:
         "../../envs/pathai.yaml"
     resources:
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=asks("mem_mb", "features"),
+        runtime=asks("runtime", "features"),
+        gpu=asks("gpu", "features"),
     params:
         config=CONFIG,
     shell:
@@ -60,12 +75,17 @@ rule cells:
         touch(".pathai/receipts/cells/{batch}"),
     log:
         "logs/cells/{batch}.log",
+    benchmark:
+        "logs/benchmarks/cells/{batch}.tsv"
+    group:
+        "slides"
     conda:
         "../../envs/pathai.yaml"
     threads: PLAN.config.cells.workers
     resources:
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=asks("mem_mb", "cells"),
+        runtime=asks("runtime", "cells"),
+        gpu=asks("gpu", "cells"),
     params:
         config=CONFIG,
     shell:
@@ -79,11 +99,14 @@ rule slide:
         touch(".pathai/receipts/slide/{batch}"),
     log:
         "logs/slide/{batch}.log",
+    benchmark:
+        "logs/benchmarks/slide/{batch}.tsv"
     conda:
         "../../envs/pathai.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=asks("mem_mb", "slide"),
+        runtime=asks("runtime", "slide"),
+        gpu=asks("gpu", "slide"),
     params:
         config=CONFIG,
     shell:
@@ -97,11 +120,14 @@ rule predict:
         touch(".pathai/receipts/predict/{batch}"),
     log:
         "logs/predict/{batch}.log",
+    benchmark:
+        "logs/benchmarks/predict/{batch}.tsv"
     conda:
         "../../envs/pathai.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=asks("mem_mb", "predict"),
+        runtime=asks("runtime", "predict"),
+        gpu=asks("gpu", "predict"),
     params:
         config=CONFIG,
     shell:

@@ -88,6 +88,7 @@ def foreign_sides() -> dict[str, str]:
     return {word: side for code in LANGUAGES for word, side in lexicon(code).sides.items()}
 
 
+@lru_cache(maxsize=8192)  # the same few words stand in every sentence
 def bare(word: str) -> str:
     """A word without accents and case, so that ``pérínéural`` is still the clinical term."""
     split = unicodedata.normalize("NFKD", word.casefold().translate(LOOKALIKE))

@@ -34,14 +34,14 @@ def plain_name(key: str, language: str) -> str:
 
 @lru_cache(maxsize=4)
 def _registry_names(language: str) -> frozenset[str]:
-    plain_keys = [key for key in registry().keys if "*" not in key]
-    return frozenset(plain_name(key, language) for key in plain_keys)
+    names = (plain_name(key, language) for key in registry().keys if "*" not in key)
+    return frozenset(name for name in names if " " in name)
 
 
 def other_names(finding: Finding, case: CaseFindings, language: str) -> set[str]:
     """Names of two words or more that are of other findings, plain."""
-    names = _registry_names(language) | {plain_name(f.key, language) for f in case.findings}
-    return {name for name in names if " " in name} - {plain_name(finding.key, language)}
+    own = {name for f in case.findings if " " in (name := plain_name(f.key, language))}
+    return (_registry_names(language) | own) - {plain_name(finding.key, language)}
 
 
 def category_words(finding: Finding, language: str) -> str:

@@ -1,6 +1,7 @@
 """Words of a text: a closed vocabulary for drafters, reasons of refusal for everybody."""
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 
 from pathai.finding import CaseFindings, Category, Finding
@@ -76,18 +77,23 @@ def _own_words(finding: Finding, lexicon: Lexicon) -> set[str]:
     """
     if finding.status in ("predicted", "indeterminate"):
         return set()
-    names = {bare(word) for word in WORD.findall(term_words(finding.key, lexicon.language))}
-    clinical = lexicon.forbidden["clinical_term"] | lexicon.subjects | lexicon.sites
-    return names & clinical
+    name = _name(term_words(finding.key, lexicon.language))
+    return set(
+        name & lexicon.forbidden["clinical_term"] | name & lexicon.subjects | name & lexicon.sites
+    )
+
+
+@lru_cache(maxsize=4096)
+def _name(term: str) -> frozenset[str]:
+    return frozenset(bare(word) for word in WORD.findall(term))
 
 
 def _check_subject(
     text: str, lower: list[str], finding: Finding, case: CaseFindings, lexicon: Lexicon
 ) -> list[Problem]:
     """No name, and no telling word of a name, of anything but this finding."""
-    own = {bare(w) for w in WORD.findall(term_words(finding.key, lexicon.language))}
     said = {part for word in lower for part in _parts(word)}
-    if (said & lexicon.subjects) - own:
+    if (said & lexicon.subjects) - _name(term_words(finding.key, lexicon.language)):
         return [Problem(code="subject", message="a word of another finding")]
     plain = " ".join(lower)
     if any(name in plain for name in other_names(finding, case, lexicon.language)):
