@@ -191,7 +191,7 @@ def runs(place: Path, counts: list[int], held_out: int) -> dict[str, Any]:
     found = {
         "runs": [
             {"slides": r["slides"], "cpu_s": r["cpu_s"], "each_s": r["cpu_s"] / r["slides"],
-             "jobs": sum(r["jobs"].values()), "page_peak_mib": r["page"]["peak_mib"]}
+             "jobs": sum(r["jobs"].values()), "page_peak_mib": r["page"]["max_rss_mib"]}
             for r in done
         ],
         "orchestration_s_per_slide": (last["cpu_s"] - inside) / last["slides"],

@@ -26,6 +26,7 @@ from pathai.step import Step as Step
 from pathai.step import digest_of
 from pathai.store.commit import Commit, Key, manifest_path
 from pathai.store.folders import (
+    COHORT_FILES,
     DRAFT_FILES,
     CaseFolder,
     ResultsFolder,
@@ -49,7 +50,7 @@ VERSIONS = {
     "predict": 2,
     "findings": 4,
     "draft": 3,
-    "cohort": 3,
+    "cohort": 4,
 }
 """Raised when the output of a stage changes, so that old results are made again."""
 
@@ -431,8 +432,7 @@ def cohort_step(plan: Plan) -> Step:
 
         run(plan, out)
 
-    outputs = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json", "multiqc")
-    key = _key("cohort", outputs, plan.config.cohort, rows, made, plan.leftovers())
+    key = _key("cohort", COHORT_FILES, plan.config.cohort, rows, made, plan.leftovers())
     return Step(plan.results.cohort / "cohort", "cohort", key, {}, work)
 
 

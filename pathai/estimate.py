@@ -2,7 +2,8 @@
 
 No pixel is decoded. A slide that was tiled gives true numbers; one that was ingested gives its
 size; another is opened in a child process for its size and µm per pixel, as ingest will do. How
-much of it is tissue is then a guess, and the range says how wide.
+much of it is tissue is then a guess, and the range says how wide. Hours are those of a model
+that ``benchmarks/scale.py`` fits: work by its units, a share per slide, and the start of each job.
 """
 
 import contextlib
@@ -47,6 +48,10 @@ class SlideEstimate(Record):
     features_gb: Range = NOTHING
     core_hours: dict[str, Range] = Field({}, description="left to do, by stage")
 
+    def has_left(self, stage: str) -> bool:
+        """Whether a stage has something to do; any stage after the slides' own waits for all."""
+        return stage in self.core_hours if stage in SLIDE_STAGES else bool(self.core_hours)
+
 
 class Estimate(Record):
     """What is expected of a run."""
@@ -54,7 +59,16 @@ class Estimate(Record):
     slides: tuple[SlideEstimate, ...]
     cores: int
     rates: dict[str, str] = Field(description="where each stage's rate is from")
-    unmeasured: tuple[str, ...] = Field((), description="encoders without a rate, not in the hours")
+    unmeasured: tuple[str, ...] = Field(
+        (), description="encoders and detectors without a rate, not in the hours"
+    )
+    jobs: int = Field(0, description="jobs left")
+    shared_core_hours: dict[str, Range] = Field(
+        {}, description="left to do beside the slides: reports, the page, starting jobs"
+    )
+    fresh_slides: int = Field(0, description="slides of the run on which the model was tried")
+    error: float | None = Field(None, description="of all seconds there, tissue being known")
+    error_before_tiling: float | None = Field(None, description="likewise, tissue being guessed")
 
     def total(self, name: str, key: str = "") -> Range:
         """Sum over slides of a field, or of one key of it."""
@@ -71,6 +85,7 @@ class Estimate(Record):
             "features_gb": self.total("features_gb"),
             **{f"tiles {name}": self.total("tiles", name) for name in encoders},
             **{f"core_hours {stage}": hours for stage, hours in stages.items()},
+            **{f"core_hours {name}": hours for name, hours in self.shared_core_hours.items()},
         }
         dumped = {name: value.model_dump(mode="json") for name, value in totals.items()}
         return {**self.model_dump(mode="json"), "totals": dumped}
@@ -104,14 +119,28 @@ def estimate(plan: Plan, cores: int | None = None) -> Estimate:
     own = own_rates(plan, _units(slides))
     with contextlib.chdir(plan.root):  # names of encoder files are relative to it
         timed = tuple(_timed(plan, slide, rates, own) for slide in slides)
-    measured = {name for name in rates.features_s_per_tile if "features" not in own}
-    missing = () if "features" in own else tuple(
-        e.name for e in encoders if e.name not in measured
-    )  # fmt: skip
+    jobs, beside = _beside(plan, timed, rates, own)
     said = {s: "this run" if s in own else "pathai's own measurement" for s in SLIDE_STAGES}
     return Estimate(
-        slides=timed, cores=cores or os.cpu_count() or 1, rates=said, unmeasured=missing
+        slides=timed,
+        cores=cores or os.cpu_count() or 1,
+        rates=said,
+        unmeasured=_unmeasured(plan, encoders, rates, own),
+        jobs=jobs,
+        shared_core_hours=beside,
+        fresh_slides=rates.starting.fresh_slides,
+        error=rates.starting.error,
+        error_before_tiling=rates.starting.error_before_tiling,
     )
+
+
+def _unmeasured(
+    plan: Plan, encoders: "list[Facts]", rates: Rates, own: dict[str, Range]
+) -> tuple[str, ...]:
+    missing = [e.name for e in encoders if e.name not in rates.features_s_per_tile]
+    detector = plan.config.cells.detector
+    found = [] if "features" in own else missing
+    return (*found, *((detector,) * (detector not in rates.cells_s_per_mm2 and "cells" not in own)))
 
 
 # --- what is expected of it ------------------------------------------------------------------
@@ -252,16 +281,21 @@ def _units(slides: list[SlideEstimate]) -> dict[str, dict[str, float]]:
 
 
 def _timed(plan: Plan, slide: SlideEstimate, rates: Rates, own: dict[str, Range]) -> SlideEstimate:
-    if slide.known == "unreadable":
+    if slide.known in ("unreadable", "empty"):
         return slide
-    detector = plan.config.cells.detector
-    costs = {
+    detector, each = plan.config.cells.detector, rates.starting.slide_s
+    tile = rates.copied_s_per_mpx if slide.copied else rates.decoded_s_per_mpx
+    cells = rates.cells_s_per_mm2.get(detector, NOTHING)
+    costs = {  # a run's own rate was measured with everything in it
         "ingest": own["ingest"] * slide.file_gb
         if "ingest" in own
         else rates.ingest_s + rates.ingest_s_per_gb * slide.file_gb,
-        "tile": own.get("tile", rates.copied_s_per_mpx if slide.copied else rates.decoded_s_per_mpx)
-        * slide.tissue_mpx,
-        "cells": own.get("cells", rates.cells_s_per_mm2.get(detector, NOTHING)) * slide.tissue_mm2,
+        "tile": own["tile"] * slide.tissue_mpx
+        if "tile" in own
+        else exactly(each.get("tile", 0.0)) + tile * slide.tissue_mpx,
+        "cells": own["cells"] * slide.tissue_mm2
+        if "cells" in own
+        else exactly(each.get("cells", 0.0)) + cells * slide.tissue_mm2,
     }
     left = {stage: cost for stage, cost in costs.items() if _is_left(plan, stage, slide.slide_id)}
     for step, (name, tiles) in zip(
@@ -269,12 +303,40 @@ def _timed(plan: Plan, slide: SlideEstimate, rates: Rates, own: dict[str, Range]
     ):
         rate = own.get("features", rates.features_s_per_tile.get(name))
         if rate is not None and step.manifest() is None:
-            left["features"] = left.get("features", NOTHING) + rate * tiles
+            once = 0.0 if "features" in own else each.get("features", 0.0)
+            left["features"] = left.get("features", NOTHING) + exactly(once) + rate * tiles
     return slide.model_copy(update={"core_hours": {s: v * (1 / 3600) for s, v in left.items()}})
 
 
 def _is_left(plan: Plan, stage: str, slide_id: str) -> bool:
     return any(step.manifest() is None for step in slide_steps(plan, stage, slide_id))
+
+
+def _beside(
+    plan: Plan, slides: tuple[SlideEstimate, ...], rates: Rates, own: dict[str, Range]
+) -> tuple[int, dict[str, Range]]:
+    """Jobs that are left, and core hours of what is no slide's: reports, the page, starts."""
+    open_ = {slide.slide_id: slide for slide in slides}
+    cases, cost = plan.sheet.cases(), rates.starting
+
+    def is_left(stage: str, name: str) -> bool:
+        members = plan.slide_batches.get(name, ())
+        if stage == "report":
+            rows = (row for case in plan.case_batches[name] for row in cases[case])
+            members = tuple(row.slide_id for row in rows)
+        if stage in ("train", "cohort"):
+            members = tuple(open_)
+        done = plan.receipt(stage, name).exists()
+        return not done or any(open_[i].has_left(stage) for i in members)
+
+    left = {s: [n for n in names if is_left(s, n)] for s, names in plan.receipts().items()}
+    jobs = sum(map(len, left.values()))
+    starting = jobs * cost.snakemake_job_s + (cost.run_s if jobs else 0.0)
+    starting += sum(cost.job_s.get(s, 0.0) * len(n) for s, n in left.items() if s not in own)
+    reports = cost.case_s * sum(len(plan.case_batches[name]) for name in left["report"])
+    page = cost.page_s * len(slides) if left["cohort"] else 0.0
+    seconds = {"report": reports, "cohort": page, "starting": starting}
+    return jobs, {name: exactly(value / 3600) for name, value in seconds.items()}
 
 
 # --- shown -----------------------------------------------------------------------------------
@@ -300,9 +362,16 @@ def show(found: Estimate, *, as_json: bool) -> int:
         hours = found.total("core_hours", stage)
         whole += hours
         say(f"{stage:<9} {_shown(hours)} core hours left (rate: {found.rates[stage]})")
+    for name, hours in found.shared_core_hours.items():
+        whole += hours
+        of = f" for {found.jobs:,} jobs" if name == "starting" else ""
+        say(f"{name:<9} {_shown(hours)} core hours left{of}")
     say(f"hours     {_shown(whole * (1 / found.cores))} on {found.cores} cores, without training")
+    if found.error is not None and found.error_before_tiling is not None:
+        say(f"error     {found.error:+.0%} on a fresh run of {found.fresh_slides} slides, "
+            f"{found.error_before_tiling:+.0%} before its tissue was known")  # fmt: skip
     if found.unmeasured:
-        say(f"no rate   {', '.join(found.unmeasured)}: encode one batch, then estimate again")
+        say(f"no rate   {', '.join(found.unmeasured)}: run one batch, then estimate again")
     return int(bool(bad))
 
 

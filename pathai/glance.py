@@ -21,7 +21,7 @@ SECONDS = 20.0
 """Longest that opening one slide may take."""
 ALL_SECONDS = 120.0
 """Longest that opening slides may take together; the rest is guessed from those."""
-Known = Literal["tiled", "ingested", "opened", "guessed", "unreadable"]
+Known = Literal["tiled", "empty", "ingested", "opened", "guessed", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ def _shape(plan: Plan, row: SheetRow, end: float) -> Shape:
         with suppress(PathaiError):  # a slide that is away now was read once
             _, _, packed = _glanced(plan.place(row.slide_id), plan, end - time.monotonic())
         return Shape("ingested", size, mpp, packed)
+    if done.status == "skipped":  # no tissue: nothing is wrong, and nothing is left to do
+        return Shape("empty", size, mpp)
     if done.status not in READABLE:
         return Shape("unreadable", problem=done.problems[0].code)
     return Shape("tiled", size, mpp)

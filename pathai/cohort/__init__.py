@@ -4,6 +4,7 @@ Everything on it is read from manifests, stores and the sheet; nothing is typed.
 file, works from a disk without network, and is usable without its small script.
 """
 
+from pathai.cohort.card import run_page, settings
 from pathai.cohort.evaluate import evaluate
 from pathai.cohort.gather import other_outcomes, slide_rows
 from pathai.cohort.multiqc import sections
@@ -11,9 +12,10 @@ from pathai.cohort.tables import failures_tsv, run_record, slides_tsv
 from pathai.cohort.view import html
 from pathai.plan import Plan
 from pathai.store.commit import Commit
+from pathai.store.folders import COHORT_FILES
 from pathai.store.manifest import canonical, write_atomic
 
-OUTPUTS = ("index.html", "failures.tsv", "slides.tsv", "metrics.json", "run.json", "multiqc")
+OUTPUTS = COHORT_FILES
 
 
 def run(plan: Plan, out: Commit) -> None:
@@ -24,7 +26,8 @@ def run(plan: Plan, out: Commit) -> None:
     plan : Plan
         The run; slides that failed, were skipped or were never reached are listed as such.
     out : Commit
-        Where to write ``OUTPUTS``; ``run.json`` is a record outside of the digest.
+        Where to write ``OUTPUTS``; ``run.json`` and ``run.html`` are records
+        outside of the digest.
     """
     rows = slide_rows(plan)
     outcomes = [o for row in rows for o in row.outcomes] + list(other_outcomes(plan, rows))
@@ -44,4 +47,7 @@ def run(plan: Plan, out: Commit) -> None:
     for name, section in sections(rows, outcomes, plan.models).items():
         write_atomic(folder / name, canonical(section))
     out.part("metrics.json").write_bytes(canonical(metrics))
-    out.record("run.json").write_bytes(canonical(run_record(plan)))
+    record = run_record(plan)
+    out.record("run.json").write_bytes(canonical(record))
+    card = run_page(record, settings(plan.config), plan.config.cohort.title, len(rows))
+    out.record("run.html").write_bytes(card.encode())

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pathai.cohort.drift import BINS
+from pathai.cohort.reliable import calibration
 from pathai.cohort.training import trained_here
 from pathai.figure_words import FEW_PATIENTS, answer, between, doubts, figure, shown, words
 from pathai.page import number
@@ -63,6 +64,7 @@ def _target_card(target: Json, model: Json) -> dict[str, Any]:
         "bars": _bars(target),
         "middle": about.chance == 0.5,
         "more": _more(target),
+        "calibration": calibration(target, model["unit"]),
         "words": _said(target, model["unit"]),
         "trained_here": model["trained_here"],
     }

@@ -1,11 +1,13 @@
 """From figures to words and pictures: the context of the cohort page's template."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pathai import answer_words
 from pathai.cohort.cards import drift_cards, evaluation
-from pathai.cohort.gather import STATUSES, Outcome, SlideRow
+from pathai.cohort.gather import STATUSES, Outcome, Severity, SlideRow
+from pathai.cohort.spread import NO_SITE, histograms, sites
 from pathai.cohort.training import held_out
 from pathai.errors import PathaiError
 from pathai.page import page, shipped, template, thumbnail
@@ -14,10 +16,14 @@ from pathai.store.records import Answer, CellsAttrs, PredictionAttrs, Qc
 from pathai.task import Target
 from pathai.units import Box
 
-THUMB = (192, 144)
-"""Largest thumbnail, px; shown at half of it, so that it is sharp on fine screens."""
+THUMBS = ((300, (192, 144), 82), (1000, (144, 108), 74), (math.inf, (112, 84), 66))
+"""Up to how many slides, size of a thumbnail in px, and JPEG quality: a page must stay light."""
+FIRST = 200
+"""Rows that a browser with scripts shows at a time: laying out thousands takes it seconds."""
 MARGIN = 0.04
 """Of the tissue's box, shown around it."""
+URGENCY: tuple[Severity, ...] = ("failed", "degraded", "warning", "skipped", "ok")
+"""The order in which problems are listed."""
 BADGES = {"ok": "good", "warning": "warn", "degraded": "warn", "skipped": "", "failed": "bad"}
 
 
@@ -47,6 +53,11 @@ def html(
     """
     models = [model.name for model in plan.models]
     title = plan.config.cohort.title
+    told = sorted(outcomes, key=lambda o: URGENCY.index(o.status))
+    looks: dict[str, int] = {}
+    for place, outcome in enumerate(told, start=1):
+        looks.setdefault(outcome.slide_id, place)
+    thumb = next((size, quality) for most, size, quality in THUMBS if len(rows) <= most)
     context = {
         "title": title,
         "slides": len(rows),
@@ -59,11 +70,15 @@ def html(
             _heading(model, t) for model in plan.models for t in range(len(model.task.asked))
         ],
         "alphas": sorted({a.alpha for row in rows for a in row.answers.values()}),
-        "rows": [_row(plan, row) for row in rows],
+        # One after the other, so that of all pictures only the page's own text is kept.
+        "rows": (_row(plan, row, looks, thumb) for row in rows),
         "outcomes": [
             {"slide_id": o.slide_id, "status": o.status, "badge": BADGES[o.status], **_said(o)}
-            for o in outcomes
+            for o in told
         ],
+        "first": FIRST,
+        "histograms": histograms(rows),
+        "sites": sites(rows),
         "covers": sorted({row.cells.count.covers for row in rows if row.cells} - {""}),
         "detector": plan.config.cells.detector,
     }
@@ -91,7 +106,9 @@ def _said(outcome: Outcome) -> dict[str, str]:
 # --- slides ----------------------------------------------------------------------------------
 
 
-def _row(plan: Plan, row: SlideRow) -> dict[str, Any]:
+def _row(
+    plan: Plan, row: SlideRow, looks: Mapping[str, int], thumb: tuple[tuple[int, int], int]
+) -> dict[str, Any]:
     sheet = row.row
     answers = [cell for model in plan.models for cell in _cells_of(model, row)]
     column = plan.config.cohort.count_column
@@ -99,12 +116,15 @@ def _row(plan: Plan, row: SlideRow) -> dict[str, Any]:
         "id": sheet.slide_id,
         "case": sheet.case_id,
         "patient": sheet.patient_id,
+        "site": sheet.site or NO_SITE,
         "about": " · ".join(v for v in (sheet.stain, sheet.site, sheet.laterality) if v),
         "held_out": held_out(plan.config.cohort, row),
         "status": row.status,
         "badge": BADGES[row.status],
         "codes": list(dict.fromkeys(o.problem.code for o in row.outcomes)),
-        "thumb": _thumb(row),
+        "thumb": _thumb(row, *thumb),
+        "look": looks.get(sheet.slide_id),
+        "review": f"pathai review {plan.config.results}/slides/{sheet.slide_id}",
         "tissue": row.tissue_mm2,
         "qc": _qc(row.qc),
         "cells": _cells(row.cells, sheet.labels.get(column, "") if column else ""),
@@ -187,15 +207,15 @@ def _reference(target: Target, labels: Mapping[str, str]) -> str:
     return f"{_grouped(text)} of {_grouped(total)}" if text and total else _grouped(text)
 
 
-def _thumb(row: SlideRow) -> str:
+def _thumb(row: SlideRow, size: tuple[int, int], quality: int) -> str:
     """Tissue of a slide as a small picture; nothing where there is none."""
     if row.box is None:
         return ""
     try:
         tiles = row.folder.open_tiles()
         box = _around(row.box, tiles.size.width, tiles.size.height)
-        level = tiles.level_for(min(box.width / THUMB[0], box.height / THUMB[1]))
-        return thumbnail(tiles.read(box, level), *THUMB)
+        level = tiles.level_for(min(box.width / size[0], box.height / size[1]))
+        return thumbnail(tiles.read(box, level), *size, quality)
     except PathaiError:
         return ""  # damage is the business of verify; the page goes on without the picture
 

@@ -15,13 +15,13 @@ def histogram(
     counts: Sequence[int],
     low: float,
     high: float,
-    expected: float,
+    expected: float | None,
     *,
     title: str,
     said: str,
     labels: tuple[str, str],
 ) -> str:
-    """Bars over equal parts of a range, and a dashed line where all are expected to end.
+    """Bars over equal parts of a range, and a dashed line where all are expected to end, if known.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def histogram(
         Of each part, from low to high.
     low, high : float
         Ends of the range.
-    expected : float
-        Height of the line.
+    expected : float or None
+        Height of the line; None draws none.
     title, said : str
         What it shows, and the key figure in words, for a screen reader.
     labels : (str, str)
@@ -41,7 +41,7 @@ def histogram(
     str
         SVG.
     """
-    top = max([*counts, math.ceil(expected), 4])
+    top = max([*counts, math.ceil(expected or 0), 4])
     canvas = Canvas(Axis(labels[0], low, high), Axis(labels[1], 0.0, 1.08 * top), 260, 110)
     step = (high - low) / len(counts)
     base = canvas.py(0)
@@ -50,5 +50,6 @@ def histogram(
         if count:
             height = round(base - canvas.py(count), 2)
             canvas.box(left, canvas.py(count), round(right - left, 2), height, "bar c0")
-    canvas.segment((low, expected), (high, expected), "guide")
+    if expected is not None:
+        canvas.segment((low, expected), (high, expected), "guide")
     return canvas.done(title, said)

@@ -218,6 +218,11 @@ def read_slide_info(path: Path) -> SlideInfo:
         raise PathaiError("E164", f"slide.json of {path.parent.name}: {error}") from None
 
 
+COHORT_FILES = (
+    *("index.html", "failures.tsv", "slides.tsv", "metrics.json", "multiqc"),
+    *("run.json", "run.html"),
+)
+"""Files of the cohort's page; the last two are records outside of the digest."""
 DRAFT_FILES = (
     *("draft.json", "draft.md", "draft.html", "draft.docx", "draft.pdf"),
     *("fhir.json", "sr.dcm"),

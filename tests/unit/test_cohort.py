@@ -259,7 +259,7 @@ def test_cost_is_a_record_outside_of_the_digest(tiny_copy):
     assert record["configuration"]["run"]["slides_per_job"] == 6
     assert "remote" not in record["configuration"]["ingest"]
     manifest = read_manifest(cohort / "cohort.manifest.json")
-    assert set(manifest.records) == {"run.json"}
+    assert set(manifest.records) == {"run.json", "run.html"}
     assert "run.json" not in manifest.files
     assert verify(root / "results").ok
 

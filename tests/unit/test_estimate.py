@@ -12,7 +12,16 @@ from pathai.chain import slide_steps
 from pathai.cli import app
 from pathai.estimate import Estimate, estimate, show
 from pathai.plan import Plan
-from pathai.rates import FEWEST_SECONDS, Range, exactly, over, own_rates, shipped_rates
+from pathai.rates import (
+    FEWEST_SECONDS,
+    Range,
+    Rates,
+    Starting,
+    exactly,
+    over,
+    own_rates,
+    shipped_rates,
+)
 from pathai.testing.synthetic import Recipe, write_slide
 
 SIZES = {"S1": (1500, 1300), "S2": (1900, 1200), "S3": (1300, 1700)}
@@ -115,8 +124,100 @@ def test_only_what_is_left_takes_hours(tmp_path: Path, drawn: dict[str, Path]) -
     assert after.total("core_hours", "ingest") == after.total("core_hours", "tile") == exactly(0)
     assert after.total("core_hours", "features").value > 0
     rate = shipped_rates().features_s_per_tile["morphology"]
-    hours = tiles(after).value * rate.value / 3600
+    each = shipped_rates().starting.slide_s.get("features", 0.0)
+    hours = (tiles(after).value * rate.value + len(SIZES) * each) / 3600
     assert after.total("core_hours", "features").value == pytest.approx(hours)
+
+
+STARTING = Starting(
+    slide_s={"tile": 2.0, "features": 3.0, "cells": 4.0},
+    job_s={"ingest": 10.0, "tile": 20.0, "report": 30.0},
+    snakemake_job_s=0.5,
+    run_s=7.0,
+    case_s=11.0,
+    page_s=0.25,
+    fresh_slides=24,
+    error=-0.08,
+    error_before_tiling=0.31,
+)
+
+
+@pytest.fixture
+def known_rates(monkeypatch: pytest.MonkeyPatch) -> Rates:
+    """Rates whose every term is known."""
+    rates = shipped_rates().model_copy(update={"starting": STARTING})
+    monkeypatch.setattr("pathai.estimate.shipped_rates", lambda: rates)
+    return rates
+
+
+def test_starting_jobs_and_reports_are_part_of_it(
+    tmp_path: Path, drawn: dict[str, Path], known_rates: Rates, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(tmp_path, drawn, more="run: {slides_per_job: 2}\n")
+    found = estimate(plan)
+    jobs = sum(len(names) for names in plan.receipts().values())
+    assert found.jobs == jobs
+    cases = len(plan.sheet.cases())
+    expected = {
+        "report": 11.0 * cases,
+        "cohort": 0.25 * len(SIZES),
+        "starting": 0.5 * jobs + 7.0 + 2 * 10.0 + 2 * 20.0 + 30.0 * len(plan.case_batches),
+    }
+    hours = {name: 3600 * hours.value for name, hours in found.shared_core_hours.items()}
+    assert hours == pytest.approx(expected)
+    totals = found.as_json()["totals"]
+    assert totals["core_hours starting"]["value"] == pytest.approx(expected["starting"] / 3600)
+    assert show(found, as_json=False) == 0
+    text = capsys.readouterr().err
+    assert "error     -8% on a fresh run of 24 slides, +31% before its tissue was known" in text
+    assert f"core hours left for {jobs} jobs" in text
+
+
+def test_a_share_of_each_slide_is_beside_its_area(
+    tmp_path: Path, drawn: dict[str, Path], known_rates: Rates
+) -> None:
+    plan = plan_of(tmp_path, drawn)
+    for slide in estimate(plan).slides:
+        work = known_rates.copied_s_per_mpx.value * slide.tissue_mpx.value
+        assert 3600 * slide.core_hours["tile"].value == pytest.approx(2.0 + work)
+
+
+def test_nothing_is_left_of_a_finished_run(
+    tmp_path: Path, drawn: dict[str, Path], known_rates: Rates
+) -> None:
+    plan = plan_of(tmp_path, drawn)
+    run(plan, "ingest", "tile", "features")
+    for stage, names in plan.receipts().items():
+        for name in names:
+            plan.receipt(stage, name).parent.mkdir(parents=True, exist_ok=True)
+            plan.receipt(stage, name).touch()
+    found = estimate(plan)  # cells were never made: they, and what waits for them, are left
+    assert {stage for slide in found.slides for stage in slide.core_hours} == {"cells"}
+    waiting = ("cells", "predict", "report", "cohort", "slide", "train")
+    assert found.jobs == sum(len(names) for s, names in plan.receipts().items() if s in waiting)
+
+
+def test_a_slide_without_tissue_is_no_failure(tmp_path: Path) -> None:
+    blank = tmp_path / "blank.svs"
+    write_slide(blank, Recipe(seed=1, width=260, height=240))
+    plan = plan_of(tmp_path / "run", {"S1": blank})
+    (ingest,) = slide_steps(plan, "ingest", "S1")
+    assert ingest.run().status == "ok"
+    (tile,) = slide_steps(plan, "tile", "S1")
+    assert tile.run().status == "skipped"
+    found = estimate(plan)
+    assert [s.known for s in found.slides] == ["empty"]
+    assert show(found, as_json=False) == 0
+
+
+def test_a_detector_without_a_rate_is_named(
+    tmp_path: Path, drawn: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tmp_path, drawn, "cells: {detector: classical}\n")
+    assert estimate(plan).unmeasured == ()
+    rates = shipped_rates().model_copy(update={"cells_s_per_mm2": {}})
+    monkeypatch.setattr("pathai.estimate.shipped_rates", lambda: rates)
+    assert estimate(plan).unmeasured == ("classical",)
 
 
 def test_the_runs_own_timings_come_first(tmp_path: Path, drawn: dict[str, Path]) -> None:

@@ -47,5 +47,5 @@ def tree(folder: Path) -> dict[str, tuple[str, int]]:
 
 def contents(folder: Path) -> dict[str, str]:
     """Content of every file but times and machine figures, and the manifest that lists them."""
-    timed = ("cohort/run.json", "cohort/cohort.manifest.json")
+    timed = ("cohort/run.json", "cohort/run.html", "cohort/cohort.manifest.json")
     return {name: digest for name, (digest, _) in tree(folder).items() if not name.endswith(timed)}
