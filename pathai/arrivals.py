@@ -188,7 +188,7 @@ class _Known:
             self._told |= {row.sha256.lower()} if row.sha256 else set()
             folder = results.slide(row.slide_id)
             if folder.slide_json.is_file():
-                info = folder.read_info()
+                info = folder.read_slide()
                 self._quick.setdefault(info.quick_id, []).append(info.sha256)
             elif path.is_file():
                 with suppress(PathaiError):

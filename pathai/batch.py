@@ -13,7 +13,7 @@ from pathai.errors import PathaiError
 from pathai.guard import close_guards
 from pathai.lock import working
 from pathai.plan import Plan
-from pathai.processes import identity, stoppable
+from pathai.processes import Stopped, identity, stoppable
 from pathai.progress import Tally, tallied
 from pathai.store.manifest import Manifest, canonical, write_atomic
 
@@ -78,6 +78,9 @@ def run_batch(plan: Plan, stage: str, name: str, steps: Iterable[Step]) -> list[
             told = {"code": error.code, "message": error.message, "remedy": error.remedy}
             with contextlib.suppress(PathaiError):  # a full disk may refuse even this
                 write_atomic(plan.state / "error.json", canonical(told))
+            raise
+        except Stopped:
+            close_guards(kill=True)  # not even a long read is waited for
             raise
     write_atomic(plan.state / "usage" / f"{stage}-{name}.json", canonical(usage(stage, start)))
     return made

@@ -91,9 +91,9 @@ class Guard:
             raise PathaiError("E299", f"{answer[1]} in the child process")
         return answer[1]
 
-    def close(self) -> None:
-        """End the child; a later call starts another."""
-        self._end(kill=False)
+    def close(self, *, kill: bool = False) -> None:
+        """End the child, with ``kill`` in the middle of a call; a later one starts another."""
+        self._end(kill=kill)
 
     def __enter__(self) -> "Guard":
         return self
@@ -163,10 +163,10 @@ def shared(memory_mib: int | None = None) -> Guard:
     return _shared[memory_mib]
 
 
-def close_guards() -> None:
-    """End the process-wide children; the next call starts another."""
+def close_guards(*, kill: bool = False) -> None:
+    """End the process-wide children, with ``kill`` in the middle of a call."""
     for guard in _shared.values():
-        guard.close()
+        guard.close(kill=kill)
 
 
 def serve(descriptor: int, memory_mib: int) -> None:

@@ -5,13 +5,18 @@ from pathai.plan import Plan
 from pathai.run import Outcome
 from pathai.source import identity
 
+SHOWN = 40
+"""Problems that are printed; the table has all."""
+
 
 def show(plan: Plan, outcome: Outcome) -> int:
     """Print the outcome; 1 if any subject failed."""
-    for manifest in outcome.problems:
+    for manifest in outcome.problems[:SHOWN]:
         problem = manifest.problems[0]
         row = _row(plan, manifest.subject)
         say(f"{manifest.status:<9} {row}{problem.code} {problem.message}; {problem.remedy}")
+    if len(outcome.problems) > SHOWN:
+        say(f"... and {len(outcome.problems) - SHOWN} more; all are in cohort/failures.tsv")
     away = [row.slide_id for row in plan.sheet.rows if not identity(plan.place(row.slide_id))]
     kept = [slide_id for slide_id in away if plan.results.slide(slide_id).slide_json.exists()]
     if kept:

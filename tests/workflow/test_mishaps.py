@@ -1,5 +1,6 @@
 """What happens to a lab: an unmounted share, a full disk, a damaged byte, an impatient person."""
 
+import glob
 import os
 import shutil
 import signal
@@ -101,8 +102,8 @@ def test_asked_to_end_it_ends_in_order_and_one_command_goes_on(finished, tmp_pat
     folder = _without_cells(finished, tmp_path / "run")
     command = [str(PATHAI), "run", "--config", str(folder / "config.yaml"), "--cores", "2"]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list((folder / ".pathai" / "running").rglob("*--*")):  # a slide is being worked on
+    deadline = time.monotonic() + 240
+    while not _marks(folder):  # a slide is being worked on
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(getattr(signal, name))
@@ -117,6 +118,10 @@ def test_asked_to_end_it_ends_in_order_and_one_command_goes_on(finished, tmp_pat
     done = again(folder)
     assert done.returncode == 0, done.stderr
     assert contents(folder / "results") == contents(finished / "results")
+
+
+def _marks(folder):
+    return glob.glob(str(folder / ".pathai" / "running" / "*" / "*--*"))
 
 
 def _without_cells(finished, folder):
