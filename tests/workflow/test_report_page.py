@@ -6,6 +6,7 @@ import sys
 import zipfile
 
 import pytest
+from workflow.commands import pathai
 
 from pathai.run import shipped
 
@@ -43,3 +44,7 @@ def test_a_page_that_changes_changes_in_the_report_and_a_removed_one_is_gone(dem
     assert link.read_text() == "another"
     page.unlink()
     assert not link.exists()
+    done = pathai("run", "--config", demo / "config.yaml", "--cores", 2)
+    assert done.returncode == 0, done.stderr
+    assert link.read_bytes() == page.read_bytes()
+    assert page.read_bytes() != b"another"
