@@ -33,7 +33,7 @@ configure() {
   mkdir -p spool state log
   touch gpu0 gpu1
   head -c 1024 /dev/urandom >munge.key && chmod 0400 munge.key
-  cores=$(nproc)
+  cores=$(getconf _NPROCESSORS_ONLN) # nproc would heed OMP_NUM_THREADS
   memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
   cat >slurm.conf <<CONF
 ClusterName=pathai

@@ -7,7 +7,6 @@ limits, not forecasts. A job that was killed for memory or time asks for more th
 
 from functools import cache
 from math import ceil
-from pathlib import Path
 from typing import NamedTuple
 
 from pathai.errors import PathaiError
@@ -69,6 +68,7 @@ class Demand(NamedTuple):
     gpu: int
 
 
+@cache
 def demand(plan: Plan, stage: str, name: str, attempt: int = 1) -> Demand:
     """What the job of a stage and batch asks for.
 
@@ -117,39 +117,32 @@ def _subjects(plan: Plan, stage: str, name: str) -> tuple[str, ...]:
 def _slides(plan: Plan, stage: str, name: str) -> list[str]:
     """Slides whose pixels a job works on."""
     if stage == "report":
-        cases = plan.sheet.cases()
         members = plan.case_batches.get(name, ())
-        return [row.slide_id for case in members for row in cases[case]]
+        return [slide_id for case in members for slide_id in _cases(plan)[case]]
     return list(plan.slide_batches.get(name, ()))
 
 
-def _mpx(plan: Plan, slide_id: str) -> float:
-    """Level-0 pixels, in millions."""
-    return _known_mpx(plan.results.slide(slide_id).path, _file(plan, slide_id))
-
-
-def _file(plan: Plan, slide_id: str) -> Path | None:
-    """The slide's file; a server is not asked while jobs are planned."""
-    where = plan.place(slide_id)
-    return None if isinstance(where, Remote) else where
+@cache
+def _cases(plan: Plan) -> dict[str, list[str]]:
+    """Slides of each case: asked for by every job, so read once."""
+    return {case: [row.slide_id for row in rows] for case, rows in plan.sheet.cases().items()}
 
 
 @cache
-def _known_mpx(folder: Path, file: Path | None) -> float:
-    from pathai.store.folders import SlideFolder
-
+def _mpx(plan: Plan, slide_id: str) -> float:
+    """Level-0 pixels, in millions; a server is not asked while jobs are planned."""
+    where = plan.place(slide_id)
     try:
-        info = SlideFolder(folder).read_slide()
+        info = plan.results.slide(slide_id).read_slide()
         return info.width * info.height / 1e6
-    except PathaiError:
+    except PathaiError:  # not ingested yet
         pass
+    if isinstance(where, Remote) or where.suffix.lower() == ".mrxs" or where.is_dir():
+        return MPX_UNKNOWN
     try:
-        status = file.stat() if file else None
+        return where.stat().st_size / BYTES_PER_PX / 1e6
     except OSError:
         return MPX_UNKNOWN
-    if status is None or file is None or file.is_dir() or file.suffix.lower() == ".mrxs":
-        return MPX_UNKNOWN
-    return status.st_size / BYTES_PER_PX / 1e6
 
 
 @cache

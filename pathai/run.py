@@ -245,6 +245,9 @@ def drop_stale_receipts(plan: Plan) -> None:
     for path in (plan.state / "receipts").glob("*/*"):
         if (path.parent.name, path.name) not in wanted:
             path.unlink()
+    for link in (plan.state / "report").glob("*"):
+        if not link.exists():  # its page was removed, and Snakemake refuses broken links
+            link.unlink()
 
 
 def forget_failures(plan: Plan) -> None:

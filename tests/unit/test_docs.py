@@ -130,6 +130,10 @@ def test_examples_of_configuration_and_tasks_are_valid(page):
             if block.title.startswith("clinical/"):
                 assert contexts(data)
                 continue
+            if "executor" in data:  # a profile of Snakemake, with keys that the shipped one has
+                profile = (ROOT / "workflows/profiles/slurm/config.yaml").read_text()
+                assert set(data) <= {*yaml.safe_load(profile), "default-resources"}
+                continue
             kind = Task if "label" in data else PromptSet if "classes" in data else Config
             kind = Layout if "sections" in data else kind
             kind.model_validate({"name": "a-name", **data} if kind is PromptSet else data)

@@ -21,7 +21,10 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("demo")]
 
 CLASSES_TEST = "run by tests/unit/test_train_classes.py, with a person's work in between"
 CORRECTED = "run by tests/workflow/test_corrections_train.py, on what a person corrected"
+SLURM = "needs Slurm; run by test_slurm.py"
 NOT_RUN = {
+    "run --config demo/config.yaml --profile": SLURM,
+    "doctor --config demo/config.yaml --profile slurm": SLURM,
     "review": "opens a window and waits for a person",
     "demo --out larger": "draws 60 slides, which takes minutes",
     "zeroshot": "needs weights that cannot be shipped",

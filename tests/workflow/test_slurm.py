@@ -103,7 +103,8 @@ def wait_for(what, process):
 def worker(folder, stage, not_pid=0):
     """Process id of the batch of a stage that works now."""
     for mark in (folder / ".pathai" / "workers").glob(f"{stage}-*"):
-        text = mark.read_text().split("\n")[0] if mark.exists() else ""
+        whole = mark.suffix != ".part" and mark.exists()
+        text = mark.read_text().split("\n")[0] if whole else ""
         if text.isdigit() and int(text) != not_pid:
             return int(text)
     return 0
