@@ -54,7 +54,7 @@ def run(whole, tmp_path):
 
 def faults(plan, **how):
     report = verify_run(plan, **how)
-    return {p.name: [f.file for f in p.faults] for p in report.parts if p.faults}
+    return {p.name: sorted({f.file for f in p.faults}) for p in report.parts if p.faults}
 
 
 def test_a_whole_run_is_as_written(run):
