@@ -112,6 +112,8 @@ def run(
         remove(plan.state / "tallies")
         command = _command(plan, cores, profile, dry, arguments)
         up_to_date = _settled(plan)
+        if not (dry or up_to_date):  # a record of earlier results is none of these
+            (plan.root / CRATE).unlink(missing_ok=True)
         for _ in range(MAX_ROUNDS):
             end_orphans(plan)
             returned = _start(plan, command, quiet=not (dry or arguments))
@@ -124,7 +126,7 @@ def run(
             if dry or not record_killed(plan):
                 log = "logs/ and .snakemake/log"
                 raise PathaiError("E176", f"Snakemake ended with {returned}; see {log}")
-        if not dry and not (up_to_date and (plan.root / CRATE).exists()):
+        if not dry and not (plan.root / CRATE).exists():
             write_crate(plan)
         return Outcome(() if dry else tuple(problems(plan)), up_to_date)
 

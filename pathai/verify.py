@@ -208,7 +208,7 @@ class _Check:
             if not S_ISREG(os.lstat(path).st_mode):
                 return 0, "is not a plain file"
             with open(path, "rb", buffering=0) as file:
-                found = file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+                found = file_digest(file, "sha256").hexdigest()
                 size = file.tell()
         except OSError as error:
             return 0, f"cannot be read: {error.strerror}"

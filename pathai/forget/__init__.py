@@ -15,7 +15,7 @@ from pathlib import Path
 from pathai.chain import cohort_step
 from pathai.errors import PathaiError
 from pathai.forget.rewriting import drop_lines, drop_rows, drop_training, rechained
-from pathai.forget.search import Left, search
+from pathai.forget.searching import Left, search
 from pathai.forget.tombstone import Tombstone, bury, heads_of
 from pathai.forget.traces import (
     Who,
@@ -111,8 +111,10 @@ def forget(
     """
     say = told or (lambda text: None)
     with owned(plan):
-        who = read_note(plan, patient) or _noted(plan, patient)
+        who = read_note(plan, patient) or find(plan, patient)
         held_by_reader(plan, who)
+        if not who.token:
+            who = _noted(plan, who)
         models = models_of(plan, who)
         try:
             return _carry_out(plan, who, models, _names(plan, key), say)
@@ -120,8 +122,7 @@ def forget(
             raise storage_error(error) from None
 
 
-def _noted(plan: Plan, patient: str) -> Who:
-    who = find(plan, patient)
+def _noted(plan: Plan, who: Who) -> Who:
     who = who.model_copy(
         update={
             "token": secrets.token_hex(16),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from pathai.forget.search import Ids
+from pathai.forget.searching import Ids
 from pathai.report.life.ledger import FIRST, Signature, signatures
 from pathai.store.commit import remove
 from pathai.store.manifest import canonical, write_atomic

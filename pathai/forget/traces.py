@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pathai.errors import PathaiError
-from pathai.forget.search import Ids, inside
+from pathai.forget.searching import Ids, inside
 from pathai.plan import Plan
 from pathai.review_log import lock_file
 from pathai.share.pseudonyms import telling

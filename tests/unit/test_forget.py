@@ -13,7 +13,7 @@ import pathai.forget as module
 from pathai.errors import PathaiError
 from pathai.forget import expected, forget
 from pathai.forget.rewriting import drop_rows
-from pathai.forget.search import Ids, search
+from pathai.forget.searching import Ids, search
 from pathai.forget.tombstone import tombstones
 from pathai.plan import Plan
 from pathai.report.life.ledger import enlist, lost, signatures
@@ -288,7 +288,7 @@ def test_an_id_inside_another_id_is_not_the_patients(tmp_path):
 
 
 def test_ids_are_found_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("pathai.forget.search.BLOCK", 1000)
+    monkeypatch.setattr("pathai.forget.searching.BLOCK", 1000)
     for start in (0, 990, 995, 999, 1000, 2996):
         path = tmp_path / "long.txt"
         path.write_bytes(b"-" * start + b"SLIDE-77" + b"-" * 2000)

@@ -38,7 +38,7 @@ def whole(tiny_results, tmp_path_factory):
     say(plan.reviews / "C-PE" / "dr-a.jsonl", 3)
     say(plan.reviews / "C-PF" / "dr-b.jsonl", 2)
     life = life_of(tmp_path_factory.mktemp("life"))
-    life.draft(READER)
+    life.draft(reader=READER)
     shutil.copytree(life.folder.parent.parent, plan.reviews, dirs_exist_ok=True)
     with zipfile.ZipFile(root / "board.zip", "w") as packed:
         packed.writestr("index.html", "<p>shared</p>" * 50)
@@ -54,7 +54,7 @@ def run(whole, tmp_path):
 
 def faults(plan, **how):
     report = verify_run(plan, **how)
-    return {p.name: [f.file for f in p.faults] for p in report.parts if p.faults}
+    return {p.name: sorted({f.file for f in p.faults}) for p in report.parts if p.faults}
 
 
 def test_a_whole_run_is_as_written(run):

@@ -41,6 +41,18 @@ def test_verify_accepts_it(finished_demo):
     assert done.returncode == 0, done.stdout
 
 
+def test_the_run_left_its_record_and_all_of_it_is_as_written(finished_demo):
+    record = json.loads((finished_demo / "ro-crate-metadata.json").read_bytes())
+    done = [one for one in record["@graph"] if one["@type"] == "CreateAction"]
+    assert len(done) == len(list(finished_demo.rglob(f"*{SUFFIX}")))
+    text = json.dumps(record)
+    assert not any(canary in text for canary in CANARIES)
+    assert str(finished_demo) not in text
+    whole = pathai("verify", finished_demo)
+    assert whole.returncode == 0, whole.stdout
+    assert "not checked" in whole.stderr
+
+
 def test_a_second_run_does_nothing_and_changes_no_byte(demo):
     before = tree(demo / "results") | tree(demo / "models")
     again = pathai("run", "--config", demo / "config.yaml", "--cores", 2)
