@@ -9,7 +9,7 @@ CORES ?= 2
 XVFB := $(shell [ -n "$$DISPLAY" ] || ! command -v xvfb-run >/dev/null || echo xvfb-run -a -s '"-screen 0 1600x1000x24 +extension GLX"')
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help venv demo test test-slow nightly check docs pictures clean
+.PHONY: help venv demo test test-slow nightly check audit docs pictures clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ check: venv
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflows
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -q -n 0 tests/workflow/test_lint.py
+
+## make audit      bill of materials into build/sbom.json; known holes, where a database is at hand
+audit: venv
+	mkdir -p build
+	$(BIN)/python envs/sbom.py -o build/sbom.json
+	$(BIN)/python envs/audit.py || [ $$? = 3 ]
 
 ## make docs       the documentation site into site/
 docs: venv

@@ -4,6 +4,7 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end -->` on a page; w
 taken from the program, so that nothing is typed twice. A test fails while a part is stale.
 """
 
+import json
 import re
 import runpy
 from collections.abc import Callable, Iterable
@@ -498,11 +499,63 @@ def notions() -> str:
     return _worded(words().notions, keys=False)
 
 
+def floors() -> str:
+    """Oldest allowed versions, and whether a run refuses older ones."""
+    from pathai.floors import FLOORS, UNSAFE, floor
+
+    head = ("library", "oldest version", "below it")
+    refused = {True: "`pathai run` refuses (E195)", False: "`pathai doctor` names it"}
+    return table(head, [(f"`{n}`", floor(n), refused[n in UNSAFE]) for n in sorted(FLOORS)])
+
+
+def models() -> str:
+    """A card of every model that is shipped, from the card beside its weights."""
+    from safetensors import safe_open
+
+    room = DOCS.parent / "pathai"
+    nuclei = json.loads((room / "detectors/nuclei_small/card.json").read_text())
+    tissue = json.loads((room / "encoders/tissue_small/card.json").read_text())
+    with safe_open(room / "cell_classes/shipped.safetensors", "numpy") as file:
+        classes = json.loads(file.metadata()["pathai"])["card"]
+    labeled = [f"{n}: {c['pictures']} pictures, {c['nuclei']} nuclei"
+               for n, c in nuclei["labeled"].items()]  # fmt: skip
+    accuracy, cells = classes["held_out"]["accuracy"], classes["cells"]
+    cards = {
+        "nuclei-small": (
+            ("for", nuclei["intended_use"]),
+            ("learned from", f"{'; '.join(labeled)}; {nuclei['drawn_fields']} drawn fields"),
+            ("judged on", nuclei["count_error"]["source"]),
+            ("limits", nuclei["limits"]),
+            ("licence", nuclei["licence"]),
+            ("SHA-256", f"`{nuclei['sha256']}`"),
+        ),
+        "tissue-small": (
+            ("what", tissue["what"]),
+            ("for", tissue["use"]),
+            ("learned from", "; ".join(f"{d['name']} ({d['amount']})" for d in tissue["data"])),
+            ("how", tissue["method"]),
+            ("limits", " ".join(tissue["limits"])),
+            ("licence", tissue["licence"]),
+            ("SHA-256", f"`{tissue['sha256']}`"),
+        ),
+        "classes of nuclei, shipped (experimental, off by default)": (
+            ("learned from", classes["about"]),
+            ("nuclei", ", ".join(f"{name} {count}" for name, count in cells.items())),
+            ("accuracy, held out", f"{accuracy['value']:.0%} ({accuracy['low']:.0%} to "
+             f"{accuracy['high']:.0%}); {classes['held_out']['commonest_class']} alone "
+             f"{classes['held_out']['accuracy_of_the_commonest_class']:.0%}"),
+            ("not assessed", classes["confusion_of"]),
+        ),
+    }  # fmt: skip
+    return "\n\n".join(f"## {n}\n\n{table(('fact', 'value'), rows)}" for n, rows in cards.items())
+
+
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (configuration, task, tasks, sheet, stains, verbs, errors, findings, flags, llm,
                  derivations, contradictions, suggestions, clinical, keys, features, cells,
-                 prediction, tissue, encoders, facts, morphology, heads, measures, plots, notions)
+                 prediction, tissue, encoders, facts, morphology, heads, measures, plots, notions,
+                 floors, models)
 }  # fmt: skip
 """Name of a part to what writes it."""
 
