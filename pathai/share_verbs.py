@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pathai.batch import say
+from pathai.corrected.applied import counted_in, report_of
 from pathai.errors import PathaiError
-from pathai.layouts import chosen
 from pathai.plan import Plan
 from pathai.progress import SAY_S
-from pathai.report.life import Life, open_case
+from pathai.report.life import Life
 from pathai.share import Pseudonyms, Standing, Wanted, share_case
 from pathai.share.pseudonyms import KEY_NAME, keep, make_key, read_key
 from pathai.verbs import plan_of, wrong
@@ -40,14 +40,17 @@ def share(
         if make_key(key):
             say(f"drew a key of this site: {key.name}; keep it secret, and keep it")
     names = Pseudonyms(read_key(key))
+    report = standing(plan, case, readers=readers)
     wanted = Wanted(
         detector=plan.config.cells.detector,
         tasks=tuple(model.name for model in plan.models),
         quality=quality,
         finest_mpp=finest_mpp,
+        corrected=counted_in(report_of(plan, case), plan.reviews) if report else None,
+        section=plan.config.cells,
     )
     made = share_case(
-        rows, plan.results, standing(plan, case, readers=readers), out, names, wanted,
+        rows, plan.results, report, out, names, wanted,
         readers=readers, overwrite=overwrite, told=_now_and_then(case),
     )  # fmt: skip
     ids = key.with_name(f"{key.name}.ids.tsv")
@@ -66,8 +69,7 @@ def standing(plan: Plan, case: str, *, readers: bool) -> Standing | None:
     PathaiError
         E207 if its trail is broken: nothing is shared from that.
     """
-    section = chosen(plan.config.report, plan.sheet.cases()[case], plan.root)
-    life = open_case(plan.reviews, case, results=plan.results.path, section=section)
+    life = report_of(plan, case)
     try:
         return _signed(life, readers=readers) or _draft(life)
     except PathaiError as error:

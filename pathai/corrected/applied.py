@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from pathai.corrected.case import Made, made_case
 from pathai.corrected.given import Corrections
+from pathai.corrected.logs import read_counted
 from pathai.errors import PathaiError
 from pathai.layouts import chosen
 from pathai.plan import Plan
@@ -58,3 +59,30 @@ def counts_for(life: Life, given: Corrections) -> bool:
         return not given
     current = made.pipeline == state.pipeline and not life.stale()
     return current and made.event.facts.get("events") == list(given.events)
+
+
+def counted_in(life: Life, reviews: Path) -> Corrections | None:
+    """The corrections that the numbers of a report stand on; None where none count.
+
+    Parameters
+    ----------
+    life : Life
+        The case's report.
+    reviews : Path
+        Folder of the readers' logs.
+
+    Raises
+    ------
+    PathaiError
+        E210 if a log is broken.
+    """
+    state = life.progress
+    made = state.corrected
+    if made is None or made.pipeline != state.pipeline:
+        return None
+    facts = made.event.facts
+    events, readers = facts.get("events"), facts.get("corrected_by")
+    if not isinstance(events, list) or not events or not isinstance(readers, str):
+        return None
+    counted = [str(event) for event in events]
+    return read_counted(reviews, life.case_id, readers.split(", "), counted)

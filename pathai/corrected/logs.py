@@ -1,6 +1,6 @@
 """A reader's corrections, read from the logs of a case."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +82,37 @@ def read_own(reviews: Path, case_id: str, reader: str) -> Corrections:
     return _read(reviews, case_id, reader)
 
 
-def _read(reviews: Path, case_id: str, reader: str) -> Corrections:
+def read_counted(
+    reviews: Path, case_id: str, readers: Sequence[str], counted: Collection[str]
+) -> Corrections:
+    """Corrections as they stood when they were counted in the report.
+
+    Parameters
+    ----------
+    reviews : Path
+        Folder of the logs.
+    case_id : str
+    readers : sequence of str
+        Whose; the adjudication, which settled the rest, last.
+    counted : collection of str
+        SHA-256 of the logged events that were counted; what came after them is left out.
+
+    Raises
+    ------
+    PathaiError
+        E210 if a log is broken.
+    """
+    first, *others = (_read(reviews, case_id, reader, counted) for reader in readers)
+    return _settled(first, others[0]) if others else first
+
+
+def _read(
+    reviews: Path, case_id: str, reader: str, counted: Collection[str] | None = None
+) -> Corrections:
     events = list(read_log(reviews / case_id / f"{reader}.jsonl"))
+    if counted is not None:
+        last = max((i for i, e in enumerate(events, 1) if e.sha256 in counted), default=0)
+        events = events[:last]
     state = replay(events, Case(case_id))
     return corrections_of(reader, state, events)
 

@@ -64,8 +64,29 @@ class Held:
             yield first, self.part(first, min(first + size, len(self)))
 
 
+def by_place(cells: Cells, rows: NDArray[np.int64]) -> tuple[Cells, NDArray[np.int64]]:
+    """Nuclei sorted by y, then x, as stored ones are, with a number of each along."""
+    order = np.lexsort((cells.xy_px0[:, 0], cells.xy_px0[:, 1]))
+    first, length = cells.outline_start[order], np.diff(cells.outline_start)[order]
+    start = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
+    place = np.arange(int(start[-1])) - np.repeat(start[:-1], length)
+    sorted_cells = Cells(
+        xy_px0=cells.xy_px0[order],
+        score=cells.score[order],
+        class_=cells.class_[order],
+        prob=cells.prob[order],
+        dab_od=cells.dab_od[order],
+        measures=cells.measures[order],
+        outline_px0=cells.outline_px0[np.repeat(first, length) + place],
+        outline_start=start,
+        raster=(),
+        attrs=cells.attrs,
+    )
+    return sorted_cells, rows[order]
+
+
 def held(cells: Cells, rows: NDArray[np.int64], stored: int, origin: str = "") -> Held:
-    """Corrected nuclei under the numbers of their rows; what was added counts on after them.
+    """Corrected nuclei in order, numbered by their rows; what was added counts on after them.
 
     Parameters
     ----------
@@ -77,6 +98,7 @@ def held(cells: Cells, rows: NDArray[np.int64], stored: int, origin: str = "") -
     origin : str
         As of `Held`.
     """
-    ids, added = rows.copy(), rows < 0
+    cells, ids = by_place(cells, rows)
+    added = ids < 0
     ids[added] = stored + np.arange(int(added.sum()))
     return Held(cells, ids, origin)

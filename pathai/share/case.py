@@ -137,7 +137,8 @@ def _slide(
         told(f"slide {number} of {count}: {what} {100 * done // of} %")
 
     try:
-        made = write_slide(results.slide(row.slide_id), name, stain, wanted, archive.put, progress)
+        folder, vectors = results.slide(row.slide_id), row.stain_vectors
+        made = write_slide(folder, name, stain, wanted, archive.put, progress, vectors)
     except PathaiError as error:
         if error.code in ("E160", "E161"):
             raise

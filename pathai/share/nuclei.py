@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from pathai.export.held import Held
 from pathai.share.pixels import Put, coarser, step_for
 from pathai.share.walk import Levels, Pixels, Place, walk
 from pathai.store.cell_store import CellsFile
@@ -48,7 +49,7 @@ class Drawn:
 
 
 def write_nuclei(
-    cells: CellsFile,
+    cells: CellsFile | Held,
     size: Size,
     mpp: Mpp,
     colors: dict[str, str],
@@ -60,7 +61,7 @@ def write_nuclei(
 
     Parameters
     ----------
-    cells : CellsFile
+    cells : CellsFile or Held
         Read a row of tiles at a time.
     size : Size
         Of the slide, level-0 px.
@@ -95,7 +96,7 @@ def write_nuclei(
 class _Pen:
     """Draws tiles of the finest level, row after row."""
 
-    def __init__(self, cells: CellsFile, step: int, reach: float) -> None:
+    def __init__(self, cells: CellsFile | Held, step: int, reach: float) -> None:
         self.cells, self.step, self.reach = cells, step, reach
         self.y = cells.read("xy_px0")[:, 1].astype(np.float64)
         self.row = -1

@@ -247,6 +247,10 @@
     if (slide.nuclei.classes.length) {
       const title = slide.nuclei.experimental ? "Nuclei (classes are experimental)" : "Nuclei";
       const set = group(title);
+      if (slide.nuclei.by_hand >= 0) {
+        const count = slide.nuclei.by_hand.toLocaleString("en");
+        set.append(make("p", { className: "by-hand" }, `Corrected by a person: ${count} nuclei by hand`));
+      }
       const boxes = slide.nuclei.classes.map((one) => layer(set, `nuclei:${one.name}`, one.name,
         { color: one.color, count: one.count.toLocaleString("en") }));
       const range = strength(set, "nuclei", "Strength of nuclei", 90);

@@ -8,7 +8,11 @@ from typing import Any
 
 from PIL import Image
 
+from pathai.config import CellsConfig
+from pathai.corrected.given import Corrections, SlideCorrections
+from pathai.corrected.nuclei import corrected_nuclei, with_outlines
 from pathai.errors import CODES, PathaiError
+from pathai.export.held import Held, held
 from pathai.share.nuclei import Drawn, write_nuclei
 from pathai.share.overlays import attention, outlines
 from pathai.share.pixels import WHITE, Put, Shown, write_pixels
@@ -39,12 +43,19 @@ class Wanted:
         Of JPEG.
     finest_mpp : float
         µm/px beyond which nothing is finer; 0 for all there is.
+    corrected : Corrections, optional
+        A reader's corrections that the report's numbers stand on; nuclei are drawn and counted
+        with them.
+    section : CellsConfig, optional
+        How nuclei that a reader added are measured.
     """
 
     detector: str = ""
     tasks: tuple[str, ...] = ()
     quality: int = 80
     finest_mpp: float = 0.0
+    corrected: Corrections | None = None
+    section: CellsConfig | None = None
 
 
 @dataclass
@@ -67,7 +78,13 @@ def reason(error: PathaiError) -> str:
 
 
 def write_slide(
-    folder: SlideFolder, name: str, stain: str, wanted: Wanted, put: Put, told: Told
+    folder: SlideFolder,
+    name: str,
+    stain: str,
+    wanted: Wanted,
+    put: Put,
+    told: Told,
+    vectors: str = "",
 ) -> Made:
     """Write a slide's tiles and overlays.
 
@@ -85,6 +102,8 @@ def write_slide(
         Takes a name and its bytes.
     told : callable
         See `Told`.
+    vectors : str
+        Column ``stain_vectors`` of the sheet.
 
     Returns
     -------
@@ -106,7 +125,12 @@ def write_slide(
     if shown.unreadable:
         made.notes.append(f"has {len(shown.unreadable)} unreadable places, framed in orange")
     if wanted.detector and folder.cells(wanted.detector).exists():
-        _attempt(made, "nuclei", lambda: _nuclei(made, folder, place, shown, wanted, put, told))
+
+        def nuclei() -> None:
+            found = _standing(made, folder, wanted, vectors)
+            _nuclei(made, found, place, shown, put, lambda done, of: told("nuclei", done, of))
+
+        _attempt(made, "nuclei", nuclei)
     for number, task in enumerate(wanted.tasks):
         if folder.prediction(task).exists():
             what = f"attention of {task}"
@@ -151,7 +175,7 @@ def slide_data(
         "glass": "#{:02x}{:02x}{:02x}".format(*shown.glass),
         "unreadable": [_box(box) for box in shown.unreadable],
         "attention": [],
-        "nuclei": {"classes": [], "experimental": False},
+        "nuclei": {"classes": [], "experimental": False, "by_hand": -1},
     }
 
 
@@ -164,26 +188,38 @@ def _box(box: Box) -> list[float]:
     return [round(v, 1) for v in (box.x, box.y, box.width, box.height)]
 
 
+def _standing(
+    made: Made, folder: SlideFolder, wanted: Wanted, vectors: str
+) -> tuple[CellsFile | Held, int]:
+    """Nuclei as the report counts them, and how many by hand; -1 where no correction counts."""
+    given = wanted.corrected.of(folder.slide_id) if wanted.corrected else SlideCorrections()
+    stored = CellsFile(folder.cells(wanted.detector))
+    if not given:
+        return stored, -1
+    found = corrected_nuclei(folder, wanted.detector, given, wanted.section, vectors)
+    cells = with_outlines(folder, wanted.detector, found)
+    made.notes.append(f"shows its nuclei as a person corrected them, {found.by_hand} by hand")
+    return held(cells, found.rows, len(stored)), found.by_hand
+
+
 def _nuclei(
     made: Made,
-    folder: SlideFolder,
+    found: tuple[CellsFile | Held, int],
     place: str,
     shown: Shown,
-    wanted: Wanted,
     put: Put,
-    told: Told,
+    told: Callable[[int, int], None],
 ) -> None:
-    cells = CellsFile(folder.cells(wanted.detector))
+    cells, by_hand = found
     colors = cell_colors(cells.attrs.classes)
-    drawn: Drawn = write_nuclei(
-        cells, shown.size, shown.mpp, colors, place, put, lambda done, of: told("nuclei", done, of)
-    )
+    drawn: Drawn = write_nuclei(cells, shown.size, shown.mpp, colors, place, put, told)
     counts = cells.attrs.class_counts
     size = drawn.levels[0].size if drawn.levels else shown.size
     made.data["nuclei"] = {
         "step": drawn.step,
         "size": [size.width, size.height],
         "tile": shown.levels.tile,
+        "by_hand": by_hand,
         "experimental": bool(cells.attrs.classifier and cells.attrs.classifier.experimental),
         "classes": [
             {"name": name, "color": colors[name], "count": count, "masks": levels.masks()}

@@ -1,15 +1,20 @@
 """From a reader's log to what counts: undo, two readers, adjudication."""
 
+import json
+import re
+import zipfile
+
 import pytest
 from corrected_cases import CASE, DETECTOR, edit, make_run, nuclei
 
 from pathai.corrected import made_case
-from pathai.corrected.applied import apply, report_of
+from pathai.corrected.applied import apply, counted_in, report_of
 from pathai.corrected.logs import corrections_of, read_corrections
 from pathai.edits import CellEdit
 from pathai.errors import PathaiError
 from pathai.review import Case, ReviewSession
 from pathai.review_log import ADJUDICATION, read_log
+from pathai.share import Pseudonyms, Wanted, share_case
 
 SQUARE = ((100.0, 100.0), (112.0, 100.0), (112.0, 112.0), (100.0, 112.0))
 
@@ -125,6 +130,46 @@ def test_training_says_that_regions_are_no_labels(plan, session, tmp_path, capsy
     sheet = type(plan.sheet)(rows, plan.sheet.folder, plan.sheet.name)
     _corrected(sheet, task, tmp_path / "reviews")
     assert "2 drawn regions are no labels: msi asks of a" in capsys.readouterr().err
+
+
+def shared(plan, tmp_path, given):
+    """Data of the page by slide, and what was told."""
+    out = tmp_path / "shared.zip"
+    wanted = Wanted(detector=DETECTOR, corrected=given)
+    names = Pseudonyms(b"0123456789abcdef")
+    rows = plan.sheet.cases()[CASE]
+    made = share_case(rows, plan.results, None, out, names, wanted, overwrite=True)
+    with zipfile.ZipFile(out) as archive:
+        text = archive.read("index.html").decode()
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text)
+    return [slide["nuclei"] for slide in json.loads(found[1])["slides"]], made.notes
+
+
+def test_a_share_bundle_draws_what_the_report_counts(plan, session, tmp_path):
+    """As it was counted: what is corrected afterwards is not in it, and neither is a name."""
+    reviews = tmp_path / "reviews"
+    one = session("dr-a")
+    one.correct_cells(an_edit(plan, (3, 4, 9), ""))
+    one.add_cell("S1", DETECTOR, ((300.0, 300.0), (312.0, 300.0), (312.0, 312.0)), "nucleus")
+    life = report_of(plan, CASE, reviews)
+    life.draft()
+    assert counted_in(life, reviews) is None
+    given = read_corrections(reviews, CASE, "dr-a")
+    apply(plan, life, "dr-a", given)
+    one.correct_cells(an_edit(plan, (20, 21), ""))
+    assert counted_in(life, reviews) == given
+    plain, none = shared(plan, tmp_path, None)
+    assert [slide["by_hand"] for slide in plain] == [-1, -1]
+    slides, notes = shared(plan, tmp_path, counted_in(life, reviews))
+    counts = [sum(one["count"] for one in slide["classes"]) for slide in slides]
+    before = [sum(one["count"] for one in slide["classes"]) for slide in plain]
+    assert counts == [before[0] - 3 + 1, before[1]]
+    assert [slide["by_hand"] for slide in slides] == [4, -1]
+    assert set(notes) - set(none) == {
+        "Slide 1 shows its nuclei as a person corrected them, 4 by hand."
+    }
+    drawn = [[c["masks"] for c in slide["classes"]] for slide in (slides[1], plain[1])]
+    assert drawn[0] == drawn[1]
 
 
 def open_items(plan, tmp_path):

@@ -159,7 +159,7 @@ actions = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(actions, max_size=8))
 def test_writing_reading_and_writing_gives_the_same_bytes(tiny_results, tmp_path_factory, done):
     root, results = tmp_path_factory.mktemp("desk"), ResultsFolder(tiny_results / "results")

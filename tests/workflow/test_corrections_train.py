@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import shapely
 from corrected_cases import CASE, DETECTOR, edit, make_run, nuclei
@@ -141,14 +142,82 @@ def test_it_says_what_it_was_made_from_and_names_no_person_and_no_path(corrected
     assert imread(folder / "labels" / "S1-001.png").dtype == np.uint16
 
 
-def test_the_detector_learns_from_it(corrected, folder, tmp_path):
-    """Two fields are needed: the region is cut into one, so another reviewed one joins it."""
+def test_what_comes_back_from_qupath_trains_like_what_was_done_in_the_window(
+    corrected, folder, tmp_path
+):
+    """To another reader's log by way of a file: the same pictures, labels, classes and training."""
+    plan, rows = corrected
+    slide = plan.results.slide("S1").path
+    (plan.reviews / CASE / "dr-b.jsonl").unlink(missing_ok=True)
+    file, table = tmp_path / "S1.geojson", tmp_path / "S1.parquet"
+    call("export", slide, "--format", "geojson", "--reader", "dr-a", "-o", file)
+    done = call("import-review", plan.root, file, "--reader", "dr-b", "--json")
+    assert json.loads(done.stdout)["events"] == 5
+    out = tmp_path / "again"
+    call("corrections", plan.root, "-o", out, "--reader", "dr-b")
+    names = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    assert names == sorted(p.relative_to(out) for p in out.rglob("*") if p.is_file())
+    for name in names:
+        same = (folder / name).read_bytes() == (out / name).read_bytes()
+        assert same == (name.name != "corrections.json"), name  # which names the logged events
+    call("export", slide, "--format", "geoparquet", "--reader", "dr-b", "-o", table)
+    check_table(plan, rows, pq.read_table(table))
+    (plan.reviews / CASE / "dr-b.jsonl").unlink()
+
+
+def check_table(plan, rows, table):
+    """Corrected nuclei as GeoParquet 1.1: numbers of rows, outlines, classes that count."""
+    geo = json.loads(table.schema.metadata[b"geo"])
+    column = geo["columns"]["geometry"]
+    assert (geo["version"], column["encoding"], column["crs"]) == ("1.1.0", "WKB", None)
+    stored = nuclei(plan, "S1")
+    kept = [i for i in range(len(stored.xy_px0)) if i not in rows[""]]
+    assert sorted(table["cell_id"].to_pylist()) == [*kept, len(stored.xy_px0)]
+    shapes = dict(zip(table["cell_id"].to_pylist(), table["geometry"].to_pylist(), strict=True))
+    assert shapely.from_wkb(shapes[len(stored.xy_px0)]).equals(shapely.Polygon(NEW))
+    assert column["bbox"] == list(shapely.total_bounds(shapely.from_wkb(list(shapes.values()))))
+    about = json.loads(table.schema.metadata[b"pathai"])
+    assert re.fullmatch("[0-9a-f]{64}", about["corrections"])
+
+
+def test_a_file_from_qupath_is_taken_back(corrected, tmp_path):
     plan, _ = corrected
-    session = ReviewSession(plan.reviews, "dr-a", [Case(CASE)], blind=False)
+    slide = plan.results.slide("S1").path
+    file, log = tmp_path / "S1.geojson", plan.reviews / CASE / "dr-c.jsonl"
+    call("export", slide, "--format", "geojson", "--reader", "dr-a", "-o", file)
+    words = ["import-review", plan.root, file, "--reader", "dr-c"]
+    call(*words)
+    given = read_corrections(plan.reviews, CASE, "dr-c")
+    first, again = read_corrections(plan.reviews, CASE, "dr-a").of("S1"), given.of("S1")
+    assert (first.edits, first.regions) == (again.edits, again.regions)
+    assert [one.outline_px0 for one in again.added] == [NEW]
+    assert "5 actions taken back" in call(*words, "--withdraw").output
+    assert not read_corrections(plan.reviews, CASE, "dr-c")
+    done = CliRunner().invoke(app, [str(w) for w in (*words, "--withdraw")])
+    assert isinstance(done.exception, PathaiError)
+    log.unlink()
+
+
+def test_the_detector_learns_from_it(corrected, folder, tmp_path):
+    """From what came by a file; two fields are needed, so another reviewed region joins it."""
+    plan, _ = corrected
+    file = tmp_path / "S1.geojson"
+    call(
+        "export",
+        plan.results.slide("S1").path,
+        "--format",
+        "geojson",
+        "--reader",
+        "dr-a",
+        "-o",
+        file,
+    )
+    call("import-review", plan.root, file, "--reader", "dr-b")
+    session = ReviewSession(plan.reviews, "dr-b", [Case(CASE)], blind=False)
     session.open(CASE)
     session.set_region("S2", "", "reviewed", [((50, 50), (400, 50), (400, 300), (50, 300))])
     session.close()
-    call("corrections", plan.root, "-o", tmp_path / "two", "--json")
+    call("corrections", plan.root, "-o", tmp_path / "two", "--reader", "dr-b", "--json")
     words = ["--fields", "2", "--steps", "2", "--judging", "0"]
     done = call("train-detector", "--corrections", tmp_path / "two", *words, "-o", tmp_path / "net")
     assert "nuclei-small@net" in done.output
@@ -158,6 +227,7 @@ def test_the_detector_learns_from_it(corrected, folder, tmp_path):
         shapely.box(50, 50, 400, 300), *nuclei(plan, "S2").xy_px0.astype(float).T
     ).sum()
     assert card["labeled"] == {"two": {"pictures": 2, "nuclei": int(inside) - 3 + 1 + int(other)}}
+    (plan.reviews / CASE / "dr-b.jsonl").unlink()
 
 
 def test_the_class_model_reads_the_same_folder(corrected, folder, tmp_path):
