@@ -1,12 +1,11 @@
-"""Parts of the dock: cards of sentences, overlay switches, and how they look."""
+"""Parts of the dock: labels, places of a sentence, overlay switches, and how they look."""
 
 from html import escape
 
 from qtpy.QtCore import QEvent, QRectF, Qt, Signal
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPen
-from qtpy.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtGui import QColor, QPainter, QPen
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from pathai.review import Decision
 from pathai.viewer import keys, palette
 from pathai.viewer.presenter import Review
 from pathai.viewer.runs import Sentence
@@ -70,65 +69,6 @@ def label(text: str, role: str) -> QLabel:
     made.setWordWrap(True)
     made.setVisible(bool(text) or role != "message")
     return made
-
-
-class Card(QFrame):  # type: ignore[misc]
-    """One sentence: what became of it, and where it stands."""
-
-    chosen = Signal(str, int)
-
-    def __init__(self, sentence: Sentence) -> None:
-        super().__init__()
-        self.sentence = sentence
-        self._place = -1
-        self.words = sentence.text
-        self.setProperty("role", "card")
-        self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.verdict = label("", "verdict")
-        self.verdict.setWordWrap(False)
-        self.text = label(escape(sentence.text), "text")
-        self.chip = label(chip(sentence, -1), "chip")
-        self.chip.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.setToolTip("A click goes to the evidence; again, to its next place")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(10, 7, 10, 7)
-        column.setSpacing(3)
-        column.addWidget(self.text)
-        for note in sentence.notes:
-            column.addWidget(label(escape(note), "note"))
-        foot = QHBoxLayout()
-        foot.addWidget(self.verdict)
-        foot.addWidget(self.chip, stretch=1)
-        column.addLayout(foot)
-
-    def show_state(self, decision: Decision | None, place: int) -> None:
-        """Show the decision with sign, word and color.
-
-        Parameters
-        ----------
-        decision : Decision or None
-            On this sentence.
-        place : int
-            Which of its places is in view; -1 unless this sentence is the selected one.
-        """
-        selected = place >= 0
-        sign, color, word = palette.VERDICTS[decision.verdict if decision else ""]
-        self.words = decision.text if decision else self.sentence.text
-        self.verdict.setText(f"<span style='color:{color}'>{sign} {word}</span>")
-        gone = decision is not None and decision.verdict == "rejected"
-        words = escape(self.words)
-        self.text.setText(f"<s style='color:{PALE}'>{words}</s>" if gone else words)
-        self._place = place
-        self.chip.setText(chip(self.sentence, place))
-        if self.property("chosen") != selected:
-            self.setProperty("chosen", selected)
-            self.style().unpolish(self)
-            self.style().polish(self)
-
-    def mousePressEvent(self, event: QMouseEvent) -> None:
-        """Go to the evidence, with every further click to its next place."""
-        if event.button() == Qt.MouseButton.LeftButton:
-            self.chosen.emit(self.sentence.id, self._place + 1)
 
 
 def chip(sentence: Sentence, place: int) -> str:

@@ -8,14 +8,13 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QInputDialog,
     QLabel,
-    QVBoxLayout,
     QWidget,
 )
 
 from pathai.viewer import keys
 from pathai.viewer.cards import Swatch, label
 from pathai.viewer.cells import CellsPart
-from pathai.viewer.controls import button, combo, line
+from pathai.viewer.controls import button, column_of, combo, follow, line
 
 if TYPE_CHECKING:
     from pathai.viewer.presenter import Review
@@ -59,9 +58,7 @@ class CellsPanel(QWidget):  # type: ignore[misc]
         self.part: CellsPart = review.part("cells")
         self.rows: list[LegendRow] = []
         self._built: tuple[str, ...] = ()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 8, 0, 0)
-        column.setSpacing(6)
+        column = column_of(self, top=8)
         self.title = label("Nuclei by class", "heading")
         column.addWidget(self.title)
         self.legend = QWidget()
@@ -93,9 +90,8 @@ class CellsPanel(QWidget):  # type: ignore[misc]
         self.count = button("Count in the report", COUNT, review.part("corrected").update)
         column.addWidget(self.count)
         column.addStretch(1)
-        self.part.changed.connect(self.refresh)
-        review.part("counting").changed.connect(self.refresh)
-        self.destroyed.connect(lambda: self.part.changed.disconnect(self.refresh, missing_ok=True))
+        follow(self, self.part.changed, self.refresh)
+        follow(self, review.part("counting").changed, self.refresh)
         self.refresh()
 
     def refresh(self) -> None:

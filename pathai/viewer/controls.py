@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 
+from psygnal import SignalInstance
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QScrollArea,
     QSlider,
     QTabWidget,
+    QVBoxLayout,
     QWidget,
 )
 from superqt import QLabeledSlider
@@ -99,6 +102,42 @@ def line(*parts: QWidget) -> QHBoxLayout:
     for part in parts:
         row.addWidget(part, stretch=0 if isinstance(part, QLabel) else 1)
     return row
+
+
+def column_of(panel: QWidget, top: int = 6) -> QVBoxLayout:
+    """The column that a tab is made of: its parts below one another."""
+    column = QVBoxLayout(panel)
+    column.setContentsMargins(0, top, 0, 0)
+    column.setSpacing(6)
+    return column
+
+
+def scrolled() -> QScrollArea:
+    """A list that is scrolled from top to bottom, and never takes the keyboard."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return area
+
+
+def fill_list(area: QScrollArea, parts: Sequence[QWidget], spacing: int = 6) -> None:
+    """Show these parts in a list, in the place of what was there."""
+    body = QWidget()
+    body.setObjectName("cards")
+    column = QVBoxLayout(body)
+    column.setContentsMargins(0, 0, 4, 0)
+    column.setSpacing(spacing)
+    for part in parts:
+        column.addWidget(part)
+    column.addStretch(1)
+    area.setWidget(body)
+
+
+def follow(panel: QWidget, changed: SignalInstance, refresh: Callable[[], object]) -> None:
+    """Refresh a panel whenever a part of the presenter changes, as long as the panel is there."""
+    changed.connect(refresh)
+    panel.destroyed.connect(lambda: changed.disconnect(refresh, missing_ok=True))
 
 
 def bring_forward(panel: QWidget) -> None:

@@ -23,7 +23,7 @@ from pathai.region_counts import AREAS_MM2, Counts
 from pathai.store.records import Interval
 from pathai.viewer import keys
 from pathai.viewer.cards import label
-from pathai.viewer.controls import button, combo, line
+from pathai.viewer.controls import button, column_of, combo, follow, line
 from pathai.viewer.counting import SLIDE, CountingPart, length_words
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ class CountingPanel(QWidget):  # type: ignore[misc]
         self.review = review
         self.part: CountingPart = review.part("counting")
         self._worker: Any = None
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 8, 0, 0)
-        column.setSpacing(6)
+        column = column_of(self, top=8)
         self._tools(column)
         column.addWidget(label("Region", "heading"))
         self.regions = combo(self._choose)
@@ -68,8 +66,7 @@ class CountingPanel(QWidget):  # type: ignore[misc]
         column.addSpacing(8)
         self._hot(column)
         column.addStretch(1)
-        self.part.changed.connect(self.refresh)
-        self.destroyed.connect(lambda: self.part.changed.disconnect(self.refresh, missing_ok=True))
+        follow(self, self.part.changed, self.refresh)
         self.refresh()
 
     def _tools(self, column: QVBoxLayout) -> None:

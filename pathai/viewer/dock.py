@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QMainWindow,
-    QPushButton,
     QStackedWidget,
     QTabWidget,
     QVBoxLayout,
@@ -20,15 +19,17 @@ from qtpy.QtWidgets import (
 
 from pathai.errors import PathaiError
 from pathai.viewer import commands, keys, panels, preferences
-from pathai.viewer.cards import Card, OverlayRow, label, style
+from pathai.viewer.cards import OverlayRow, label, style
+from pathai.viewer.controls import button
 from pathai.viewer.header_panel import Header
 from pathai.viewer.help_panel import KeyList
 from pathai.viewer.impression_panel import ImpressionPanel
 from pathai.viewer.overview_panel import Overview
 from pathai.viewer.preferences import Preferences
 from pathai.viewer.presenter import Review
+from pathai.viewer.report_card_panel import ReportCard
+from pathai.viewer.report_panel import ReportPanel
 from pathai.viewer.runs import Run
-from pathai.viewer.sentences_panel import SentencesPanel
 from pathai.viewer.worklist_panel import WorklistPanel
 
 HINTS = ("worklist", "hide", "fit", "20x", "40x", "help")
@@ -56,7 +57,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         self._panels: list[Any] = []
         self._groups: dict[str, QTabWidget] = {}
         self.worklist: WorklistPanel | None = None
-        self.sentences: SentencesPanel | None = None
+        self.sentences: ReportPanel | None = None
         self.impression: ImpressionPanel | None = None
         self.overview: Overview | None = None
         self.key_list: KeyList | None = None
@@ -83,7 +84,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         self.banner, self.title = self.header.banner, self.header.title
         self.facts, self.slides = self.header.facts, self.header.slides
         self.header.slide_chosen.connect(self._choose_slide)
-        self.open_button = _button("Open a run…", "Choose the folder of a run", self._choose_run)
+        self.open_button = button("Open a run…", "Choose the folder of a run", self._choose_run)
         self.overlays = OverlayRow()
         self.overlays.toggled.connect(self._choose_overlay)
         self.message = label("", "message")
@@ -101,9 +102,9 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         layout.addWidget(self.hint)
 
     def _buttons(self) -> QHBoxLayout:
-        self.undo = _button("Undo", "", lambda: self._act("undo"))
-        self.done = _button("Mark case reviewed", "", self._mark_reviewed)
-        self.next = _button("Next case", "", lambda: self._act("next"))
+        self.undo = button("Undo", "", lambda: self._act("undo"))
+        self.done = button("Mark case reviewed", "", self._mark_reviewed)
+        self.next = button("Next case", "", lambda: self._act("next"))
         self.done.setObjectName("done")
         row = QHBoxLayout()
         for part in (self.undo, self.done, self.next):
@@ -111,8 +112,8 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         return row
 
     @property
-    def _cards(self) -> list[Card]:
-        return self.sentences.cards if self.sentences else []
+    def _cards(self) -> list[ReportCard]:
+        return list(self.sentences.cards.values()) if self.sentences else []
 
     # --- opening --------------------------------------------------------------------------
 
@@ -157,7 +158,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
     def _add_tabs(self, review: Review) -> None:
         self.worklist = WorklistPanel(review)
         self.worklist.chosen.connect(self._choose_case)
-        self.sentences, self.impression = SentencesPanel(review), ImpressionPanel(review)
+        self.sentences, self.impression = ReportPanel(review), ImpressionPanel(review)
         self.sentences.acted.connect(lambda: self._tell(""))
         self.pages = QStackedWidget()
         self.pages.addWidget(self.impression)
@@ -165,7 +166,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
         self.tabs.addTab(self.worklist, "Cases")
         self.tabs.addTab(self.pages, "Review")
         self.tabs.setTabToolTip(CASES, keys.tip("worklist"))
-        self.tabs.setTabToolTip(REVIEW, "The draft, sentence by sentence")
+        self.tabs.setTabToolTip(REVIEW, "The report, sentence by sentence, and its signature")
         self._panels = [panels.load(tab.widget)(review) for tab in panels.TABS]
         self._groups = {}
         for tab, panel in zip(panels.TABS, self._panels, strict=True):
@@ -187,9 +188,9 @@ class ReviewDock(QWidget):  # type: ignore[misc]
 
     def _name_keys(self) -> None:
         """Buttons and hints say the keys that hold now."""
-        for button, words, name in ((self.undo, "Undo", "undo"), (self.next, "Next case", "next")):
-            button.setText(f"{words}  {keys.shown(name)}")
-            button.setToolTip(keys.tip(name))
+        for one, words, name in ((self.undo, "Undo", "undo"), (self.next, "Next case", "next")):
+            one.setText(f"{words}  {keys.shown(name)}")
+            one.setToolTip(keys.tip(name))
         shown = ((keys.shown(name), keys.KEYS[name].short) for name in HINTS)
         self.hint.setText(" · ".join(f"<b>{key}</b> {word}" for key, word in shown))
 
@@ -342,14 +343,7 @@ class ReviewDock(QWidget):  # type: ignore[misc]
 
 def _tabs() -> QTabWidget:
     tabs = QTabWidget()
+    tabs.setTabBarAutoHide(True)  # a group of one tab needs no second row
     tabs.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     tabs.tabBar().setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return tabs
-
-
-def _button(text: str, tooltip: str, act: object) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tooltip)
-    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    button.clicked.connect(lambda: act())  # type: ignore[operator]
-    return button

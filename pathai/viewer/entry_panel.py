@@ -2,24 +2,22 @@
 
 from html import escape
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QShowEvent, QWheelEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
-    QScrollArea,
-    QVBoxLayout,
     QWidget,
 )
 
 from pathai.viewer import palette
+from pathai.viewer.controls import beside, button, column_of, fill_list, scrolled
 from pathai.viewer.entry import Entries, Field, Preview, Where
 from pathai.viewer.presenter import Review
-from pathai.viewer.report_words_panel import button, rich
+from pathai.viewer.report_words_panel import rich
 
 
 class _Choice(QComboBox):  # type: ignore[misc]
@@ -109,14 +107,10 @@ class EntryPanel(QWidget):  # type: ignore[misc]
         self.entries: Entries = review.part("entry")
         self.rows: dict[Where, FieldRow] = {}
         self._shown: tuple[str, tuple[Field, ...], bool] | None = None
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 6, 0, 0)
-        column.setSpacing(6)
+        column = column_of(self)
         self.head = rich("", "facts")
         column.addWidget(self.head)
-        self.form = QScrollArea()
-        self.form.setWidgetResizable(True)
-        self.form.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.form = scrolled()
         column.addWidget(self.form, stretch=1)
         self.more = _Choice()
         self.more.activated.connect(self._ask_more)
@@ -124,12 +118,11 @@ class EntryPanel(QWidget):  # type: ignore[misc]
         self.says = QLabel("")
         self.says.setWordWrap(True)
         column.addWidget(self.says)
-        row = QHBoxLayout()
         self.clear: QPushButton = button("Clear", "Forget what is not entered yet", self._forget)
         self.enter: QPushButton = button("Enter", "", self._enter)
         self.enter.setObjectName("done")
-        row.addWidget(self.clear)
-        row.addWidget(self.enter, stretch=2)
+        row = beside(self.clear, self.enter)
+        row.setStretch(1, 2)
         column.addLayout(row)
 
     # --- what is shown --------------------------------------------------------------------
@@ -168,22 +161,17 @@ class EntryPanel(QWidget):  # type: ignore[misc]
         return f"Layout {escape(layout.name)}.{left} Nothing is written before you press Enter."
 
     def _build(self, fields: tuple[Field, ...]) -> None:
-        body, self.rows = QWidget(), {}
-        column = QVBoxLayout(body)
-        column.setContentsMargins(0, 0, 4, 0)
-        column.setSpacing(8)
-        heading = None
+        self.rows, parts, heading = {}, list[QWidget](), None
         for field in fields:
             if field.heading != heading:
                 heading = field.heading
-                column.addWidget(rich(escape(heading), "section"))
+                parts.append(rich(escape(heading), "section"))
             row = FieldRow(field)
             row.typed.connect(self._preview)
             row.taken.connect(self._withdraw)
-            column.addWidget(row)
+            parts.append(row)
             self.rows[field.where] = row
-        column.addStretch(1)
-        self.form.setWidget(body)
+        fill_list(self.form, parts, spacing=8)
 
     def _put(self, where: Where, text: str) -> None:
         row = self.rows.get(where)

@@ -1,4 +1,4 @@
-"""What the review window is made of beside the report: tabs of the dock and parts of the presenter.
+"""What the review window is made of beside cases and report: tabs and parts of the presenter.
 
 A tab is a widget ``Panel(review)`` with a method ``refresh()``; a part is what its keys and
 buttons call, ``Part(review)``, and knows no Qt. Both are loaded when they are needed.
@@ -27,13 +27,7 @@ class Tab:
 
 
 TABS: tuple[Tab, ...] = (
-    Tab(
-        "Report",
-        "Read, correct and sign the report",
-        "pathai.viewer.report_panel:ReportPanel",
-        "Report",
-    ),
-    Tab("Enter", "Enter what only a person sees", "pathai.viewer.entry_panel:EntryPanel", "Report"),
+    Tab("Enter", "Enter what only a person sees", "pathai.viewer.entry_panel:EntryPanel", "Enter"),
     Tab(
         "Classes",
         "Classes of nuclei: hide, choose, correct",

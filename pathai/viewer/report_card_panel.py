@@ -8,8 +8,10 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
 
 from pathai.viewer import palette
 from pathai.viewer.cards import PALE, chip, label
-from pathai.viewer.report import Row
-from pathai.viewer.report_words_panel import WordsEditor, button, rich
+from pathai.viewer.controls import button
+from pathai.viewer.report_page import Row
+from pathai.viewer.report_words_panel import WordsEditor, rich
+from pathai.viewer.runs import Sentence
 
 SOURCES = {"template": "", "llm": "words of a language model", "human": "words of a person"}
 
@@ -67,6 +69,11 @@ class ReportCard(QFrame):  # type: ignore[misc]
     def id(self) -> str:
         """Which sentence."""
         return self.row.sentence.id
+
+    @property
+    def sentence(self) -> Sentence:
+        """The sentence as it stands."""
+        return self.row.sentence
 
     def _want(self, what: str) -> None:
         self.wanted.emit(what, self.id)

@@ -1,19 +1,21 @@
-"""The tab of the report: its sentences, what is open, and the signature."""
+"""The page of the report: its sentences, what is open, and the signature."""
 
+from functools import partial
 from html import escape
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QWidget
 
-from pathai.viewer import palette
+from pathai.viewer import keys, palette
 from pathai.viewer.cards import label
-from pathai.viewer.controls import bring_forward
+from pathai.viewer.controls import beside, bring_forward, button, column_of, fill_list, scrolled
 from pathai.viewer.presenter import Review
-from pathai.viewer.report import Page, Report
+from pathai.viewer.report import Report
 from pathai.viewer.report_card_panel import ReportCard
+from pathai.viewer.report_page import Page
 from pathai.viewer.report_sign_panel import OpenList, Signing
-from pathai.viewer.report_words_panel import AddDialog, ReasonDialog, WordsEditor, button, rich
+from pathai.viewer.report_words_panel import AddDialog, ReasonDialog, WordsEditor, rich
 
 LOOK_MS = 1500
 """How often the panel looks whether another program changed the report."""
@@ -26,13 +28,16 @@ STATES = {
 
 
 class ReportPanel(QWidget):  # type: ignore[misc]
-    """Widget of the tab.
+    """The sentences with the decisions on them, and below them the way to a signature.
 
     Parameters
     ----------
     review : Review
         The review that it belongs to.
     """
+
+    acted = Signal()
+    """The reader does something: what was told before is no longer of interest."""
 
     def __init__(self, review: Review) -> None:
         super().__init__()
@@ -49,9 +54,7 @@ class ReportPanel(QWidget):  # type: ignore[misc]
         self.report.asked.connect(self._asked)
 
     def _build(self) -> None:
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 6, 0, 0)
-        column.setSpacing(6)
+        column = column_of(self)
         self.state = label("", "heading")
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
@@ -64,10 +67,11 @@ class ReportPanel(QWidget):  # type: ignore[misc]
         self.again = button(
             "Draft again", "From the new findings; entries and words are kept", self.report.redraft
         )
-        self.sentences = QScrollArea()
-        self.sentences.setWidgetResizable(True)
-        self.sentences.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.sentences.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.sentences = scrolled()
+        self.accept, self.reject = (
+            button(f"{words}  {keys.shown(name)}", keys.tip(name), partial(self._act, name))
+            for words, name in (("Accept", "accept"), ("Reject", "reject"))
+        )
         self.add = button("Add a sentence…", "On one of the case's findings", self._ask_add)
         self.open = OpenList()
         self.open.chosen.connect(lambda statement: self.review.select(statement))
@@ -77,31 +81,34 @@ class ReportPanel(QWidget):  # type: ignore[misc]
         for part in parts:
             column.addWidget(part)
         column.addWidget(self.sentences, stretch=1)
+        column.addLayout(beside(self.accept, self.reject, self.add))
         column.addWidget(self.open)
         column.addWidget(self.signing)
-        self.signing.buttons.insertWidget(0, self.add)
 
     # --- what is shown --------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Show the report as it stands; while the tab is hidden nothing is drawn."""
-        if not self.isVisible():
-            return
-        page = self.report.page
         hidden = self.review.session.hidden
+        if not (hidden or self.isVisible()):
+            return
+        page = Page() if hidden else self.report.page
         self._head(page, hidden=hidden)
         shown = None if hidden else self._key(page)
         if shown != self._shown or self.sentences.widget() is None:
             self._shown = shown
-            self._build_cards(Page() if hidden else page)
-        for row in () if hidden else page.rows:
+            self._build_cards(page)
+        for row in page.rows:
             card = self.cards[row.sentence.id]
             selected = self.review.selected == row.sentence.id
             card.show_state(row, self.review.place if selected else -1, closed=page.closed)
             if selected:
                 self.sentences.ensureWidgetVisible(card, 0, 40)
-        self.add.setVisible(bool(page.state) and not (page.closed or hidden))
-        self.open.show_items(() if hidden else page.open)
+        self.add.setVisible(bool(page.state) and not page.closed)
+        for one in (self.accept, self.reject):
+            one.setVisible(bool(page.rows))
+            one.setEnabled(bool(self.review.selected))
+        self.open.show_items(page.open)
         self.signing.show_page(page)
 
     def _head(self, page: Page, *, hidden: bool) -> None:
@@ -112,7 +119,9 @@ class ReportPanel(QWidget):  # type: ignore[misc]
             self.state.setText("No report")
         else:
             words = STATES[page.state] + (f", version {page.version}" if page.version > 1 else "")
-            self.state.setText(f"{words}  ·  {page.decided} of {total} sentences decided")
+            changed = "  ·  changed since your last decisions"
+            changed *= self.review.session.state.outdated
+            self.state.setText(f"{words}  ·  {page.decided} of {total} decided{changed}")
         self.progress.setRange(0, max(total, 1))
         self.progress.setValue(page.decided)
         self.progress.setVisible(bool(total) and not hidden)
@@ -135,25 +144,19 @@ class ReportPanel(QWidget):  # type: ignore[misc]
 
     def _build_cards(self, page: Page) -> None:
         typed = self._typed()
-        body, self.cards = QWidget(), {}
-        body.setObjectName("cards")
-        column = QVBoxLayout(body)
-        column.setContentsMargins(0, 0, 4, 0)
-        column.setSpacing(6)
-        section = ""
+        self.cards, parts, section = {}, list[QWidget](), ""
         for row in page.rows:
             if row.sentence.section != section:
                 section = row.sentence.section
-                column.addWidget(rich(escape(section), "section"))
+                parts.append(rich(escape(section), "section"))
             card = ReportCard(row)
             card.chosen.connect(self._choose)
             card.wanted.connect(self._want)
             card.edited.connect(self._keep)
             card.left.connect(self._leave)
-            column.addWidget(card)
+            parts.append(card)
             self.cards[card.id] = card
-        column.addStretch(1)
-        self.sentences.setWidget(body)
+        fill_list(self.sentences, parts)
         if self._typing in self.cards and typed is not None:  # words that are typed outlive it
             self._begin(self._typing, typed)
         else:
@@ -178,7 +181,12 @@ class ReportPanel(QWidget):  # type: ignore[misc]
         elif what == "edit" and self.review.selected:
             self._begin(self.review.selected)
 
+    def _act(self, name: str) -> None:
+        self.acted.emit()
+        keys.do(self.review, name)
+
     def _choose(self, statement: str, place: int) -> None:
+        self.acted.emit()
         if self._typing and self._typing != statement:
             self.review.told.emit(f"Keep or leave your words on {self._typing} first.")
             return

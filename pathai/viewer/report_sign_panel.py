@@ -15,8 +15,10 @@ from qtpy.QtWidgets import (
 )
 
 from pathai.viewer.cards import label
-from pathai.viewer.report import DOCUMENTS, Open, Page, Report
-from pathai.viewer.report_words_panel import Dialog, ReasonDialog, button, rich
+from pathai.viewer.controls import button
+from pathai.viewer.report import DOCUMENTS, Report
+from pathai.viewer.report_page import Open, Page
+from pathai.viewer.report_words_panel import Dialog, ReasonDialog, rich
 
 ROLES = ("pathologist", "resident", "second reader")
 OPEN_PX = 150

@@ -20,19 +20,11 @@ from qtpy.QtWidgets import (
 from pathai.report.life.words import Words
 from pathai.viewer import palette
 from pathai.viewer.cards import label, style
-from pathai.viewer.report import plainly
+from pathai.viewer.controls import button
+from pathai.viewer.report_page import plainly
 
 EDITOR_PX = 96
 """Height of the editor: three to four lines."""
-
-
-def button(text: str, tip: str, act: Callable[[], object]) -> QPushButton:
-    """A button that leaves the focus, and with it the keys, where they are."""
-    made = QPushButton(text)
-    made.setToolTip(tip)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    made.clicked.connect(lambda: act())
-    return made
 
 
 def rich(text: str, role: str) -> QLabel:
