@@ -361,6 +361,11 @@ def read_yaml(path: Path, code: str) -> Any:
         raise PathaiError(code, f"{path.name}: {error.strerror}", "give a readable file") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise PathaiError(code, f"{path.name}: {error}", "correct the file") from None
+    except RecursionError:
+        raise PathaiError(code, f"{path.name}: nested too deeply", "correct the file") from None
+    except ValueError as error:  # of a number that is none, or has thousands of digits
+        message = f"{path.name}: {str(error)[:200]}"
+        raise PathaiError(code, message, "correct the file") from None
 
 
 def explain(error: ValidationError, file: str, model: type[BaseModel], code: str) -> PathaiError:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pathai.batch import print_json, say
+from pathai.config import folder_config
 from pathai.corrected.logs import read_own
 from pathai.corrected.nuclei import corrected_nuclei, with_outlines
 from pathai.errors import PathaiError
@@ -26,7 +27,7 @@ from pathai.review import ReviewSession, replay
 from pathai.review_log import read_log
 from pathai.store.cell_store import CellsFile
 from pathai.store.folders import SlideFolder
-from pathai.verbs import folder_config, slide_folders, wrong
+from pathai.verbs import slide_folders, wrong
 from pathai.viewer.runs import Run
 
 

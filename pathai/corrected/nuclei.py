@@ -98,7 +98,8 @@ def corrected_nuclei(
                         np.array([one.dab_od for one in counted], np.float32)]),
         stored.classes,
     )  # fmt: skip
-    others = sum(one.detector != detector for one in (*given.edits, *given.added))
+    of = [*(e.detector for e in given.edits), *(a.detector for a in given.added)]
+    others = len(of) - of.count(detector)
     off = sum(one.class_ is not None for one in found) - len(counted)
     notes = _notes(lost, unknown, [o for o in found if o.class_ is None], stored.classes)
     notes += _counted_notes(off, others, now.twice)

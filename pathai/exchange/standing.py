@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -100,7 +100,7 @@ def standing_on(folder: SlideFolder, detector: str, state: State) -> Standing:
 def _by_object(
     slide_id: str,
     kind: Kind,
-    found: list[tuple[str, Thing, tuple[Ring, ...]]],
+    found: Sequence[tuple[str, Thing, tuple[Ring, ...]]],
     word: Callable[[Thing], str],
 ) -> dict[str, tuple[str, Thing]]:
     """Things by the id of their object, in an order that no log decides.

@@ -146,6 +146,8 @@ def _read(text: str, where: str) -> Layout:
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
         raise PathaiError("E209", f"layout {where}: line {line} is not YAML") from None
+    except RecursionError:
+        raise PathaiError("E209", f"layout {where}: nested too deeply") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"] if part not in LANGUAGES)

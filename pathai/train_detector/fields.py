@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,8 +71,6 @@ def labeled(folder: Path, *, scale_by_size: bool = False) -> Iterator[Field]:
     PathaiError
         E191 if a file is missing or a column is: the message says which.
     """
-    from skimage.io import imread
-
     points = _points(folder / "gt_points.csv")
     rows = rows_of(folder / "images.csv", {"image", "file", "mpp"})
     maps = next((folder / n for n in ("labels", "instances") if (folder / n).is_dir()), None)
@@ -81,8 +80,8 @@ def labeled(folder: Path, *, scale_by_size: bool = False) -> Iterator[Field]:
         file = maps / f"{row['image']}.png"
         if not file.exists():
             raise PathaiError("E191", f"{file.name} is missing in {maps.name}", "add it")
-        rgb = np.ascontiguousarray(imread(folder / row["file"])[..., :3])
-        labels = np.asarray(imread(file)).astype(np.int32)
+        rgb = np.ascontiguousarray(picture(folder / row["file"])[..., :3])
+        labels = picture(file).astype(np.int32)
         if labels.shape != rgb.shape[:2]:
             raise PathaiError("E191", f"{file.name} is not as large as its picture", "export anew")
         mpp = float(row["mpp"])
@@ -94,6 +93,26 @@ def labeled(folder: Path, *, scale_by_size: bool = False) -> Iterator[Field]:
         else:
             truth = Field(row["image"], folder.name, rgb, _outlined(labels, known, mpp), known, mpp)
         yield reduced(truth)
+
+
+def picture(file: Path) -> NDArray[Any]:
+    """A picture or label map; one that declares more than Pillow's limit is never unpacked.
+
+    Raises
+    ------
+    PathaiError
+        E184 naming the file.
+    """
+    from PIL import Image
+    from skimage.io import imread
+
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    try:
+        return np.asarray(imread(file))
+    except (OSError, ValueError, SyntaxError, *bombs) as error:
+        reason = str(error).replace(str(file.parent), "").strip()[:200]
+        message = f"{file.name} cannot be read: {reason}"
+        raise PathaiError("E184", message, "export it anew, as PNG") from None
 
 
 def rows_of(file: Path, needed: set[str]) -> list[dict[str, str]]:
