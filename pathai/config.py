@@ -29,9 +29,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A frozen part of the configuration; unknown keys are errors."""
+    """A frozen part of the configuration; unknown keys are errors.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Models are built when they are used first: each of many short jobs uses few of them.
+    """
+
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
     def digest(self) -> str:
         """SHA-256 over every field, so that no option can be forgotten."""

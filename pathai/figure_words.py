@@ -24,7 +24,7 @@ Style = Literal["share", "small", "number", "percent", "signed_percent", "value"
 class Words(BaseModel):
     """A figure, plot or notion: its name, meaning, when to distrust it, what to compare it with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
     name: str
     means: str
     distrust: str
@@ -43,7 +43,7 @@ class Figure(Words):
 class Table(BaseModel):
     """Everything that has words; ``first`` names the main figures of each kind of target."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
     schema_version: int
     first: dict[str, tuple[str, ...]]
     figures: dict[str, Figure]

@@ -24,7 +24,7 @@ Number = Annotated[
 class Frozen(BaseModel):
     """Base of every record here: immutable, unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
 
 def _holds(low: Decimal | None, value: Decimal, high: Decimal | None) -> bool:

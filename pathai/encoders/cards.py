@@ -35,7 +35,7 @@ class Card(BaseModel):
         the patches, or ``pooled`` by the network itself.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     title: str

@@ -34,7 +34,7 @@ Ink is not: what is written on a slide may name a patient.
 class Record(BaseModel):
     """A frozen record; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
 
 class IccProfile(Record):

@@ -101,7 +101,14 @@ def test_asked_to_end_it_ends_in_order_and_one_command_goes_on(finished, tmp_pat
     """Ctrl-C, kill (or a time limit) and a closed terminal."""
     folder = _without_cells(finished, tmp_path / "run")
     command = [str(PATHAI), "run", "--config", str(folder / "config.yaml"), "--cores", "2"]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell starts what it puts in the background with Ctrl-C ignored, and so it stays
+        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 240
     while not _marks(folder):  # a slide is being worked on
         assert time.monotonic() < deadline
