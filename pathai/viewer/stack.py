@@ -22,7 +22,7 @@ KINDS: dict[str, type[Layer]] = {
 PLACE = ("scale", "translate")
 LOOK = ("colormap", "contrast_limits")
 """Options of pictures that may differ from slide to slide."""
-OPACITY = {"labels": 0.7}
+OPACITY = {"labels": 0.7, "shapes": 0.7}
 """What napari gives a layer for which none is asked; others are opaque."""
 
 
