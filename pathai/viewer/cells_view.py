@@ -55,14 +55,15 @@ class CellsView:
         points, slide = review.layer("nuclei, centers"), review.slide
         if slide is None or part.index is None or not (raster and lines and points):
             return
-        wanted = review.overlays.get("nuclei", True) and not review.hidden
+        wanted = review.overlays.get("nuclei", True) and not (review.hidden or review.blind)
         field = larger(review.field(), AROUND)
         self.near = wanted and review.viewer.scene.camera.zoom >= CLOSE
         rows = part.index.in_box(field) if self.near else np.zeros(0, np.int64)
         self.near &= len(rows) <= layers.TOO_MANY
         outlined = self.near and len(rows) <= layers.MOST_OUTLINES
-        raster.visible = wanted and not outlined
-        lines.visible = outlined
+        for layer, shown in ((raster, wanted and not outlined), (lines, outlined)):
+            if layer.visible != shown:  # napari reads and lays out anew even what is as it was
+                layer.visible = shown
         if not self.near:
             self._drawn = None
             if len(points.data):
@@ -86,6 +87,8 @@ class CellsView:
         self, lines: Any, rows: Any, seen: NDArray[np.bool_], colors: NDArray[np.uint8], field: Box
     ) -> None:
         part, (nuclei, index) = self._part, self._part.there
+        canvas = part.review.viewer.canvas.size
+        longest = min(round(max(canvas) * AROUND), layers.OUTLINE_PX)  # sharp, and no more
         points, start = nuclei.outlines(rows)
         more = [
             np.array(c.outline_px0) for c, use in zip(part.added.values(), seen, strict=True) if use
@@ -94,13 +97,9 @@ class CellsView:
         begin = np.concatenate([start, start[-1] + np.cumsum([len(one) for one in more])])
         kinds = np.concatenate([index.class_[rows], index.added_class[seen]])
         picture, options, _ = layers.outlines_layer(
-            every, begin.astype(np.int64), colors[kinds], index.mpp, field
+            every, begin.astype(np.int64), colors[kinds], index.mpp, field, longest
         )
-        with lines.events.blocker_all():
-            lines.data = picture
-            lines.scale = options["scale"]
-        lines.translate = options["translate"]
-        lines.refresh()
+        layers.show_picture(lines, picture, options)
 
     def recolor(self) -> None:
         """Bring the colors of the raster to the classes that are shown."""

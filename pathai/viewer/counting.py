@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-from napari.layers import Layer
 from napari.layers.base import ActionType
 from numpy.typing import NDArray
 from psygnal import Signal
@@ -73,10 +72,10 @@ class CountingPart:
         for name, color in (("regions", palette.REGION), ("ruler", palette.SELECTED)):
             options = {
                 "name": name, "ndim": 2, "edge_color": color, "face_color": "transparent",
-                "units": layers.UNITS,
+                "units": layers.UNITS, "metadata": {"own": True},
             }  # fmt: skip
-            layer = self.review.viewer.add_layer(Layer.create(None, options, "shapes"))
-            layer.metadata.update(pathai=True, own=True)
+            layer = self.review.put(None, options, "shapes")
+            layer.editable = True
             layer.current_edge_color, layer.current_face_color = color, "transparent"
             layer.text = {"string": "{label}", "color": color, "size": 11, "anchor": "upper_left"}
             layer.features = {"label": np.array([], object)}

@@ -7,8 +7,9 @@ translation, hence the half pixels.
 Every function returns layer data as napari's readers do: data, keyword arguments, kind of layer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,15 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
+from pathai.store.chunked import KeptChunks
 from pathai.store.pyramid import Pyramid
 from pathai.store.records import BACKGROUND, TISSUE_NAMES, Features, TissueMap
 from pathai.units import Box, Mpp
 from pathai.viewer import palette
 from pathai.viewer.nuclei import Nuclei
 
+KEPT_MIB = 256
+"""Decoded pixels that are kept of a slide: some twenty views of a large screen."""
 LayerData = tuple[Any, dict[str, Any], str]
 UNITS = ("um", "um")
 TOO_MANY = 10_000
@@ -29,8 +33,8 @@ TOO_MANY = 10_000
 MOST_OUTLINES = 2_000
 """More than this are shown by their centers over the raster."""
 CENTER_UM = 1.8
-OUTLINE_PX, LINE_PX = 2000, 3
-"""Longer edge of the picture of outlines, and width of a line in it."""
+OUTLINE_PX, LINE_PX = 2000, 2
+"""Longest edge of the picture of outlines, and width of a line in it."""
 
 
 def place(mpp: Mpp, width_px0: float = 1.0, height_px0: float = 1.0) -> dict[str, Any]:
@@ -49,8 +53,9 @@ def place(mpp: Mpp, width_px0: float = 1.0, height_px0: float = 1.0) -> dict[str
 
 def slide_layer(pyramid: Pyramid) -> LayerData:
     """The tissue's pixels: multiscale RGB through dask, read when they come into view."""
-    levels = pyramid.dask()
-    options = {"name": "slide", "rgb": True, **place(pyramid.mpp)}
+    levels = pyramid.dask(KeptChunks(KEPT_MIB))
+    # napari's own cache takes a quarter of the machine's memory before it forgets anything.
+    options = {"name": "slide", "rgb": True, "cache": False, **place(pyramid.mpp)}
     if len(levels) == 1:
         return levels[0], options, "image"
     return levels, {**options, "multiscale": True}, "image"
@@ -178,15 +183,14 @@ def centers_layer(yx_um: NDArray[np.float64], colors: NDArray[np.uint8]) -> Laye
 
 
 def show_centers(points: Any, yx_um: NDArray[np.float64], colors: NDArray[np.uint8]) -> None:
-    """Put other centers into the layer of `centers_layer`, drawn once and not once per property."""
-    with points.events.blocker_all():
+    """Put other centers into the layer of `centers_layer`, read and drawn once."""
+    with _at_once(points):
         points.data = yx_um
         if len(yx_um):
             points.size = CENTER_UM
             points.face_color = colors / 255
             points.border_color = "white"
             points.border_width = 0.15
-    points.refresh()
 
 
 def selected_layer() -> LayerData:
@@ -207,6 +211,7 @@ def outlines_layer(
     colors: NDArray[np.uint8],
     mpp: Mpp,
     field: Box,
+    longest: int = OUTLINE_PX,
 ) -> LayerData:
     """Outlines of some nuclei, drawn as a picture: shapes would take seconds.
 
@@ -221,9 +226,11 @@ def outlines_layer(
     mpp : Mpp
         Of level 0.
     field : Box
-        What the picture covers, level-0 px; about ``OUTLINE_PX`` pixels wide.
+        What the picture covers, level-0 px.
+    longest : int
+        Longer edge of the picture, px.
     """
-    step = max(field.width, field.height, 1.0) / OUTLINE_PX
+    step = max(field.width, field.height, 1.0) / max(longest, 1)
     size = (max(round(field.width / step), 1), max(round(field.height / step), 1))
     picture = Image.new("RGBA", size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(picture)
@@ -236,6 +243,29 @@ def outlines_layer(
     shift = where["translate"]
     where["translate"] = (shift[0] + field.y * mpp.y, shift[1] + field.x * mpp.x)
     return np.asarray(picture), {"name": "nuclei, outlines", "rgb": True, **where}, "image"
+
+
+def show_picture(layer: Any, picture: NDArray[np.uint8], place: dict[str, Any]) -> None:
+    """Put another picture and its place into an image layer, read and drawn once."""
+    with _at_once(layer):
+        layer.data = picture
+        layer.scale, layer.translate = place["scale"], place["translate"]
+    layer.events.scale()
+
+
+@contextmanager
+def _at_once(layer: Any) -> Iterator[None]:
+    """Let napari read a layer once after several changes, not after each."""
+    shown = layer.visible
+    with layer.events.blocker_all():
+        if shown:
+            layer.visible = False
+        yield
+        layer.scale = layer.scale  # forgets its extent, which an invisible layer keeps
+        if shown:
+            layer.visible = True
+    if shown:
+        layer.events.set_data()
 
 
 def points_um(xy_px0: NDArray[Any], mpp: Mpp) -> NDArray[np.float64]:

@@ -154,12 +154,15 @@ class Overlays:
             layer.metadata["left out"] = task != self.task or self.outlines
             least = self._least(task)
             with np.errstate(invalid="ignore"):
-                layer.data = np.where(grid >= least, grid, np.nan) if least > 0 else grid
+                shown = np.where(grid >= least, grid, np.nan) if least > 0 else grid
+            if layer.data is not shown:
+                layer.data = shown
         artefacts = review.layer(ARTEFACTS)
         if artefacts is not None:
             artefacts.metadata["left out"] = self.outlines
         for layer in review.viewer.layers:
-            if layer.name == "nuclei" and isinstance(layer, Labels):
+            nuclei = layer.name == "nuclei" and isinstance(layer, Labels)
+            if nuclei and layer.contour != int(self.outlines):
                 layer.contour = int(self.outlines)
         review.show_layers()
         self.changed.emit()
@@ -175,15 +178,15 @@ class Overlays:
         if layer is None or slide is None:
             return
         layer.metadata["left out"] = not self.outlines or found is None
-        layer.visible = self.review.wanted(layer)
+        if layer.visible != self.review.wanted(layer):
+            layer.visible = not layer.visible
         if not layer.visible or found is None:
             return
         attention, held = found
         field = self.review.field()
         segments = contour(*_cells(attention, held))
         picture, where = line_picture(segments, field, slide.mpp)
-        layer.data = picture
-        layer.scale, layer.translate = where["scale"], where["translate"]
+        layers.show_picture(layer, picture, where)
 
 
 Segments = NDArray[np.float64]

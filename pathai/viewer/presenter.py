@@ -16,12 +16,13 @@ from pathai.review import Decision, ReviewSession, Row
 from pathai.review.worklist import next_row
 from pathai.units import Box
 from pathai.viewer import layers, panels
-from pathai.viewer.curtain import Curtain
+from pathai.viewer.curtain import OWN, Curtain
 from pathai.viewer.listing import Listing
 from pathai.viewer.looking import Looking
 from pathai.viewer.preferences import Preferences
 from pathai.viewer.runs import CaseView, Run, Sentence
 from pathai.viewer.slide import Slide, open_slide
+from pathai.viewer.stack import Stack
 
 CLOSE = 1.0
 """Screen pixels per µm (10x) from which nuclei are outlines with centers, not areas."""
@@ -85,6 +86,7 @@ class Review(Looking):
         self.faint = dict(FAINT)
         """Opacity of a family of overlays, far and close; a part may set it."""
         self._parts: dict[str, Any] = {}
+        self._stack = Stack(viewer)
         self._curtain = Curtain(self)
         viewer.scene.camera.events.zoom.connect(self._on_zoom)
 
@@ -194,7 +196,7 @@ class Review(Looking):
             self.told.emit(str(error.about(slide_id)))
             self.changed.emit()
             return
-        self._clear()
+        self._clear(keep=True)
         self.slide = slide
         for data, options, kind in slide.layers():
             self._add(data, options, kind)
@@ -212,25 +214,34 @@ class Review(Looking):
         self.fit()
         self._on_zoom()
         self.slide_shown.emit()
+        self._stack.drop()
         self.changed.emit()
 
-    def _add(self, data: object, options: dict[str, object], kind: str) -> None:
-        layer = Layer.create(data, options, kind)  # complete before it is shown: drawn once
-        layer.metadata["pathai"] = True
+    def layer(self, kind: str) -> Layer | None:
+        """The layer of this name, if it is of the slide in view."""
+        return self._stack.find(kind)
+
+    def _add(self, data: object, options: dict[str, object], kind: str, above: str = "") -> Layer:
+        layer = self._stack.put(data, options, kind, above)
         layer.editable = False
         if layer.name == "tissue":
             layer.contour = 1  # an option of the layer, but not of its constructor
-        if layer.name != "slide":
+        if layer.name != "slide" and not layer.metadata.get(OWN):
             layer.opacity *= self.preferences.opacity
-        layer.visible = self._wanted(layer)
-        self.viewer.add_layer(layer)
+        self.see_to(layer)
+        return layer
 
-    def _clear(self) -> None:
-        """Remove our layers; what else the reader opened stays."""
+    def see_to(self, layer: Layer) -> None:
+        """Show or hide a layer; napari reads it anew even if it is shown already."""
+        if layer.visible != self._wanted(layer):
+            layer.visible = not layer.visible
+
+    def _clear(self, *, keep: bool = False) -> None:
+        """Take our layers away, or keep them for the next slide; the reader's own stay."""
         self.slide = None
-        with self.viewer.layers.batched_update():  # else napari collects garbage for each of them
-            for layer in [one for one in self.viewer.layers if one.metadata.get("pathai")]:
-                self.viewer.layers.remove(layer)
+        self._stack.rest()
+        if not keep:
+            self._stack.drop()
         self.slide_cleared.emit()
 
     # --- the camera -----------------------------------------------------------------------
@@ -275,8 +286,9 @@ class Review(Looking):
         for layer in self.viewer.layers:
             ours = layer.metadata.get("pathai") and not layer.metadata.get("solid")
             if ours and _family(layer.name) in self.faint:
-                share = self.preferences.opacity
-                layer.opacity = self.faint[_family(layer.name)][near] * share
+                opacity = self.faint[_family(layer.name)][near] * self.preferences.opacity
+                if layer.opacity != opacity:
+                    layer.opacity = opacity
 
     # --- overlays -------------------------------------------------------------------------
 
@@ -305,18 +317,15 @@ class Review(Looking):
         """Bring visibility and opacity of our layers to what is wanted."""
         self._fade()
         for layer in self.viewer.layers:
-            if layer.metadata.get("pathai"):
-                layer.visible = self._wanted(layer)
+            if layer.metadata.get("pathai") and not self._stack.idle(layer):
+                self.see_to(layer)
         self.refresh_view()
 
     def put(self, data: object, options: dict[str, object], kind: str, above: str = "") -> Layer:
         """Add a layer of a part, on top or right above the named one; it goes with the slide."""
-        self._add(data, options, kind)
-        names = [layer.name for layer in self.viewer.layers]
-        if above in names:
-            self.viewer.layers.move(len(names) - 1, names.index(above) + 1)
+        layer = self._add(data, options, kind, above)
         self.viewer.layers.selection.active = self.layer("slide")
-        return self.layer(str(options["name"]))
+        return layer
 
     def wanted(self, layer: Layer) -> bool:
         """Whether a layer of ours is to be seen; a part leaves one out by its metadata."""

@@ -159,7 +159,11 @@ class Screening:
         layer = self.review.layer(LAYER)
         if layer is not None:
             far = self.review.magnification < 0.9 * self.magnification
-            layer.opacity = SEEN_OPACITY if far else 0.0
+            opacity = SEEN_OPACITY if far else 0.0
+            if layer.opacity != opacity:
+                layer.opacity = opacity
+            layer.metadata["left out"] = not far  # a clear picture takes as long to draw
+            self.review.see_to(layer)
 
     def settle(self) -> None:
         """Write the view down if it stood long enough, close enough, and shows something new."""
