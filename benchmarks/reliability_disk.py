@@ -1,8 +1,8 @@
 """Disks that are full at each stage: E161 with figures, nothing half-written, the same bytes later.
 
-As root every case has a disk of its own, a tmpfs of 1 to 32 MiB, filled up to a random part of what
-the stage still has to write, and is made larger afterwards. Elsewhere the size of a file is limited
-instead, for the stages whose files are large enough to meet the limit.
+Where one may mount, every case has a disk of its own, a tmpfs of 1 to 32 MiB, filled up to a random
+part of what the stage still has to write, and is made larger afterwards. Elsewhere the size of a
+file is limited instead, for the stages whose files are large enough to meet the limit.
 """
 
 import os
@@ -10,8 +10,10 @@ import random
 import resource
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ def case(cohort: Cohort, folder: Path, number: int, seed: int) -> dict[str, Any]
     command is the one that a rule of the workflow calls.
     """
     draw = random.Random(f"{seed} {number}")
-    root = os.geteuid() == 0
+    root = may_mount()
     stage = (FULL_AT if root else LIMITED)[number % (8 if root else 4)]
     size = _fitting(cohort, stage, SIZES_MIB[(number + number // 8) % 6])
     if stage == "audit":
@@ -113,6 +115,20 @@ def _disk(place: Path, size: int, *, mounted: bool) -> Iterator[tuple[Callable[[
         yield grow, fill
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+@cache
+def may_mount() -> bool:
+    """Whether disks can be mounted here: as root, and in a container only where it may."""
+    if os.geteuid() != 0:
+        return False
+    with tempfile.TemporaryDirectory() as place:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True
+        )
+        if done.returncode == 0:
+            subprocess.run(["umount", place], check=True)
+        return done.returncode == 0
 
 
 def _mount(*arguments: str) -> None:
@@ -243,6 +259,6 @@ def summary(cases: list[dict[str, Any]], asked: int) -> dict[str, Any]:
         "as_promised": sum(one["ok"] for one in cases),
         "by_stage": {s: sum(one["stage"] == s for one in cases) for s in FULL_AT},
         "sizes_mib": sorted({one["size_mib"] for one in cases}),
-        "disks": "tmpfs" if os.geteuid() == 0 else "limit on the size of files",
+        "disks": "tmpfs" if may_mount() else "limit on the size of files",
         "failed": [one for one in cases if not one["ok"]],
     }

@@ -26,7 +26,7 @@ def reliability() -> str:
         lines.append(
             "| Kill -9 at a random moment (scheduler, worker, whole group), then one command: the "
             "same bytes, nothing finished is done again, nothing left over | "
-            f"{_of(row['trials'], row['asked'])} runs, {row['kills_that_hit']} kills, "
+            f"{_of(row['trials'], row['asked'], 'runs')}, {row['kills_that_hit']} kills, "
             f"{row['trials_killed_more_than_once']} runs killed more than once | "
             f"{row['trials'] - len(row['failed'])} of {row['trials']} |"
         )
@@ -36,7 +36,7 @@ def reliability() -> str:
         lines.append(
             f"| A disk of {low} to {high} MiB is full at some stage: E161 with the room that is "
             "needed and free, nothing half-written, the same bytes once there is room | "
-            f"{_of(row['cases'], row['asked'])} disks | {row['as_promised']} of {row['cases']} |"
+            f"{_of(row['cases'], row['asked'], 'disks')} | {row['as_promised']} of {row['cases']} |"
         )
     if "store" in found:
         row = found["store"]
@@ -44,7 +44,7 @@ def reliability() -> str:
         lines += [
             "| `pathai verify` names a damaged file (bits, bytes, cut off, emptied, deleted, "
             "swapped, foreign, left over) | "
-            f"{_of(row['faults'], row['asked'])} faults | {row['named_by_verify']:,} of "
+            f"{_of(row['faults'], row['asked'], 'faults')} | {row['named_by_verify']:,} of "
             f"{row['faults']:,} |",
             "| Nothing reads a damaged result as if it were whole | the same faults, read | "
             f"{row['faults'] - wrong:,} of {row['faults']:,} |",
@@ -53,7 +53,7 @@ def reliability() -> str:
         row = found["same"]
         lines.append(
             "| The same bytes on one core or two, in any time zone, locale, folder, order of the "
-            f"sheet, with any hash seed | {_of(row['cases'], row['asked'])} runs | "
+            f"sheet, with any hash seed | {_of(row['cases'], row['asked'], 'runs')} | "
             f"{row['identical']} of {row['cases']} |"
         )
     lines += [
@@ -69,9 +69,9 @@ def reliability() -> str:
     return "\n".join(lines)
 
 
-def _of(count: int, asked: int) -> str:
+def _of(count: int, asked: int, what: str) -> str:
     """How many, and how many were asked for where these were fewer."""
-    return f"{count:,}" if count >= asked else f"{count:,} (of {asked:,} asked for at night)"
+    return f"{count:,} {what}" if count >= asked else f"{count:,} {what} (of the night's {asked:,})"
 
 
 def stores() -> str:

@@ -104,7 +104,12 @@ def untouched(path: Path) -> float:
 def _claim(lock: Path, text: str) -> None:
     """Make the lock, whole at once; FileExistsError if another run was faster."""
     whole = lock.with_name(f"lock.{os.getpid()}.new")
-    whole.write_text(text)
+    try:
+        whole.write_text(text)
+    except OSError:  # a full disk: not even this is left
+        with suppress(OSError):
+            whole.unlink(missing_ok=True)
+        raise
     try:
         os.link(whole, lock)
     except FileExistsError:
