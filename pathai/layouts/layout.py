@@ -155,6 +155,8 @@ def _read(text: str, where: str) -> Layout:
         raise PathaiError(
             "E209", f"layout {where}: {place}: {message}" if place else f"layout {where}: {message}"
         ) from None
+    except ValueError as error:  # of a number of thousands of digits
+        raise PathaiError("E209", f"layout {where}: {str(error)[:200]}") from None
     _check_keys(layout, where)
     return layout
 
