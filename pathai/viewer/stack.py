@@ -129,7 +129,7 @@ def fits(layer: Layer, data: Any, options: dict[str, Any], kind: str) -> bool:
     if not isinstance(layer, (Image, Labels)):
         return data is None or not len(data)
     rgb = getattr(layer, "rgb", False) == options.get("rgb", False)
-    return rgb and layer.multiscale == options.get("multiscale", False)
+    return bool(rgb and layer.multiscale == options.get("multiscale", False))
 
 
 def renew(layer: Layer, data: Any, options: dict[str, Any], kind: str) -> None:
