@@ -186,6 +186,7 @@ def show_centers(points: Any, yx_um: NDArray[np.float64], colors: NDArray[np.uin
     """Put other centers into the layer of `centers_layer`, read and drawn once."""
     with _at_once(points):
         points.data = yx_um
+        points.set_view_slice()  # hidden, it would look for the points of before
         if len(yx_um):
             points.size = CENTER_UM
             points.face_color = colors / 255

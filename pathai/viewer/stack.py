@@ -63,6 +63,7 @@ class Stack:
                     layer.selected_data = set()
                     if len(layer.data):
                         layer.data = []
+                        layer.set_view_slice()  # hidden, it would look for what was there
             if layer.visible and layer.name != PIXELS and not isinstance(layer, (Shapes, Points)):
                 layer.visible = False
 

@@ -57,7 +57,11 @@ def test_a_run_is_found_from_anything_in_it(run_folder, monkeypatch):
         assert not loose_slide(given)
     monkeypatch.chdir(slide)
     assert find_config(Path("tiles.zarr")) == run_folder / "config.yaml"
-    for other in (run_folder / "results" / "cases" / "C01", run_folder.parent):
+    above = run_folder.parent
+    assert find_config(above) == run_folder / "config.yaml"  # the only run there
+    (above / "second" / "results").mkdir(parents=True)
+    (above / "second" / "config.yaml").touch()
+    for other in (run_folder / "results" / "cases" / "C01", above):
         with pytest.raises(PathaiError, match="E212"):
             find_config(other)
 
