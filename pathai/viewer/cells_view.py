@@ -67,7 +67,7 @@ class CellsView:
         if not self.near:
             self._drawn = None
             if len(points.data):
-                points.data = np.zeros((0, 2))
+                layers.show_centers(points, np.zeros((0, 2)), layers.rgba([]))
             return
         now = (field, frozenset(part.hidden), part.version)
         if now == self._drawn:  # the camera comes to rest where it was
