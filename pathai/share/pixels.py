@@ -118,7 +118,8 @@ def write_pixels(
             if level.downsample == step:
                 pixels = level.read_px(place.x, place.y, place.width, place.height, cache)
             else:
-                pixels = pyramid.read_at(box, Size(place.width, place.height), cache)
+                small = pyramid.read_at(box, Size(place.width, place.height), cache)
+                pixels = small.copy()  # what a picture library made cannot be painted on
         except PathaiError:
             shown.unreadable.append(box)
             return None

@@ -150,6 +150,14 @@ def test_glass_is_absent_and_takes_its_own_color(slide):
     assert np.abs(top[100, -10].astype(int) - (243, 244, 245)).max() <= 3
 
 
+@pytest.mark.parametrize("mpp", [0.5, 1.0, 2.0])
+def test_ink_is_covered_at_every_size(slide, mpp):
+    shown, files = written(slide, finest_mpp=mpp, glass=(243, 244, 245))
+    found = whole_level(shown, files, shown.levels.finest)
+    ink = found[150 // shown.step, 150 // shown.step]
+    assert np.abs(ink.astype(int) - (243, 244, 245)).max() <= 3
+
+
 def test_pixels_are_no_finer_than_asked(slide):
     assert [step_for(MPP, m) for m in (0, 0.25, 0.4, 0.5, 0.51, 2.0)] == [1, 1, 2, 2, 4, 8]
     shown, files = written(slide, finest_mpp=0.5)
