@@ -147,6 +147,32 @@ def run(
     raise typer.Exit(run_verbs.watch(config, options, arrivals))
 
 
+@weights_app.command()
+def fetch(
+    names: Names = None,
+    config: ConfigFile = None,
+    folder: WeightsFolder = None,
+    revision: Annotated[str, typer.Option(help="commit, tag or branch of one encoder")] = "",
+) -> None:
+    """Download weights from the Hugging Face hub, check them and pin them."""
+    from pathai import verbs
+
+    raise typer.Exit(verbs.fetch_weights(names or [], config, folder, revision))
+
+
+@weights_app.command("check")
+def check_weights(
+    names: Names = None,
+    config: ConfigFile = None,
+    folder: WeightsFolder = None,
+    json: Json = False,
+) -> None:
+    """Read every byte of the weights that are here; say what is missing or damaged."""
+    from pathai import verbs
+
+    raise typer.Exit(verbs.check_weights(names or [], config, folder, as_json=json))
+
+
 @app.command()
 def cohort(
     config: ConfigFile = None,

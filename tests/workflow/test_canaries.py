@@ -111,7 +111,7 @@ def chain(do, run: Path) -> None:
     for form in ("geojson", "csv", "geoparquet", "ome-zarr"):
         do("export", "results/slides/OK", "--format", form, "-o", f"exported.{form}")
     do("export", "results/slides/DCM", "--format", "dicom-ann", "-o", "exported.dcm")
-    do("ask", "which cases have tumor?")
+    do("ask", "which cases have tumor predicted?")
     do("readers", ".", "--json")
     do("verify", "results")
 
