@@ -174,9 +174,9 @@ def _start(plan: Plan, command: list[str], *, quiet: bool) -> int:
     )
     try:
         return follow(plan, process, said) if quiet else process.wait()
-    except BaseException:
-        stop(process, "--batch")
-        raise
+    finally:
+        if process.poll() is None:  # this run was asked to end, or failed itself
+            stop(process, "--batch")
 
 
 def _settled(plan: Plan) -> bool:

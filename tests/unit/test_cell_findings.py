@@ -22,7 +22,9 @@ from pathai.quantities.summary import Known, Nuclei, summarize
 from pathai.quantities.tumor import in_tumor
 from pathai.report.draft import draft
 from pathai.store.cells_summary import write_summary
+from pathai.store.commit import manifest_path
 from pathai.store.folders import SlideFolder
+from pathai.store.manifest import list_files, read_manifest, write_manifest
 from pathai.store.pyramid import write_tissue
 from pathai.store.records import TissueMap
 from pathai.units import Mpp
@@ -232,6 +234,9 @@ def stored(tmp_path):
     row = stored_slide(folder, "H&E")
     shutil.rmtree(folder.tissue)  # the tiles of the model lie on tissue here
     write_tissue(folder.tissue, TissueMap(np.ones((40, 50), np.uint8), 16.0, Mpp(8.0, 8.0)))
+    sealed = manifest_path(folder.base("tile"))
+    files = list_files(sealed.parent, [folder.tissue])
+    write_manifest(sealed, read_manifest(sealed).model_copy(update={"files": files}))
     found = folder.read_cells("classical")
     made = summarize(
         Nuclei(found.xy_px0, found.class_, found.dab_od, found.attrs.classes),

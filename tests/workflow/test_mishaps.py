@@ -251,7 +251,6 @@ def test_text_of_a_foreign_file_is_not_repeated_in_any_form(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["verify", "."], "folder of a run"),
         (["verify", "slides"], "no results"),
         (["run", "--config", "."], "directory"),
         (["run", "--profile", "nope"], "local"),
