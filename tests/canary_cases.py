@@ -352,7 +352,7 @@ def inks(data: bytes, depth: int = 0) -> set[str]:
             contextlib.suppress(*UNREADABLE),
             Image.open(io.BytesIO(data[match.start() :])) as image,
         ):
-            found |= inked(np.asarray(image.convert("RGB")))
+            found |= inked(np.asarray(image.convert("RGBA").convert("RGB")))
     if depth < 2:
         for _, inner in unpacked(data):
             found |= inks(inner, depth + 1)
