@@ -52,5 +52,6 @@ def test_named_tests_are_collected_with_their_parameters():
 
 
 def _is(pattern: str, test: str) -> bool:
-    """Whether a pattern with * names a test; brackets stand for themselves."""
-    return fnmatchcase(test, pattern.replace("[", "[[]"))
+    """Whether a pattern with * names a test; one without brackets names all its parameters."""
+    plain = pattern.replace("[", "[[]")
+    return fnmatchcase(test, plain) or fnmatchcase(test, f"{plain}[[]*")

@@ -172,4 +172,5 @@ def test_a_real_runtime_is_started_by_its_command(tmp_path):
     made = draft(CASE, section((*call, "--port", "{port}"), seconds=120))
     numbers_untouched(made)
     assert "llm_unreachable" not in made.engine_flags
-    assert made.engine.digest
+    assert made.engine.model == "tiny"
+    assert made.engine.network == "loopback"
