@@ -100,6 +100,7 @@ def start(place, *arguments, cwd=None):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_command_works(place):
     run = [command for command in commands() if not skipped(command)]
     assert len(run) > 20
