@@ -15,6 +15,7 @@ from pathai.errors import PathaiError
 from pathai.options import ConfigFile, Json
 from pathai.report_cli import report_app
 from pathai.stage_verbs import stage_app
+from pathai.weights_cli import weights_app
 
 app = typer.Typer(
     name="pathai",
@@ -26,13 +27,8 @@ app = typer.Typer(
 )
 app.add_typer(stage_app)
 app.add_typer(report_app, name="report")
-weights_app = typer.Typer(help="Weights of published encoders.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="published encoders")]
-WeightsFolder = Annotated[
-    Path | None, typer.Option("--folder", help="folder of weights; default: the configuration's")
-]
 Reviews = Annotated[
     Path | None, typer.Option(help="folder of the logs; default: the configuration's")
 ]
@@ -145,32 +141,6 @@ def run(
         raise typer.Exit(run_verbs.run(config, options))
     arrivals = run_verbs.Watched(watch, until_idle, settle, pattern, stain)
     raise typer.Exit(run_verbs.watch(config, options, arrivals))
-
-
-@weights_app.command()
-def fetch(
-    names: Names = None,
-    config: ConfigFile = None,
-    folder: WeightsFolder = None,
-    revision: Annotated[str, typer.Option(help="commit, tag or branch of one encoder")] = "",
-) -> None:
-    """Download weights from the Hugging Face hub, check them and pin them."""
-    from pathai import verbs
-
-    raise typer.Exit(verbs.fetch_weights(names or [], config, folder, revision))
-
-
-@weights_app.command("check")
-def check_weights(
-    names: Names = None,
-    config: ConfigFile = None,
-    folder: WeightsFolder = None,
-    json: Json = False,
-) -> None:
-    """Read every byte of the weights that are here; say what is missing or damaged."""
-    from pathai import verbs
-
-    raise typer.Exit(verbs.check_weights(names or [], config, folder, as_json=json))
 
 
 @app.command()
